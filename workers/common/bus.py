@@ -1,0 +1,284 @@
+"""The ZeroMQ bus between producers and the router: numbered batches one way, acknowledgements the other.
+
+The only module that imports zmq. A context is made here, in the process that uses it: one inherited through
+fork loses messages silently. The wire format is written down in docs/bus.md.
+"""
+
+import json
+import logging
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from auditline.workers.common.batch import Batch, Store
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL_VERSION = 1
+
+_HELLO, _BATCH, _BYE = b"H", b"B", b"Y"
+_RESUME, _RECEIVED, _DONE, _END = b"S", b"R", b"D", b"E"
+_BATCH_HEADER = struct.Struct("<QQB16s")
+_NUMBER = struct.Struct("<Q")
+
+WINDOW_BATCHES = 32
+"""Batches under way that the router has not yet received; below half the high-water mark, or a resend blocks."""
+HIGH_WATER_MARK = 128
+_LINGER_MILLISECONDS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A producer (re)connected and asks where to go on."""
+
+    peer: bytes
+    attempt: int
+    source: str
+    epoch: str
+    done_number: int
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One batch; *stored_done* is what the producer has durably stored as done."""
+
+    peer: bytes
+    source: str
+    epoch: str
+    stored_done: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The producer ends; *last_number* is the last batch it will ever send in this life."""
+
+    peer: bytes
+    source: str
+    last_number: int
+
+
+class Producer:
+    """The sending end: keeps nothing itself, sends what *store* holds from where the router wants it."""
+
+    def __init__(self, endpoint: str, store: Store) -> None:
+        self._endpoint = endpoint
+        self._store = store
+        self._context = zmq.Context()
+        self._attempt = 0
+        self._received = 0
+        self._bye_wanted = False
+        self.is_finished = False
+        self._connect()
+
+    def _connect(self) -> None:
+        self._is_greeted = False
+        self._bye_sent = False
+        self._next = self._store.done_number + 1
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, _LINGER_MILLISECONDS)
+        self._socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        self._socket.setsockopt(zmq.RCVHWM, 0)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._socket.connect(self._endpoint)
+
+    def _disconnect(self, linger_milliseconds: int) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
+        self._socket.close(linger=linger_milliseconds)
+
+    def wait(self, fds: Sequence[int], timeout_seconds: float) -> set[int]:
+        """Wait until one of *fds* is readable, the router spoke, or the time is over; return the ready fds."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        for fd in fds:
+            poller.register(fd, zmq.POLLIN)
+        ready = dict(poller.poll(max(0, int(timeout_seconds * 1000))))
+        return {fd for fd in fds if fd in ready}
+
+    def pump(self) -> None:
+        """Take what the router said and send what its window allows."""
+        self._watch_connection()
+        while (frames := _receive(self._socket)) is not None:
+            self._take(frames)
+        while self._may_send() and self._next <= self._store.last_number:
+            if not self._send(self._store.read(self._next)):
+                break
+        self._send_bye()
+
+    def offer(self, batch: Batch) -> None:
+        """Send a batch just appended to the store at once, if it is next in line; otherwise pump() comes to it."""
+        if batch.number == self._next and self._may_send():
+            self._send(batch)
+
+    def say_bye(self) -> None:
+        """Nothing more will be appended: tell the router, once all is sent, that it may finish."""
+        self._bye_wanted = True
+        self.pump()
+
+    def close(self) -> None:
+        """Leave the bus; what is unsent stays in the store."""
+        self._disconnect(linger_milliseconds=0)
+        self._context.term()
+
+    def _watch_connection(self) -> None:
+        while True:
+            try:
+                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+            except zmq.Again:
+                return
+            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._greet()
+            elif event == zmq.EVENT_DISCONNECTED:
+                # A new socket, because the old one would keep what it has queued for the dead router
+                # and give it to the next one ahead of our greeting.
+                self._disconnect(linger_milliseconds=0)
+                self._connect()
+
+    def _greet(self) -> None:
+        self._is_greeted = False
+        self._attempt += 1
+        greeting = {
+            "version": PROTOCOL_VERSION,
+            "attempt": self._attempt,
+            "source": self._store.source,
+            "epoch": self._store.epoch,
+            "done": self._store.done_number,
+        }
+        self._try_send([_HELLO, json.dumps(greeting).encode(), self._store.done_state])
+
+    def _take(self, frames: list[bytes]) -> None:
+        kind = frames[0]
+        if kind == _END:
+            self.is_finished = True
+        elif kind == _RESUME and _NUMBER.unpack(frames[1])[0] == self._attempt:
+            self._next = max(_NUMBER.unpack(frames[2])[0], self._store.done_number + 1)
+            self._received = self._next - 1
+            self._is_greeted = True
+        elif kind in (_RECEIVED, _DONE) and frames[1].decode() == self._store.epoch:
+            number = _NUMBER.unpack(frames[2])[0]
+            self._received = max(self._received, number)
+            if kind == _DONE and number > self._store.done_number:
+                self._store.forget(number, frames[3])
+
+    def _may_send(self) -> bool:
+        return self._is_greeted and self._next - self._received <= WINDOW_BATCHES
+
+    def _send(self, batch: Batch) -> bool:
+        store = self._store
+        header = _BATCH_HEADER.pack(batch.number, store.done_number, batch.kind, store.epoch.encode())
+        if not self._try_send([_BATCH + header + store.source.encode(), batch.types, batch.payload]):
+            return False
+        self._next = batch.number + 1
+        return True
+
+    def _send_bye(self) -> None:
+        everything_is_sent = self._is_greeted and self._next > self._store.last_number
+        if self._bye_wanted and not self._bye_sent and everything_is_sent:
+            self._bye_sent = self._try_send([_BYE, _NUMBER.pack(self._store.last_number), self._store.source.encode()])
+
+    def _try_send(self, frames: list[bytes]) -> bool:
+        try:
+            self._socket.send_multipart(frames, flags=zmq.NOBLOCK, copy=True)
+        except zmq.Again:
+            return False
+        return True
+
+
+class Hub:
+    """The router's end: batches of all producers come in, acknowledgements go out."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, _LINGER_MILLISECONDS)
+        self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        # Or a reply to a producer that is gone would vanish without the error that we count on.
+        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self._socket.bind(endpoint)
+
+    def wait(
+        self, readable: Sequence[int], writable: Sequence[int], timeout_seconds: float, *, takes_batches: bool
+    ) -> set[int]:
+        """Wait for a message (if *takes_batches*), a readable or a writable descriptor; return the ready ones."""
+        poller = zmq.Poller()
+        if takes_batches:
+            poller.register(self._socket, zmq.POLLIN)
+        for fd in readable:
+            poller.register(fd, zmq.POLLIN)
+        for fd in writable:
+            poller.register(fd, zmq.POLLOUT)
+        ready = dict(poller.poll(max(0, int(timeout_seconds * 1000))))
+        return {fd for fd in (*readable, *writable) if fd in ready}
+
+    def receive(self) -> Hello | Arrival | Bye | None:
+        """Return the next message, None if there is none; what is not of our protocol is told and skipped."""
+        while (frames := _receive(self._socket)) is not None:
+            try:
+                return _parse(frames)
+            except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
+                logger.warning("a message on the bus is not of protocol version %d: %s", PROTOCOL_VERSION, error)
+        return None
+
+    def resume(self, hello: Hello, next_number: int) -> None:
+        """Tell a producer which batch is wanted next."""
+        self._reply(hello.peer, [_RESUME, _NUMBER.pack(hello.attempt), _NUMBER.pack(next_number)])
+
+    def received(self, peer: bytes, epoch: str, number: int) -> None:
+        """Tell a producer that all batches up to *number* are here (flow control only)."""
+        self._reply(peer, [_RECEIVED, epoch.encode(), _NUMBER.pack(number)])
+
+    def done(self, peer: bytes, epoch: str, number: int, state: bytes) -> None:
+        """Tell a producer that it may forget all batches up to *number*, and what to hand back before a resend."""
+        self._reply(peer, [_DONE, epoch.encode(), _NUMBER.pack(number), state])
+
+    def end(self, peer: bytes) -> None:
+        """Answer a bye: nothing more will be acknowledged."""
+        self._reply(peer, [_END])
+
+    def close(self) -> None:
+        """Leave the bus, after the last acknowledgements are on their way."""
+        self._socket.close()
+        self._context.term()
+
+    def _reply(self, peer: bytes, frames: list[bytes]) -> None:
+        try:
+            self._socket.send_multipart([peer, *frames], flags=zmq.NOBLOCK)
+        except (zmq.Again, zmq.ZMQError) as error:
+            # The producer is gone; it greets again and is told then.
+            logger.debug("no reply to a producer: %s", error)
+
+
+def _receive(socket: "zmq.Socket[bytes]") -> list[bytes] | None:
+    try:
+        return socket.recv_multipart(flags=zmq.NOBLOCK, copy=True)
+    except zmq.Again:
+        return None
+
+
+def _parse(frames: list[bytes]) -> Hello | Arrival | Bye:
+    peer, head = frames[0], frames[1]
+    kind = head[:1]
+    if kind == _BATCH:
+        number, stored_done, batch_kind, epoch = _BATCH_HEADER.unpack_from(head, 1)
+        source = head[1 + _BATCH_HEADER.size :].decode()
+        return Arrival(peer, source, epoch.decode(), stored_done, Batch(number, batch_kind, frames[2], frames[3]))
+    if kind == _HELLO:
+        greeting = json.loads(frames[2])
+        if greeting["version"] != PROTOCOL_VERSION:
+            message = f"version {greeting['version']!r}"
+            raise ValueError(message)
+        return Hello(
+            peer, int(greeting["attempt"]), greeting["source"], greeting["epoch"], int(greeting["done"]), frames[3]
+        )
+    if kind == _BYE:
+        return Bye(peer, frames[3].decode(), _NUMBER.unpack(frames[2])[0])
+    message = f"unknown kind {kind!r}"
+    raise ValueError(message)

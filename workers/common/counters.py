@@ -1,0 +1,149 @@
+"""Counters in one mapped page per process, so that they outlive a kill -9."""
+
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from auditline.workers.common.errors import StorageError
+
+PAGE_SUFFIX = ".page"
+MAX_PAGE_BYTES = 1 << 20
+"""A larger file is not one of ours."""
+
+_MAGIC = b"ALCOUNT1"
+_HEAD = struct.Struct("=8sII")  # magic, number of slots, bytes of the names (joined by newlines, padded to 8)
+
+
+class CounterPage:
+    """Named 64-bit counts of one process, each in a slot of its own that is written in one store.
+
+    A page has one writer. Slots are in the machine's byte order (little-endian on all that we run on): a reader
+    in another process sees the old or the new value, never a mixture.
+    """
+
+    def __init__(self, path: Path | None, counts: Mapping[str, int]) -> None:
+        self._path = path
+        self._lay_out(counts)
+
+    @classmethod
+    def open(cls, path: Path, names: Iterable[str]) -> "CounterPage":
+        """Map the page at *path* with at least *names*; what a dead predecessor counted there goes on.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        return cls(path, _with_names(_read_page(path) or {}, names))
+
+    @classmethod
+    def unshared(cls, names: Iterable[str]) -> "CounterPage":
+        """Return a page that nobody else sees: for tests and for commands without a run directory."""
+        return cls(None, _with_names({}, names))
+
+    def extend(self, names: Iterable[str]) -> None:
+        """Add counters that begin at 0; those that are there keep their value.
+
+        Raises:
+            StorageError: the page cannot be written.
+        """
+        counts = _with_names(self.as_dict(), names)
+        if len(counts) > len(self._index):
+            self.close()
+            self._lay_out(counts)
+
+    def add(self, name: str, amount: int = 1) -> None:
+        """Count *amount* more; an unknown name is a KeyError, because it is a mistake of ours."""
+        self._slots[self._index[name]] += amount
+
+    def set(self, name: str, value: int) -> None:
+        """Make the count *value*, 0 to 2^64 - 1."""
+        self._slots[self._index[name]] = value
+
+    def get(self, name: str) -> int:
+        """Return the present count."""
+        return self._slots[self._index[name]]
+
+    def as_dict(self) -> dict[str, int]:
+        """Return all counts by name."""
+        return dict(zip(self._index, self._slots, strict=True))
+
+    def close(self) -> None:
+        """Unmap the page; the file stays."""
+        self._slots.release()
+        if isinstance(self._memory, mmap.mmap):
+            self._memory.close()
+
+    def _lay_out(self, counts: Mapping[str, int]) -> None:
+        page, slots_offset = _encode_page(counts)
+        self._memory = bytearray(page) if self._path is None else _map_new_file(self._path, page)
+        self._slots = memoryview(self._memory)[slots_offset:].cast("Q")
+        self._index = {name: index for index, name in enumerate(counts)}
+
+
+def read_pages(directory: Path) -> dict[str, dict[str, int]]:
+    """Return the counts of every process that has a page in *directory*, by the page's name.
+
+    A page that is damaged, or that goes away meanwhile, is left out.
+    """
+    pages: dict[str, dict[str, int]] = {}
+    for path in sorted(directory.glob(f"*{PAGE_SUFFIX}")):
+        counts = _read_page(path)
+        if counts is not None:
+            pages[path.stem] = counts
+    return pages
+
+
+def _with_names(counts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
+    return {**counts, **{name: counts.get(name, 0) for name in names}}
+
+
+def _encode_page(counts: Mapping[str, int]) -> tuple[bytes, int]:
+    """Return the page's bytes and where its slots begin."""
+    names = "\n".join(counts).encode()
+    names += b"\n" * (-len(names) % 8)
+    head = _HEAD.pack(_MAGIC, len(counts), len(names))
+    return head + names + struct.pack(f"={len(counts)}Q", *counts.values()), len(head) + len(names)
+
+
+def _decode_page(page: bytes) -> dict[str, int] | None:
+    """Return the counts in *page*; None: it is not a whole page."""
+    if len(page) < _HEAD.size:
+        return None
+    magic, slot_count, names_bytes = _HEAD.unpack_from(page)
+    if magic != _MAGIC or len(page) != _HEAD.size + names_bytes + 8 * slot_count:
+        return None
+    names = page[_HEAD.size : _HEAD.size + names_bytes].decode(errors="replace").rstrip("\n").split("\n")
+    if slot_count == 0:
+        return {}
+    if len(set(names)) != slot_count:
+        return None
+    return dict(zip(names, struct.unpack_from(f"={slot_count}Q", page, _HEAD.size + names_bytes), strict=True))
+
+
+def _read_page(path: Path) -> dict[str, int] | None:
+    try:
+        with path.open("rb") as file:
+            return _decode_page(file.read(MAX_PAGE_BYTES + 1))
+    except OSError:
+        return None
+
+
+def _map_new_file(path: Path, page: bytes) -> mmap.mmap:
+    """Put *page* in place of the file at *path* in one step and map it.
+
+    All of it is written, not only reserved: a store into a hole of a full file system would be a SIGBUS.
+    """
+    new_path = path.with_suffix(".new")
+    try:
+        descriptor = os.open(new_path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        try:
+            if os.write(descriptor, page) != len(page):
+                raise StorageError(f"counters page {path}: the file system is full")
+            memory = mmap.mmap(descriptor, len(page))
+        finally:
+            os.close(descriptor)
+        os.replace(new_path, path)
+    except OSError as error:
+        raise StorageError(f"counters page {path}: cannot be written: {error.strerror}") from error
+    return memory

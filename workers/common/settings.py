@@ -1,0 +1,322 @@
+"""Every setting with its default, and `load_settings`; nobody else reads a configuration.
+
+The annotations are what a configuration file is checked against (by `settings_file.py`): a `Literal` lists the words
+that are allowed, a `Range` the numbers. A test compares the defaults with `conf/auditline.toml`.
+"""
+
+import os
+import pwd
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from glob import escape
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from auditline.workers.common.settings_file import (
+    Note,
+    Problems,
+    Range,
+    fill_section,
+    read_toml,
+    section_to_toml,
+    show_value,
+)
+
+DEFAULT_FILE = Path("/etc/auditline/auditline.toml")
+LONGEST_SOCKET_PATH_BYTES = 107
+"""`sun_path` of `struct sockaddr_un` has 108 bytes, the last one NUL: unix(7)."""
+LONGEST_SOCKET_NAME_BYTES = 24
+"""What the bus may append to `run.directory` to name a socket, the slash included."""
+
+Schema = Annotated[Literal["audit"], Note('"ecs" comes with a later version')]
+_UNSIGNED = Range(0, 2**32 - 1)
+_FILE_BYTES = Range(4096, 2**62)
+_PERIOD = Range(0.1, 86400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """`[state]`."""
+
+    directory: Path = Path("/var/lib/auditline")
+    """Journal, baselines, cursors, and the note that says how the kernel was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """`[run]`."""
+
+    directory: Path = Path("/run/auditline")
+    """Sockets and counter pages; made with mode 0700."""
+    user: str = ""
+    """The workers switch to this user; empty: they keep the uid and drop capabilities."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """`[audit]`; None leaves the kernel's value as it was found."""
+
+    enabled: bool = True
+    socket: Literal["auto", "unicast", "multicast"] = "auto"
+    rules_files: tuple[str, ...] = ("@default",)
+    """`@name` is a shipped set; anything else an absolute glob pattern once the file is loaded."""
+    rules: tuple[str, ...] = ()
+    resolve_ids: bool = True
+    journal_max_bytes: Annotated[int, Range(1024**2, 2**62)] = 256 * 1024**2
+    backlog_limit: Annotated[int, _UNSIGNED] = 8192
+    """The kernel's limit is raised to this, never lowered."""
+    # The kernel refuses more than ten times its default of 60 s: kernel/audit.c, audit_receive_msg().
+    backlog_wait_seconds: Annotated[float, Range(0, 600)] | None = None
+    failure_mode: Literal["silent", "log", "panic"] | None = None
+    rate_limit: Annotated[int, _UNSIGNED] | None = None
+    """Messages per second; 0: no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSettings:
+    """What every `[outputs.<name>]` has."""
+
+    name: str
+    type: str
+    enabled: bool
+    schema: Schema = "audit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StdoutSettings(OutputSettings):
+    """`[outputs.<name>]` with `type = "stdout"`."""
+
+    type: Literal["stdout"] = "stdout"
+    enabled: bool = True
+    stall_seconds: Annotated[float, _PERIOD] = 30
+    """Blocked longer than this, stdout is detached, provided that another output takes the events."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentsSettings(OutputSettings):
+    """`[outputs.<name>]` with `type = "segments"`."""
+
+    type: Literal["segments"] = "segments"
+    enabled: bool = False
+    directory: Path = Path("/var/log/auditline")
+    segment_bytes: Annotated[int, _FILE_BYTES] = 64 * 1024**2
+    keep_bytes: Annotated[int, _FILE_BYTES] = 1024**3
+    """Beyond this the oldest segment goes, unless a cursor still needs it."""
+    total_bytes: Annotated[int, _FILE_BYTES] = 4 * 1024**3
+    """Beyond this it goes in any case."""
+    cursors: tuple[Path, ...] = ()
+    sync: Literal["never", "interval", "batch"] = "interval"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthSettings:
+    """`[health]`."""
+
+    period_seconds: Annotated[float, _PERIOD] = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The directories that are used where the file names none."""
+
+    state: Path = StateSettings().directory
+    run: Path = RunSettings().directory
+    log: Path = SegmentsSettings(name="segments").directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The whole configuration."""
+
+    state: StateSettings = StateSettings()
+    run: RunSettings = RunSettings()
+    audit: AuditSettings = AuditSettings()
+    outputs: tuple[OutputSettings, ...] = (StdoutSettings(name="stdout"), SegmentsSettings(name="segments"))
+    """Disabled ones too; names are unique."""
+    health: HealthSettings = HealthSettings()
+    source: Path | None = field(default=None, compare=False)
+    """The file it was read from; None: nothing but defaults."""
+    places: Places = field(default=Places(), compare=False)
+
+    @property
+    def enabled_outputs(self) -> tuple[OutputSettings, ...]:
+        """The outputs that are to be opened; never empty after `load_settings`."""
+        return tuple(output for output in self.outputs if output.enabled)
+
+
+def load_settings(path: Path | None, *, is_root: bool, environment: Mapping[str, str]) -> Settings:
+    """Read *path*, or without one `DEFAULT_FILE` if it is there, or else give the defaults.
+
+    *environment* says where a user's files belong (XDG), and which directories systemd made for the unit.
+
+    Raises:
+        SettingsError: all that is wrong with the file, one line each.
+    """
+    return _load(path, find_places(is_root=is_root, environment=environment))
+
+
+def reload_settings(settings: Settings) -> Settings:
+    """Read the file of *settings* again, with the same default directories.
+
+    Raises:
+        SettingsError: all that is wrong with the file, one line each.
+    """
+    return _load(settings.source, settings.places)
+
+
+def show_settings(settings: Settings) -> str:
+    """Return TOML that loads again to equal settings."""
+    tables = [
+        section_to_toml(settings.state, "state"),
+        section_to_toml(settings.run, "run"),
+        section_to_toml(settings.audit, "audit"),
+        *(section_to_toml(output, f"outputs.{output.name}") for output in settings.outputs),
+        section_to_toml(settings.health, "health"),
+    ]
+    return "\n".join(tables)
+
+
+def find_places(*, is_root: bool, environment: Mapping[str, str]) -> Places:
+    """Say where files belong: system directories for root, the user's own by the XDG specification for others.
+
+    A directory that systemd made is taken only if it bears our name: as a child of another service (a log
+    shipper's `exec`) we would find that service's directories in the environment.
+    Source: systemd.exec(5), RuntimeDirectory=; XDG Base Directory Specification 0.8.
+    """
+    places = Places() if is_root else _find_user_places(environment)
+    return Places(
+        state=_unit_directory(environment, "STATE_DIRECTORY") or places.state,
+        run=_unit_directory(environment, "RUNTIME_DIRECTORY") or places.run,
+        log=_unit_directory(environment, "LOGS_DIRECTORY") or places.log,
+    )
+
+
+def _find_user_places(environment: Mapping[str, str]) -> Places:
+    home = _absolute(environment.get("HOME")) or _home_of_this_user()
+    xdg_state = _absolute(environment.get("XDG_STATE_HOME")) or (home and home / ".local" / "state")
+    state = xdg_state / "auditline" if xdg_state else Places().state
+    runtime = _absolute(environment.get("XDG_RUNTIME_DIR"))
+    # In a directory that all may write: who makes ours there checks that nobody else has made it before.
+    temporary = _absolute(environment.get("TMPDIR")) or Path("/tmp")  # noqa: S108
+    return Places(
+        state=state,
+        run=runtime / "auditline" if runtime else temporary / f"auditline-{os.geteuid()}",
+        log=state / "segments",
+    )
+
+
+def _home_of_this_user() -> Path | None:
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        return None
+
+
+def _unit_directory(environment: Mapping[str, str], variable: str) -> Path | None:
+    directory = _absolute(environment.get(variable, "").partition(":")[0])
+    return directory if directory and directory.name == "auditline" else None
+
+
+def _absolute(text: str | None) -> Path | None:
+    """A relative path in an XDG variable is to be ignored; so is one that TOML could not express."""
+    if not text or not text.startswith("/") or not text.isprintable():
+        return None
+    return Path(text)
+
+
+def _load(path: Path | None, places: Places) -> Settings:
+    file = path or DEFAULT_FILE
+    tables = read_toml(file, is_needed=path is not None)
+    if tables is None:
+        file, tables = None, {}
+    problems = Problems(str(file or "defaults"))
+    settings = _build(tables, places, problems)
+    if not problems and not settings.enabled_outputs:
+        problems.add("outputs: at least one must be enabled")
+    for problem in _find_contradictions(settings):
+        problems.add(problem)
+    problems.raise_any()
+    audit = replace(settings.audit, rules_files=_anchor(settings.audit.rules_files, file))
+    return replace(settings, audit=audit, source=file)
+
+
+def _build(tables: Mapping[str, Any], places: Places, problems: Problems) -> Settings:
+    problems.add_unknown(tables, ("state", "run", "audit", "outputs", "health"), "")
+
+    return Settings(
+        state=fill_section(StateSettings(directory=places.state), tables.get("state", {}), "state", problems),
+        run=fill_section(RunSettings(directory=places.run), tables.get("run", {}), "run", problems),
+        audit=fill_section(AuditSettings(), tables.get("audit", {}), "audit", problems),
+        outputs=_build_outputs(tables.get("outputs", {}), places, problems),
+        health=fill_section(HealthSettings(), tables.get("health", {}), "health", problems),
+        places=places,
+    )
+
+
+def _build_outputs(tables: object, places: Places, problems: Problems) -> tuple[OutputSettings, ...]:
+    if not isinstance(tables, dict):
+        problems.add(f"outputs must be tables such as [outputs.stdout], not {show_value(tables)}")
+        return Settings().outputs
+    named = {"stdout": {}, "segments": {}} | tables
+    outputs = (_build_output(name, table, places, problems) for name, table in named.items())
+    return tuple(output for output in outputs if output)
+
+
+def _build_output(name: str, table: object, places: Places, problems: Problems) -> OutputSettings | None:
+    section = f"outputs.{name}"
+    # The name becomes part of file names in the state directory.
+    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 64):
+        problems.add(f"outputs: a name must be at most 64 letters, digits, - and _, not {show_value(name)}")
+        return None
+    kind = table.get("type", name) if isinstance(table, dict) else name
+    if kind == "stdout":
+        return fill_section(StdoutSettings(name=name), table, section, problems)
+    if kind == "segments":
+        return fill_section(SegmentsSettings(name=name, directory=places.log), table, section, problems)
+    problems.add(f'{section}.type must be "stdout" or "segments", not {show_value(kind)}')
+    return None
+
+
+def _find_contradictions(settings: Settings) -> Iterator[str]:
+    room = LONGEST_SOCKET_PATH_BYTES - LONGEST_SOCKET_NAME_BYTES
+    length = len(os.fsencode(settings.run.directory))
+    if length > room:
+        yield (
+            f"run.directory must be at most {room} bytes long, not {length}:"
+            f" a socket's path in it may have {LONGEST_SOCKET_PATH_BYTES}"
+        )
+    if settings.run.directory == settings.state.directory:
+        yield "run.directory must differ from state.directory: it is emptied at the end"
+    if settings.run.user and not _is_user(settings.run.user):
+        yield f"run.user must be a user of this host, not {show_value(settings.run.user)}"
+    yield from _find_output_contradictions(settings.enabled_outputs)
+
+
+def _find_output_contradictions(outputs: tuple[OutputSettings, ...]) -> Iterator[str]:
+    owners: dict[Path, str] = {}
+    for output in outputs:
+        if not isinstance(output, SegmentsSettings):
+            continue
+        section = f"outputs.{output.name}"
+        if output.total_bytes < output.keep_bytes:
+            yield f"{section}.total_bytes must be at least keep_bytes ({output.keep_bytes}), not {output.total_bytes}"
+        owner = owners.setdefault(output.directory, section)
+        if owner != section:
+            yield f"{section}.directory must differ from {owner}.directory, both are {output.directory}"
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def _anchor(patterns: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
+    """Make patterns absolute, so that they mean the same wherever the settings are shown or loaded again."""
+    base = Path(os.path.abspath(file)).parent if file else DEFAULT_FILE.parent  # noqa: PTH100  # keeps symlinks
+    return tuple(
+        pattern if pattern.startswith("@") else os.path.join(escape(str(base)), pattern)  # noqa: PTH118  # a glob
+        for pattern in patterns
+    )

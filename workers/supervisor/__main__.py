@@ -1,0 +1,7 @@
+"""`python -m auditline.workers.supervisor`: the `auditline` command."""
+
+import sys
+
+from auditline.workers.supervisor.cli import main
+
+sys.exit(main())

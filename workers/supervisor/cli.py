@@ -1,0 +1,266 @@
+"""The `auditline` command: its arguments, and how its errors are told.
+
+Each command imports what it needs when it is called: `replay` starts without zmq, psutil and multiprocessing.
+"""
+
+import os
+import signal
+import sys
+from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from auditline.workers.common.errors import AuditlineError, Exit, InputError
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from auditline.workers.common.settings import Settings
+
+    Commands = _SubParsersAction[ArgumentParser]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; what went wrong is told on stderr, a line per problem."""
+    _open_standard_descriptors()
+    options = _build_parser().parse_args(arguments)
+    try:
+        code: Exit = options.command(options)
+        sys.stdout.flush()
+    except AuditlineError as error:
+        _tell(error.problems if isinstance(error, InputError) else str(error).splitlines())
+        return error.exit
+    except KeyboardInterrupt:
+        _die_interrupted()
+    except BrokenPipeError:
+        _abandon_stdout()
+        return Exit.OK
+    except OSError as error:
+        _abandon_stdout()
+        _tell([str(error)])
+        return Exit.FAILURE
+    return code
+
+
+def _run(options: Namespace) -> Exit:
+    from auditline.workers.supervisor.service import run_command
+
+    return run_command(_load_settings(options))
+
+
+def _replay(options: Namespace) -> Exit:
+    from auditline.workers.router.replay import replay_command
+
+    return replay_command(
+        options.files or ["-"],
+        schema=options.schema,
+        passwd=options.passwd,
+        group=options.group,
+        resolve=options.resolve,
+        node=options.node,
+    )
+
+
+def _config_check(options: Namespace) -> Exit:
+    settings = _load_settings(options)
+    sys.stdout.write(f"{settings.source or 'no file, the defaults'}: ok\n")
+    return Exit.OK
+
+
+def _config_show(options: Namespace) -> Exit:
+    from auditline.workers.common.settings import show_settings
+
+    # TOML is UTF-8, whatever the locale says.
+    sys.stdout.buffer.write(show_settings(_load_settings(options)).encode())
+    return Exit.OK
+
+
+def _rules_check(options: Namespace) -> Exit:
+    from auditline.workers.control.commands import check_command
+
+    return check_command(options.files, sys.stdout)
+
+
+def _rules_compile(options: Namespace) -> Exit:
+    from auditline.workers.control.commands import compile_command
+
+    return compile_command(options.files, options.format, sys.stdout, sys.stderr)
+
+
+def _load_settings(options: Namespace) -> "Settings":
+    from auditline.workers.common.settings import load_settings
+
+    return load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
+
+
+def _build_parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="auditline",
+        description="Turns a Linux host's audit records into one JSON object per event, a line each.",
+        epilog="example:\n  sudo auditline run | jq -c .audit",
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(commands)
+    _add_replay(commands)
+    _add_config(commands)
+    _add_rules(commands)
+    return parser
+
+
+def _add_run(commands: "Commands") -> None:
+    parser = _add_command(
+        commands,
+        "run",
+        _run,
+        summary="read this host's kernel events and write them out until stopped",
+        description="""\
+Reads this host's audit events and writes them to the configured outputs; without a configuration to stdout.
+As root it loads its audit rules and takes them out again at the end. If another audit daemon is at work, it
+listens beside it and leaves the rules alone. SIGTERM or ctrl-C ends it cleanly, SIGHUP reads the rules again.""",
+        example="sudo auditline run | jq -c .audit.kernel.action",
+    )
+    _add_config_option(parser)
+
+
+def _add_replay(commands: "Commands") -> None:
+    parser = _add_command(
+        commands,
+        "replay",
+        _replay,
+        summary="turn audit logs into JSON lines",
+        description="""\
+Reads logs that auditd wrote, or any text of audit records, and prints the events as JSON lines, just as
+`auditline run` would have. Needs no privilege. Files may be compressed (.gz, .xz, .bz2).""",
+        example="auditline replay --node web1 --passwd web1/passwd /var/log/audit/audit.log",
+    )
+    parser.add_argument("--schema", choices=["audit"], default="audit", help="shape of the events (default: audit)")
+    parser.add_argument("--passwd", type=Path, metavar="FILE", help="user names of the logs' host, not this one's")
+    parser.add_argument("--group", type=Path, metavar="FILE", help="group names of the logs' host, not this one's")
+    parser.add_argument("--no-resolve", dest="resolve", action="store_false", help="leave user and group ids as numbers")
+    parser.add_argument("--node", metavar="NAME", help="host name for records that have no node= of their own")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="logs, oldest first; none or -: stdin")
+
+
+def _add_config(commands: "Commands") -> None:
+    parser = commands.add_parser("config", help="check or show the configuration", allow_abbrev=False)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    check = _add_command(
+        actions,
+        "check",
+        _config_check,
+        summary="say all that is wrong with the configuration",
+        description="Reads the configuration and says all that is wrong with it, a line each; exit code 2 if anything is.",
+        example="auditline config check --config ./auditline.toml",
+    )
+    show = _add_command(
+        actions,
+        "show",
+        _config_show,
+        summary="print the configuration in effect",
+        description="Prints every setting in effect, defaults included, as TOML that can be used as a configuration.",
+        example="auditline config show > auditline.toml",
+    )
+    _add_config_option(check)
+    _add_config_option(show)
+
+
+def _add_rules(commands: "Commands") -> None:
+    parser = commands.add_parser("rules", help="check or compile audit rules", allow_abbrev=False)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    check = _add_command(
+        actions,
+        "check",
+        _rules_check,
+        summary="say what is wrong with rules files",
+        description="Reads rules as auditctl writes them and says for each wrong one what is wrong, as FILE:LINE.",
+        example="auditline rules check /etc/audit/rules.d/*.rules",
+    )
+    check.add_argument("files", nargs="+", metavar="FILE", help="a rules file, or @NAME for a shipped set")
+    compile_ = _add_command(
+        actions,
+        "compile",
+        _rules_compile,
+        summary="print rules in the kernel's binary form",
+        description="""\
+Prints a JSON object per rule, a line each: file, line, rule (in canonical form) and data, which is base64 of
+the bytes that the kernel is sent. Nothing is loaded.""",
+        example="auditline rules compile @default | jq -r .rule",
+    )
+    compile_.add_argument("--format", choices=["json"], default="json", help="form of the output (default: json)")
+    compile_.add_argument("files", nargs="+", metavar="FILE", help="a rules file, or @NAME for a shipped set")
+
+
+def _add_command(
+    commands: "Commands",
+    name: str,
+    command: Callable[[Namespace], Exit],
+    *,
+    summary: str,
+    description: str,
+    example: str,
+) -> ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _add_config_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration (default: /etc/auditline/auditline.toml if it is there)",
+    )
+
+
+class _ShowVersion(Action):
+    """Looks the version up only when it is asked for: the metadata are slow to read."""
+
+    def __call__(self, parser: ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        parser.exit(message=f"auditline {version('auditline')}\n")
+
+
+def _tell(problems: Iterable[str]) -> None:
+    for problem in problems:
+        # Problems quote files and arguments: their control characters must not reach a terminal.
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in problem)
+        sys.stderr.write(f"auditline: {text}\n")
+
+
+def _open_standard_descriptors() -> None:
+    """Fill gaps among descriptors 0 to 2, or the first file opened would become stdout."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # For reading only, so that writing to it fails instead of losing events silently.
+            os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
+
+
+def _abandon_stdout() -> None:
+    """Make the interpreter's last flush of stdout succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _die_interrupted() -> NoReturn:
+    """End by SIGINT itself, so that a shell's loop around us ends too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+    raise SystemExit(128 + signal.SIGINT)

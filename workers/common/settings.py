@@ -315,8 +315,5 @@ def _is_user(name: str) -> bool:
 
 def _anchor(patterns: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
     """Make patterns absolute, so that they mean the same wherever the settings are shown or loaded again."""
-    base = Path(os.path.abspath(file)).parent if file else DEFAULT_FILE.parent  # noqa: PTH100  # keeps symlinks
-    return tuple(
-        pattern if pattern.startswith("@") else os.path.join(escape(str(base)), pattern)  # noqa: PTH118  # a glob
-        for pattern in patterns
-    )
+    base = escape(os.path.dirname(os.path.abspath(file or DEFAULT_FILE)))
+    return tuple(pattern if pattern.startswith("@") else os.path.join(base, pattern) for pattern in patterns)

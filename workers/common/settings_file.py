@@ -253,7 +253,7 @@ def _escape(character: str) -> str:
 
 
 def _suggest(key: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415  # only a mistake needs it
+    from difflib import get_close_matches
 
     matches = get_close_matches(key[:_SHOWN_CHARACTERS], known, n=1)
     return f"did you mean {matches[0]}?" if matches else f"known are {', '.join(known)}"

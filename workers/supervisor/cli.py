@@ -140,7 +140,7 @@ Reads logs that auditd wrote, or any text of audit records, and prints the event
     parser.add_argument("--schema", choices=["audit"], default="audit", help="shape of the events (default: audit)")
     parser.add_argument("--passwd", type=Path, metavar="FILE", help="user names of the logs' host, not this one's")
     parser.add_argument("--group", type=Path, metavar="FILE", help="group names of the logs' host, not this one's")
-    parser.add_argument("--no-resolve", dest="resolve", action="store_false", help="leave user and group ids as numbers")
+    parser.add_argument("--no-resolve", dest="resolve", action="store_false", help="leave ids as numbers")
     parser.add_argument("--node", metavar="NAME", help="host name for records that have no node= of their own")
     parser.add_argument("files", nargs="*", metavar="FILE", help="logs, oldest first; none or -: stdin")
 
@@ -153,7 +153,7 @@ def _add_config(commands: "Commands") -> None:
         "check",
         _config_check,
         summary="say all that is wrong with the configuration",
-        description="Reads the configuration and says all that is wrong with it, a line each; exit code 2 if anything is.",
+        description="Reads the configuration and says all that is wrong with it, a line each; then ends with 2.",
         example="auditline config check --config ./auditline.toml",
     )
     show = _add_command(
@@ -248,10 +248,9 @@ def _open_standard_descriptors() -> None:
         except OSError:
             # For reading only, so that writing to it fails instead of losing events silently.
             os.open(os.devnull, os.O_RDONLY)
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)
+    # Python found the gap before us and made these None, which `print` would take without a word.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _abandon_stdout() -> None:

@@ -1,0 +1,29 @@
+"""Which module makes which kind of output; a module is imported only when such an output is configured."""
+
+from importlib import import_module
+
+from auditline.plugins.outputs.api import Output, OutputContext
+from auditline.workers.common.errors import SettingsError
+from auditline.workers.common.settings import OutputSettings
+
+_KINDS = {
+    "stdout": "auditline.plugins.outputs.stdout:StdoutOutput",
+    "segments": "auditline.plugins.outputs.segments:SegmentsOutput",
+}
+
+
+def open_output(settings: OutputSettings, context: OutputContext) -> Output:
+    """Open the output that *settings* describe.
+
+    Raises:
+        SettingsError: there is no such kind of output.
+        BusyError: another instance writes there.
+        StorageError: it cannot be written at all.
+    """
+    place = _KINDS.get(settings.type)
+    if place is None:
+        kinds = ", ".join(_KINDS)
+        raise SettingsError([f'outputs.{settings.name}.type must be one of {kinds}, not "{settings.type}"'])
+    module, _, name = place.partition(":")
+    output: Output = getattr(import_module(module), name)(settings, context)
+    return output

@@ -119,7 +119,7 @@ SAME_TABLE = {"ppc64le": "ppc64"}
 """Architectures that share another one's system calls."""
 
 NO_CALLS = {"syscalls", "arch_specific_syscall", "syscall_base", "oabi_syscall_base", "syscall_mask"}
-"""Macros that begin like system calls and are none."""
+"""Constants that are named like system calls and are none."""
 
 LAST_PACKAGED_CALL = 450
 """Debian 12's headers end here; every later call has the same number on all architectures."""
@@ -133,21 +133,23 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.scratch.mkdir(parents=True, exist_ok=True)
     newer = sources.GoConstants(arguments.scratch)
-    tables = host_tables() | {"record_types": record_types(newer)}
-    tables |= {f"syscalls_{origin.table}": syscalls(origin, arguments.scratch, newer) for origin in CALL_SOURCES}
+    tables = host_tables() | {"record_types": record_types(newer.read("zerrors_linux.go", "AUDIT_"))}
+    for source in CALL_SOURCES:
+        tables[f"syscalls_{source.table}"] = syscalls(source, newer_calls(source, newer), arguments.scratch)
     for name, table in tables.items():
         (arguments.output / f"{name}.tsv").write_text(table.text(), encoding="ascii")
 
 
-def record_types(newer: sources.GoConstants | None) -> Table:
-    """Return every record type: libaudit's, the headers', the newer source's and those kept by hand."""
-    rows = [
+def record_types(newer: Mapping[str, int]) -> Table:
+    """Return every record type; *newer* are AUDIT_ constants of a later kernel than the headers'."""
+    rows = merge(
         sources.libaudit_pairs("audit_msg_type_to_name", RECORD_TYPES),
         type_pairs(sources.header_macros("linux/audit.h", "AUDIT_")),
-        type_pairs(newer.read("zerrors_linux.go", "AUDIT_") if newer else {}),
+        type_pairs(newer),
         additions("record_types"),
-    ]
-    return Table(origin("libaudit1", "linux-libc-dev", newer=newer), decimal(merge(*rows)))
+    )
+    packages = [sources.package_version(package) for package in ("libaudit1", "linux-libc-dev")]
+    return Table(", ".join([*packages, sources.GO_MODULE, "additions.tsv"]), decimal(rows))
 
 
 def type_pairs(constants: Mapping[str, int]) -> Pairs:
@@ -156,67 +158,64 @@ def type_pairs(constants: Mapping[str, int]) -> Pairs:
     return [(number, name) for name, number in constants.items() if number in RECORD_TYPES and not bound.search(name)]
 
 
-def syscalls(source: CallSource, scratch: Path, newer: sources.GoConstants) -> Table:
-    """Return one architecture's system calls: spelled as libaudit does, then as the kernel does where that differs."""
-    flags, headers = list(source.defines), sources.version("linux-libc-dev")
+def syscalls(source: CallSource, newer: Mapping[str, int], scratch: Path) -> Table:
+    """Return one architecture's system calls as the kernel spells them, then libaudit's other spellings.
+
+    Raises:
+        ValueError: *newer* gives another number to a call of the headers.
+    """
+    flags, headers = list(source.defines), sources.package_version("linux-libc-dev")
     if source.package:
         cross = sources.CrossHeaders(scratch, source.package, source.triplet)
         flags, headers = [*cross.flags, *flags], cross.version
-    kernel = sources.header_macros(source.header, "__NR_", flags)
-    kernel = with_newer(kernel, newer_calls(source, newer))
-    kernel = {name: number for name, number in kernel.items() if name.lower() not in NO_CALLS}
-    spelled: Pairs = []
-    packages = [headers]
+    kernel = only_calls(sources.header_macros(source.header, "__NR_", flags))
+    changed = [name for name, number in newer.items() if kernel.get(name, number) != number]
+    if changed:
+        raise ValueError(f"{sources.GO_MODULE} and {headers} differ in {source.table}: {', '.join(changed)}")
+    rows, origins = [pairs_of(kernel), pairs_of(newer)], [headers, sources.GO_MODULE]
     if source.machine is not None:
-        packages.insert(0, "libaudit1")
-        spelled = sources.libaudit_pairs("audit_syscall_to_name", range(1000), source.machine)
-    # libaudit gives some names to the number of the 32-bit call: then the kernel's number is the true one.
-    spelled = [(number, name) for number, name in spelled if kernel.get(name, number) == number]
-    rows = decimal(merge(spelled, ((number, name) for name, number in kernel.items())))
-    return Table(origin(*packages, newer=newer), rows)
+        rows.append(sources.libaudit_pairs("audit_syscall_to_name", range(1000), source.machine))
+        origins.append(sources.package_version("libaudit1"))
+    return Table(", ".join(origins), decimal(merge(*rows)))
 
 
 def newer_calls(source: CallSource, newer: sources.GoConstants) -> Mapping[str, int]:
-    """Return the newer source's calls of an architecture; where it has no such file, the calls that all share."""
+    """Return Go's calls of an architecture; where it has no file for it, those that all architectures share."""
+    if source.newer:
+        return only_calls(newer.read(f"zsysnum_linux_{source.newer}.go", "SYS_"))
     base = X32_BIT if source.table == "x32" else 0
-    calls = newer.read(f"zsysnum_linux_{source.newer or 'amd64'}.go", "SYS_")
-    return {
-        name.lower(): number + base for name, number in calls.items() if source.newer or number > LAST_PACKAGED_CALL
-    }
+    calls = only_calls(newer.read("zsysnum_linux_amd64.go", "SYS_"))
+    return {name: number + base for name, number in calls.items() if number > LAST_PACKAGED_CALL}
 
 
-def with_newer(kernel: Mapping[str, int], newer: Mapping[str, int]) -> dict[str, int]:
-    """Return *kernel* and what *newer* has beyond it.
-
-    Raises:
-        ValueError: they contradict one another.
-    """
-    known = {name.lower(): number for name, number in kernel.items()}
-    for name, number in newer.items():
-        if known.get(name, number) != number:
-            raise ValueError(f"{name} is {number} in {sources.GO_MODULE}, but {known[name]} in the headers")
-    return dict(kernel) | {name: number for name, number in newer.items() if name not in known}
+def only_calls(constants: Mapping[str, int]) -> Mapping[str, int]:
+    """Return the system calls among constants, in lower case."""
+    calls = ((name.lower(), number) for name, number in constants.items())
+    return {name: number for name, number in calls if name not in NO_CALLS}
 
 
 def host_tables() -> dict[str, Table]:
     """Return the tables that need nothing but this host's packages."""
+    libaudit = sources.package_version("libaudit1")
+    headers = sources.package_version("linux-libc-dev")
+    library = sources.package_version("libc6-dev")
+    both, hand = f"{libaudit}, {headers}", "additions.tsv"
     audit = sources.header_macros("linux/audit.h", "AUDIT_")
     lists = merge(sources.libaudit_pairs("audit_flag_to_name", range(32)), additions("rule_lists"))
-    operations = sources.header_enumeration("linux/io_uring.h", "IORING_OP_")
     return {
-        "architectures": Table(origin("linux-libc-dev"), architecture_rows(audit)),
-        "errno": Table(origin("libaudit1", PYTHON), decimal(errno_pairs())),
-        "filesystems": Table(origin("libaudit1", "linux-libc-dev"), filesystem_rows()),
-        "filetypes": Table(origin("libaudit1", PYTHON), filetype_rows()),
-        "rule_actions": Table(origin("libaudit1"), decimal(sources.libaudit_pairs("audit_action_to_name", range(8)))),
-        "rule_comparisons": Table(origin("linux-libc-dev"), comparison_rows(audit)),
-        "rule_fields": Table(origin("libaudit1", "linux-libc-dev"), decimal(field_pairs(audit))),
-        "rule_lists": Table(origin("libaudit1", "additions.tsv"), decimal(lists)),
-        "rule_operators": Table(origin("libaudit1", "linux-libc-dev"), operator_rows(audit)),
-        "rule_permissions": Table(origin("linux-libc-dev"), permission_rows(audit)),
-        "signals": Table(origin(PYTHON), decimal(signal_pairs())),
-        "socket_families": Table(origin(PYTHON, "libc6-dev"), decimal(family_pairs())),
-        "uring_operations": Table(origin("linux-libc-dev", "additions.tsv"), decimal(uring_pairs())),
+        "architectures": Table(headers, architecture_rows(audit)),
+        "errno": Table(f"{libaudit}, {PYTHON}", decimal(errno_pairs())),
+        "filesystems": Table(f"{both}, {hand}", filesystem_rows()),
+        "filetypes": Table(libaudit, filetype_rows()),
+        "rule_actions": Table(libaudit, decimal(sources.libaudit_pairs("audit_action_to_name", range(8)))),
+        "rule_comparisons": Table(headers, comparison_rows(audit)),
+        "rule_fields": Table(both, decimal(field_pairs(audit))),
+        "rule_lists": Table(f"{libaudit}, {hand}", decimal(lists)),
+        "rule_operators": Table(both, operator_rows(audit)),
+        "rule_permissions": Table(headers, permission_rows(audit)),
+        "signals": Table(PYTHON, decimal(signal_pairs())),
+        "socket_families": Table(f"{PYTHON}, {library}", decimal(family_pairs())),
+        "uring_operations": Table(f"{headers}, {hand}", decimal(uring_pairs())),
     }
 
 
@@ -281,7 +280,8 @@ def filetype_rows() -> Rows:
 def filesystem_rows() -> Rows:
     """Return the magic numbers that a rule's `fstype` takes by name."""
     magic = sorted(set(sources.header_macros("linux/magic.h", "").values()))
-    return [(hex(number), name) for number, name in sources.libaudit_pairs("audit_fstype_to_name", magic)]
+    pairs = merge(sources.libaudit_pairs("audit_fstype_to_name", magic), additions("filesystems"))
+    return [(hex(number), name) for number, name in pairs]
 
 
 def uring_pairs() -> Pairs:
@@ -308,15 +308,14 @@ def merge(*sets: Pairs) -> Pairs:
     return sorted(((number, name) for name, number in numbers.items()), key=lambda pair: pair[0])
 
 
+def pairs_of(numbers: Mapping[str, int]) -> Pairs:
+    """Return (number, name) of a mapping by name."""
+    return [(number, name) for name, number in numbers.items()]
+
+
 def decimal(pairs: Pairs) -> Rows:
     """Return rows of a decimal number and a name."""
     return [(str(number), name) for number, name in pairs]
-
-
-def origin(*packages: str, newer: sources.GoConstants | None = None) -> str:
-    """Return the names and versions of sources for a table's first line."""
-    named = [sources.version(package) for package in packages]
-    return ", ".join([*named, sources.GO_MODULE] if newer else named)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from functools import cache
 
 X32_BIT = 0x40000000
-"""Set in the syscall numbers of x32 programs, whose records name the architecture x86_64.
+"""Set in the system call numbers of x32 programs, whose records name the architecture x86_64.
 
 Source: linux-libc-dev, asm/unistd.h, __X32_SYSCALL_BIT.
 """
+
+_FOLDER = os.path.dirname(__file__)
 
 _UNKNOWN_DIGITS = 10
 """Longest number understood in `UNKNOWN[N]`; the kernel's types are 16 bits wide."""
@@ -63,16 +65,14 @@ def syscall_name(architecture: str, number: int) -> str | None:
     return syscall_names(architecture).get(number)
 
 
-@cache
 def syscall_names(architecture: str) -> Mapping[int, str]:
     """Return the system calls of an architecture (or `x32`, with bit 30 set); empty when there is no table for it."""
     table = _syscall_tables().get(architecture)
     return _names(f"syscalls_{table}") if table else {}
 
 
-@cache
 def syscall_numbers(architecture: str) -> Mapping[str, int]:
-    """Return the same by name, with the spellings of both libaudit and the kernel."""
+    """Return the same by name, with libaudit's other spellings (`pread` of `pread64`), which auditctl's rules have."""
     table = _syscall_tables().get(architecture)
     return _numbers(f"syscalls_{table}") if table else {}
 
@@ -149,7 +149,7 @@ def rule_action_name(number: int) -> str | None:
 
 
 def rule_action_number(name: str) -> int | None:
-    """Return the number of an action; the kernel refuses `possible` since 2.6."""
+    """Return the number of an action; the kernel answers EINVAL to `possible`."""
     return _numbers("rule_actions").get(name)
 
 
@@ -176,6 +176,16 @@ def filesystem_name(number: int) -> str | None:
 def filesystem_number(name: str) -> int | None:
     """Return the magic number for `-F fstype=`."""
     return _numbers("filesystems").get(name)
+
+
+def uring_operation_name(number: int) -> str | None:
+    """Return the name of an io_uring operation, which URINGOP records have in place of a system call."""
+    return _names("uring_operations").get(number)
+
+
+def uring_operation_number(name: str) -> int | None:
+    """Return the number of an operation, which rules on the list `io_uring` have in place of a system call."""
+    return _numbers("uring_operations").get(name)
 
 
 def _unknown_number(upper: str) -> int | None:
@@ -218,10 +228,6 @@ def _numbers(table: str) -> Mapping[str, int]:
 
 
 def _rows(table: str) -> list[list[str]]:
-    # importlib.resources would cost more time than all tables together (it imports tempfile and zipfile).
-    from pkgutil import get_data
-
-    data = get_data(__package__, f"{table}.tsv")
-    if data is None:
-        raise FileNotFoundError(f"table {table}.tsv is missing from the package {__package__}")
-    return [line.split("\t") for line in data.decode("ascii").splitlines() if not line.startswith("#")]
+    # Not by importlib.resources: importing it takes longer than reading all the tables that a command needs.
+    with open(f"{_FOLDER}/{table}.tsv", encoding="ascii") as file:
+        return [line.split("\t") for line in file.read().splitlines() if not line.startswith("#")]

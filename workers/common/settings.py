@@ -225,19 +225,17 @@ def _absolute(text: str | None) -> Path | None:
 
 
 def _load(path: Path | None, places: Places) -> Settings:
-    file = path or DEFAULT_FILE
-    tables = read_toml(file, is_needed=path is not None)
-    if tables is None:
-        file, tables = None, {}
-    problems = Problems(str(file or "defaults"))
-    settings = _build(tables, places, problems)
+    tables = read_toml(path or DEFAULT_FILE, is_needed=path is not None)
+    source = None if tables is None else path or DEFAULT_FILE
+    problems = Problems(str(source or "defaults"))
+    settings = _build(tables or {}, places, problems)
     if not problems and not settings.enabled_outputs:
         problems.add("outputs: at least one must be enabled")
     for problem in _find_contradictions(settings):
         problems.add(problem)
     problems.raise_any()
-    audit = replace(settings.audit, rules_files=_anchor(settings.audit.rules_files, file))
-    return replace(settings, audit=audit, source=file)
+    audit = replace(settings.audit, rules_files=_anchor(settings.audit.rules_files, source))
+    return replace(settings, audit=audit, source=source)
 
 
 def _build(tables: Mapping[str, Any], places: Places, problems: Problems) -> Settings:
@@ -257,7 +255,8 @@ def _build_outputs(tables: object, places: Places, problems: Problems) -> tuple[
     if not isinstance(tables, dict):
         problems.add(f"outputs must be tables such as [outputs.stdout], not {show_value(tables)}")
         return Settings().outputs
-    named = {"stdout": {}, "segments": {}} | tables
+    # These two exist, with their defaults, also where the file does not name them.
+    named: Mapping[str, object] = {"stdout": {}, "segments": {}} | tables
     outputs = (_build_output(name, table, places, problems) for name, table in named.items())
     return tuple(output for output in outputs if output)
 

@@ -44,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Namespace) -> Exit:
+    settings = _load_settings(options)
     from auditline.workers.supervisor.service import run_command
 
-    return run_command(_load_settings(options))
+    return run_command(settings)
 
 
 def _replay(options: Namespace) -> Exit:
@@ -230,7 +231,8 @@ class _ShowVersion(Action):
     def __call__(self, parser: ArgumentParser, *_: object) -> NoReturn:
         from importlib.metadata import version
 
-        parser.exit(message=f"auditline {version('auditline')}\n")
+        sys.stdout.write(f"auditline {version('auditline')}\n")
+        parser.exit()
 
 
 def _tell(problems: Iterable[str]) -> None:

@@ -1,0 +1,194 @@
+import os
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from auditline.workers.common.errors import Exit
+from auditline.workers.common.settings import load_settings
+from auditline.workers.supervisor.cli import main
+
+HEAVY = {"zmq", "psutil", "multiprocessing", "multiprocessing_logging", "elasticsearch", "asyncio"}
+RECORD = (
+    "type=USER_LOGIN msg=audit(1700000000.123:7): pid=1 uid=0 auid=0 ses=1 msg='op=login acct=\"root\" res=success'\n"
+)
+
+
+def call(arguments, **options):
+    command = [sys.executable, "-m", "auditline.workers.supervisor", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, **options)
+
+
+def call_python(code, **options):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False, **options
+    )
+
+
+@pytest.fixture
+def broken_configuration(tmp_path):
+    file = tmp_path / "auditline.toml"
+    file.write_text("[audit]\nbacklog_limit = 'x'\nsokcet = 'auto'\n[helth]\n")
+    file.chmod(0o644)
+    return file
+
+
+@pytest.fixture
+def log(tmp_path):
+    file = tmp_path / "audit.log"
+    file.write_text(RECORD)
+    return file
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["run"],
+        ["replay"],
+        ["config"],
+        ["config", "check"],
+        ["config", "show"],
+        ["rules"],
+        ["rules", "check"],
+        ["rules", "compile"],
+    ],
+)
+def test_help_teaches_on_stdout(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--help"])
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(" ".join(["usage: auditline", *arguments]))
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"], ["rules", "compile"], ["replay", "--schema", "xml"], ["rn"]])
+def test_wrong_usage_ends_with_its_own_code(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+
+    assert ended.value.code == Exit.USAGE
+    assert "usage: auditline" in capsys.readouterr().err
+
+
+def test_version_is_the_distribution_s(capsys):
+    with pytest.raises(SystemExit):
+        main(["--version"])
+
+    assert capsys.readouterr().out == f"auditline {version('auditline')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["run"], ["config", "check"], ["config", "show"]])
+def test_all_mistakes_in_a_configuration_are_told_a_line_each(arguments, broken_configuration, capsys):
+    code = main([*arguments, "--config", str(broken_configuration)])
+
+    captured = capsys.readouterr()
+    assert code == Exit.USAGE
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        f"auditline: {broken_configuration}: helth is unknown; did you mean health?",
+        f"auditline: {broken_configuration}: audit.sokcet is unknown; did you mean socket?",
+        f'auditline: {broken_configuration}: audit.backlog_limit must be a whole number, not "x"',
+    ]
+
+
+def test_a_message_cannot_reach_the_terminal_raw(tmp_path, capsys):
+    main(["config", "check", "--config", str(tmp_path / "\x1b[31m\n\udcff")])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("/\\x1b[31m\\n\\udcff: there is no such file")
+
+
+def test_config_check_says_that_all_is_well(tmp_path, capsys):
+    file = tmp_path / "auditline.toml"
+    file.touch(mode=0o644)
+
+    code = main(["config", "check", "--config", str(file)])
+
+    assert code == Exit.OK
+    assert capsys.readouterr().out == f"{file}: ok\n"
+
+
+def test_config_show_prints_a_configuration(tmp_path, capsysbinary):
+    main(["config", "show", "--config", "/dev/null"])
+
+    file = tmp_path / "shown.toml"
+    file.touch(mode=0o644)
+    file.write_bytes(capsysbinary.readouterr().out)
+    shown = load_settings(file, is_root=True, environment={})
+    assert shown == load_settings(Path("/dev/null"), is_root=os.geteuid() == 0, environment=os.environ)
+
+
+def test_config_show_writes_utf8_whatever_the_locale(tmp_path):
+    file = tmp_path / "auditline.toml"
+    file.write_text('[audit]\nrules = ["-w /straße"]\n', encoding="utf-8")
+    file.chmod(0o644)
+
+    shown = call(["config", "show", "--config", file], env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+
+    assert "-w /straße" in shown.stdout
+
+
+@pytest.mark.parametrize("arguments", [["replay", "LOG"], ["config", "show"], ["rules", "check", "@default"]])
+def test_light_commands_import_nothing_heavy(arguments, log):
+    arguments = [str(log) if argument == "LOG" else argument for argument in arguments]
+
+    called = call_python(
+        f"import sys; from auditline.workers.supervisor.cli import main; code = main({arguments!r});"
+        f"print({HEAVY!r} & set(sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+
+    assert called.stderr == "set()\n"
+    assert called.returncode == Exit.OK
+
+
+def test_replay_reads_stdin_where_no_file_is_named():
+    replayed = call(["replay"], input=RECORD)
+
+    assert replayed.stdout.startswith('{"@timestamp":"2023-11-14T22:13:20.123Z","event":{"id":"')
+    assert replayed.returncode == Exit.OK
+
+
+def test_a_closed_pipe_ends_a_command_cleanly(log):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "auditline.workers.supervisor", "replay", log]
+
+    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=30, check=False)
+    os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (Exit.OK, b"")
+
+
+def test_a_full_device_is_told_in_one_line(log):
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "auditline.workers.supervisor", "replay", log]
+
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)
+
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(b"auditline: ")
+    assert line.endswith(b"No space left on device")
+    assert ended.returncode == Exit.FAILURE
+
+
+def test_a_closed_stdout_is_told_instead_of_losing_what_is_written(log):
+    command = f"exec {sys.executable} -m auditline.workers.supervisor replay {log} >&-"
+
+    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, timeout=30, check=False)
+
+    assert ended.returncode == Exit.FAILURE
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_an_interrupt_ends_as_shells_expect_it():
+    ended = call_python(
+        "import sys; from auditline.workers.supervisor import cli; import auditline.workers.router.replay as replay\n"
+        "def interrupt(*_, **__): raise KeyboardInterrupt\n"
+        "replay.replay_command = interrupt; sys.exit(cli.main(['replay']))"
+    )
+
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")

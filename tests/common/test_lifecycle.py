@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from auditline.workers.common.counters import CounterPage
-from auditline.workers.common.lifecycle import Life, close_other_descriptors
+from auditline.workers.common.lifecycle import Life, close_other_descriptors, ignore_signal
 
 InChild = Callable[[Callable[[], Any]], Any]
 ANSWER_FD = 200
@@ -90,7 +90,7 @@ def test_the_second_stop_signal_leaves_at_once() -> None:
 
 def test_a_worker_leaves_interrupts_and_second_signals_to_its_supervisor(in_child: InChild) -> None:
     def take_three() -> bool:
-        life = Life("control", CounterPage.unshared([]), leaves_at_second=False)
+        life = Life("control", CounterPage.unshared([]), at_second=ignore_signal)
         life.take_signals(ignores_interrupt=True)
         os.kill(os.getpid(), signal.SIGINT)
         assert not life.stopping

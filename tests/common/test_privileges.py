@@ -13,6 +13,7 @@ from auditline.workers.common.errors import SettingsError
 from auditline.workers.common.privileges import (
     Account,
     Capability,
+    PrivilegeError,
     die_with_parent,
     find_account,
     held_capabilities,
@@ -87,7 +88,7 @@ def test_an_unprivileged_process_cannot_become_another_user(in_child: InChild) -
         root = Account(name="root", user_id=0, group_id=0, groups=(0,))
         try:
             lower_privileges((), account=root, death_signal=signal.SIGKILL, parent_pid=os.getppid())
-        except Exception as error:
+        except PrivilegeError as error:
             return str(error)
         return "became root"
 

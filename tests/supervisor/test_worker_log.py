@@ -2,13 +2,13 @@
 
 import logging
 import multiprocessing
+import multiprocessing.process
 import os
 import pickle
 import signal
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -25,7 +25,7 @@ class Worker:
     def __init__(self, name: str, sub_handler: logging.Handler, function: Callable[[], None]) -> None:
         self.handler = WorkerLogHandler(name, sub_handler)
         self.dropped = FORK.Value("i", 0)
-        self.process: BaseProcess = FORK.Process(target=self._run, args=(function,))
+        self.process: multiprocessing.process.BaseProcess = FORK.Process(target=self._run, args=(function,))
         self.process.start()
         self.handler.serve_supervisor()
 

@@ -22,7 +22,7 @@ _ATOMIC_PIPE_BYTES = 4096
 
 
 def make_safe(text: str) -> str:
-    """Return *text* on one line and without a character that a terminal acts on; those become \\x1b, \\n, \\u202e."""
+    """Return *text* on one line and without a character that a terminal acts on; those become escapes as in Python."""
     return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -59,7 +59,7 @@ class StderrHandler(logging.Handler):
         """Write the record's line."""
         try:
             self._write_line(self.format(record))
-        except Exception:  # a diagnostic never ends the process that makes it
+        except Exception:  # noqa: BLE001  # a diagnostic never ends the process that makes it
             self._drop()
 
     def _write_line(self, line: str) -> None:
@@ -125,7 +125,7 @@ class RepeatedWarning:
         if count == 1:
             self._logger.log(self._level, text, *args)
         elif count % self._every == 0:
-            self._logger.log(self._level, text + " (%d times now)", *args, count)
+            self._logger.log(self._level, f"{text} (%d times now)", *args, count)  # noqa: G004  # text is a format
 
     def end(self) -> int:
         """The series is over: the next failure is a first one again. Returns how many there were."""

@@ -4,15 +4,28 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import FrameType
+from typing import NoReturn
 
 from auditline.workers.common.counters import CounterPage
 
 DIAGNOSTICS_DROPPED = "diagnostics_dropped_total"
 """Every worker's page has it: log records that were dropped because too many waited."""
 
+EXIT_OUTPUT_GONE = 64
+"""A router's exit code: stdout's reader is gone and there is no other output. The service ends then, cleanly."""
+
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
+
+
+def leave_at_once(number: int) -> NoReturn:
+    """End this process as the signal *number* would have."""
+    os._exit(128 + number)
+
+
+def ignore_signal(_number: int) -> None:
+    """Do nothing: a worker's supervisor decides when it has waited long enough."""
 
 
 class Life:
@@ -28,13 +41,18 @@ class Life:
     """
 
     def __init__(
-        self, name: str, counters: CounterPage, *, ready_fd: int | None = None, leaves_at_second: bool = True
+        self,
+        name: str,
+        counters: CounterPage,
+        *,
+        ready_fd: int | None = None,
+        at_second: Callable[[int], None] = leave_at_once,
     ) -> None:
         self.name = name
         self.counters = counters
         self.wakeup_fd, self._wakeup_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ready_fd = ready_fd
-        self._leaves_at_second = leaves_at_second
+        self._at_second = at_second
         self._is_stopping = False
         self._must_reload = False
 
@@ -104,8 +122,8 @@ class Life:
             os.write(self._wakeup_write_fd, b"\0")
 
     def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._is_stopping and self._leaves_at_second:
-            os._exit(128 + number)
+        if self._is_stopping:
+            self._at_second(number)
         self._is_stopping = True
 
     def _on_reload_signal(self, _number: int, _frame: FrameType | None) -> None:

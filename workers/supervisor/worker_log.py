@@ -10,11 +10,14 @@ import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multiprocessing_logging import MultiProcessingHandler  # type: ignore[import-untyped]
 
 from auditline.workers.common.diagnostics import MAX_LINE_CHARACTERS, replace_root_handler
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 MAX_QUEUED_RECORDS = 1000
 """Records of one worker that wait for the supervisor; more are dropped and counted."""
@@ -31,15 +34,17 @@ class WorkerLogHandler(MultiProcessingHandler):  # type: ignore[misc]  # the bas
         self._process_name = process_name
         self._count_dropped: Callable[[], None] = _count_nothing
         super().__init__(f"log of {process_name}", sub_handler=sub_handler)
+        # A queue has no public name for its ends, but to close one of them is what tells a worker's death.
+        self._writer: Connection = self.queue._writer  # noqa: SLF001
 
     @property
     def worker_descriptors(self) -> tuple[int, ...]:
         """What the worker must not close."""
-        return (self.queue._writer.fileno(),)
+        return (self._writer.fileno(),)
 
     def serve_supervisor(self) -> None:
         """After the fork, in the supervisor: close the write end, so that the worker's death is an end of file."""
-        self.queue._writer.close()
+        self._writer.close()
 
     def serve_worker(self, count_dropped: Callable[[], None]) -> None:
         """After the fork, in the worker: log through this handler only; *count_dropped* is called per drop."""
@@ -60,7 +65,7 @@ class WorkerLogHandler(MultiProcessingHandler):  # type: ignore[misc]  # the bas
                 self._count_dropped()
             else:
                 self.queue.put_nowait(_plain_values(record))
-        except Exception:  # a diagnostic never ends the process that makes it
+        except Exception:  # noqa: BLE001  # a diagnostic never ends the process that makes it
             self._count_dropped()
 
     def close(self) -> None:
@@ -71,25 +76,28 @@ class WorkerLogHandler(MultiProcessingHandler):  # type: ignore[misc]  # the bas
         """Say whether everything that the dead worker said has been written."""
         return not self._receive_thread.is_alive()
 
+    def wait_until_finished(self, patience_seconds: float) -> None:
+        """Wait until everything that the dead worker said has been written."""
+        self._receive_thread.join(patience_seconds)
+
     def _receive(self) -> None:
         """In the supervisor's thread: write what comes until the worker has ended."""
-        while True:
-            try:
-                message = self.queue._reader.recv_bytes(MAX_MESSAGE_BYTES)
-                self.queue._sem.release()
-                record = _record_of(_load_plain(message), self._process_name)
-            except (EOFError, OSError, ValueError, TypeError, pickle.UnpicklingError):
-                # The worker has ended (a kill may leave half a message), or sends what we never send.
-                break
-            self.sub_handler.handle(record)
-        self.queue._reader.close()
+        reader: Connection = self.queue._reader  # noqa: SLF001
+        taken = self.queue._sem  # noqa: SLF001
+        try:
+            while True:
+                message = reader.recv_bytes(MAX_MESSAGE_BYTES)
+                taken.release()
+                self.sub_handler.handle(_record_of(_load_plain(message), self._process_name))
+        except Exception:  # noqa: BLE001  # its death (a kill may leave half a message), or what we never send
+            reader.close()
 
 
 def wait_for_logs(handlers: Iterable[WorkerLogHandler], patience_seconds: float) -> None:
     """Wait until what dead workers said is written, all together at most *patience_seconds*."""
     deadline = time.monotonic() + patience_seconds
     for handler in handlers:
-        handler._receive_thread.join(max(0.0, deadline - time.monotonic()))
+        handler.wait_until_finished(max(0.0, deadline - time.monotonic()))
 
 
 def filter_fork_warning() -> None:

@@ -58,7 +58,9 @@ def test_the_wheel_puts_nothing_generic_at_its_top():
 def tracked_files():
     if not shutil.which("git") or not (TREE / ".git").exists():
         pytest.skip("needs a git checkout to know what belongs to the source")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=TREE, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=TREE, capture_output=True, text=True, check=True
+    )
     return [name for name in listed.stdout.split("\0") if name and (TREE / name).is_file()]
 
 

@@ -1,0 +1,193 @@
+"""From the records of one event to its facts: decoded, merged, checked for what is missing."""
+
+from auditline.workers.router.decode import types
+from auditline.workers.router.decode.arguments import join_arguments, to_command_line
+from auditline.workers.router.decode.records import UNSET, Fields, decode_record
+from auditline.workers.router.decode.socket_address import decode_socket_address
+from auditline.workers.router.decode.text import decode_hex, to_text
+from auditline.workers.router.event import Event, Facts
+
+_HIDING_CALLS = frozenset({"mq_open", "mq_unlink"})
+"""Their parent directory counts in items= but is hidden. Source: fs/namei.c, AUDIT_INODE_HIDDEN."""
+
+_NOT_FAILURES = frozenset({"EINPROGRESS"})
+"""A non-blocking connect that has begun."""
+
+_SELINUX_PARTS = ("user", "role", "domain", "level", "category")
+_DATA_ELSEWHERE = frozenset({"success", "res", "ses", "key", "items", "subj"})
+_KEY_SEPARATOR = "\x01"
+"""The kernel joins the keys of several `-k` with it. Source: libaudit, AUDIT_KEY_SEPARATOR."""
+
+
+def gather_facts(event: Event) -> Facts:
+    """Return what the records of *event* say together. Never fails: what is damaged is kept and said."""
+    records = [(kind, decode_record(kind, body)) for kind, body in zip(event.types, event.bodies, strict=True)]
+    naming = _naming_record(records)
+    system_call = next((fields for kind, fields in records if kind == types.SYSCALL), None)
+    base = naming[1] if system_call is None else system_call
+    facts = Facts(record_type=naming[0], reasons=list(event.reasons))
+    _take_base(base, facts)
+    for kind, fields in records:
+        facts.warnings.extend(fields.warnings)
+        facts.names.update(_enriched_names(fields))
+        if fields is not base:
+            _take_other(kind, fields, facts, is_naming=fields is naming[1])
+    _take_arguments(records, facts)
+    facts.result = _result(naming, base)
+    _note_missing(event, records, system_call, facts)
+    return facts
+
+
+def _naming_record(records: list[tuple[int, Fields]]) -> tuple[int, Fields]:
+    for record in records:
+        if record[0] != types.SYSCALL and record[0] not in types.AUXILIARY:
+            return record
+    for record in records:
+        if record[0] == types.SYSCALL:
+            return record
+    return records[0]
+
+
+def _take_base(base: Fields, facts: Facts) -> None:
+    fields = base.text
+    facts.session = fields.get("ses")
+    facts.keys = _rule_keys(fields.get("key"))
+    facts.selinux = _selinux_context(fields.get("subj", ""))
+    for key, value in fields.items():
+        if key.endswith(("uid", "gid")):
+            facts.ids[key] = UNSET if value in ("4294967295", "-1") else value
+        elif key not in _DATA_ELSEWHERE or (key == "subj" and not facts.selinux):
+            facts.data[key] = value
+    facts.undecodable.extend((f"data.{key}", raw) for key, raw in base.undecodable.items())
+
+
+def _take_other(kind: int, fields: Fields, facts: Facts, *, is_naming: bool) -> None:
+    if kind == types.PATH:
+        _take_path(fields, facts)
+    elif kind == types.SOCKADDR:
+        _take_socket_address(fields, facts)
+    elif kind != types.EXECVE:
+        for key, value in fields.text.items():
+            _merge(key, value, facts, is_naming=is_naming)
+        facts.undecodable.extend((f"data.{key}", raw) for key, raw in fields.undecodable.items())
+
+
+def _merge(key: str, value: str, facts: Facts, *, is_naming: bool) -> None:
+    """Add a field of a further record: nothing is overwritten, and nothing that differs is left out."""
+    if key == "key":
+        facts.keys.extend(name for name in _rule_keys(value) if name not in facts.keys)
+        return
+    if value in (facts.ids.get(key), facts.data.get(key)) or (key == "ses" and value == facts.session):
+        return
+    if key in _DATA_ELSEWHERE:
+        if is_naming or key != "subj":
+            return
+    if is_naming and key.endswith(("uid", "gid")) and key not in facts.ids:
+        facts.ids[key] = value
+        return
+    present = facts.data.get(key)
+    if present is None:
+        facts.data[key] = value
+    elif isinstance(present, list):
+        if value not in present:
+            present.append(value)
+    else:
+        facts.data[key] = [present, value]
+
+
+def _take_path(fields: Fields, facts: Facts) -> None:
+    path: dict[str, str] = {}
+    for key, value in fields.text.items():
+        if key == "obj" and (context := _selinux_context(value)):
+            path.update((f"obj_{part}", text) for part, text in context.items())
+        else:
+            path[key] = value
+    position = len(facts.paths)
+    facts.undecodable.extend((f"paths.{position}.{key}", raw) for key, raw in fields.undecodable.items())
+    facts.paths.append(path)
+
+
+def _take_socket_address(fields: Fields, facts: Facts) -> None:
+    text = fields.text.get("saddr", "")
+    try:
+        raw = decode_hex(text)
+    except ValueError:
+        facts.warnings.append("saddr is not hexadecimal")
+        facts.reasons.append("truncated_record")
+        facts.socket["saddr"] = text
+        return
+    architecture = facts.value("arch")
+    for key, value in decode_socket_address(raw, architecture).items():
+        if isinstance(value, bytes):
+            facts.socket[key], is_readable_form = to_text(value)
+            if is_readable_form:
+                facts.undecodable.append((f"socket.{key}", value))
+        else:
+            facts.socket[key] = value
+
+
+def _take_arguments(records: list[tuple[int, Fields]], facts: Facts) -> None:
+    pieces = [fields for kind, fields in records if kind == types.EXECVE]
+    if not pieces:
+        return
+    joined = join_arguments(pieces)
+    facts.arguments = joined.arguments
+    if joined.count is not None:
+        facts.data["argc"] = str(joined.count)
+    facts.data["cmdline"] = to_command_line(joined.arguments)
+    facts.undecodable.extend((f"args.{position}", raw) for position, raw in joined.undecodable.items())
+    if joined.missing:
+        facts.reasons.append("argc_mismatch")
+        facts.warnings.append(f"{joined.missing} of {joined.count} arguments are missing")
+
+
+def _result(naming: tuple[int, Fields], base: Fields) -> str:
+    """Return success, fail or unknown; a record that names the event has the first word, then the system call."""
+    fields = naming[1].text
+    if fields.get("seresult") == "denied" or fields.get("apparmor") == "DENIED":
+        return "fail"
+    word = fields.get("res") or base.text.get("success") or base.text.get("res")
+    if word is None:
+        return "unknown"
+    if base.text.get("exit") in _NOT_FAILURES:
+        return "success"
+    word = word.lower()
+    return "success" if word in ("yes", "1") or word.startswith("suc") else "fail"
+
+
+def _rule_keys(text: str | None) -> list[str]:
+    """Return the keys in a record's key field; older tools wrote `key="key=NAME"`."""
+    if text is None:
+        return []
+    return [name.removeprefix("key=") for name in text.split(_KEY_SEPARATOR) if name]
+
+
+def _selinux_context(text: str) -> dict[str, str]:
+    """Return the parts of `user:role:domain:level:category`; empty if it is another module's label."""
+    parts = text.split(":", len(_SELINUX_PARTS) - 1)
+    return dict(zip(_SELINUX_PARTS, parts, strict=False)) if len(parts) >= 3 else {}
+
+
+def _enriched_names(fields: Fields) -> dict[tuple[str, str], str]:
+    names = {}
+    for key, name in fields.enrichment.items():
+        number = fields.text.get(key)
+        if number is not None and key.endswith(("uid", "gid")) and name not in ("unset", "unknown(" + number + ")"):
+            names[(key[-3:], number)] = name
+    return names
+
+
+def _note_missing(event: Event, records: list[tuple[int, Fields]], system_call: Fields | None, facts: Facts) -> None:
+    """Say why records seem to be missing; an amendment is a part by its nature and is not judged."""
+    if any(fields.is_truncated for _, fields in records):
+        facts.reasons.append("truncated_record")
+    if event.amends:
+        return
+    if system_call is not None:
+        items = system_call.text.get("items", "0")
+        paths = str(event.types.count(types.PATH))
+        if items != paths and not (facts.value("syscall") in _HIDING_CALLS and int(paths) < 2):
+            facts.reasons.append("missing_path_items")
+    elif facts.record_type in types.AUXILIARY:
+        facts.reasons.append("syscall_missing")
+    facts.reasons = list(dict.fromkeys(facts.reasons))

@@ -1,0 +1,93 @@
+"""One kernel event: records with the same time and serial, as grouped, and what they say once decoded."""
+
+from dataclasses import dataclass, field
+
+
+class Event:
+    """The raw records of one event, in order of arrival, and how the event ended."""
+
+    __slots__ = (
+        "amends",
+        "begun",
+        "bodies",
+        "deadline",
+        "first_batch",
+        "has_eoe",
+        "header",
+        "last_batch",
+        "later_records",
+        "milliseconds",
+        "node",
+        "reasons",
+        "seconds",
+        "serial",
+        "types",
+    )
+
+    def __init__(self, header: str, node: str | None, seconds: str, milliseconds: str, serial: int) -> None:
+        self.header = header
+        """`audit(SECONDS.MILLIS:SERIAL`, with `node=NAME ` before it where records carry one: the grouping key."""
+        self.node = node
+        self.seconds = seconds
+        self.milliseconds = milliseconds
+        self.serial = serial
+        self.types: list[int] = []
+        self.bodies: list[str] = []
+        self.has_eoe = False
+        self.reasons: tuple[str, ...] = ()
+        """Why grouping thinks that records are missing; decoding may find more."""
+        self.amends = False
+        """True if its records came after the event had gone out."""
+        self.deadline = 0.0
+        """Stream time in seconds at which it is no longer waited for."""
+        self.begun = 0
+        """How many events had begun before it."""
+        self.first_batch = 0
+        self.last_batch = 0
+        self.later_records: dict[int, int] | None = None
+        """Records by batch, once it reaches into a second batch."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the records of one event say, decoded and merged; ids are still numbers."""
+
+    record_type: int
+    """The type that names the event."""
+    result: str = "unknown"
+    session: str | None = None
+    ids: dict[str, str] = field(default_factory=dict)
+    """The subject's auid, uid, euid … gid …."""
+    selinux: dict[str, str] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    """Keys of the rules that matched."""
+    data: dict[str, str | list[str]] = field(default_factory=dict)
+    paths: list[dict[str, str]] = field(default_factory=list)
+    socket: dict[str, str] = field(default_factory=dict)
+    arguments: list[str] | None = None
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Names of ids that auditd wrote into the record: ("uid", "0") is `root`, ("gid", "0") likewise."""
+    reasons: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    undecodable: list[tuple[str, bytes]] = field(default_factory=list)
+    """Where a value is not UTF-8 (`data.exe`, `paths.0.name`), and its exact bytes."""
+
+    def value(self, key: str) -> str | None:
+        """Return a field of the event by its name, wherever it was put; of several values the first."""
+        found = self.data.get(key) or self.ids.get(key)
+        return found[0] if isinstance(found, list) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """Who did what to whom and how: the part of an event that the mapping tables give."""
+
+    action: str | None
+    what: str | None
+    primary: str | None
+    secondary: str | None
+    actor_primary: tuple[str, str] | None
+    """The field and its value: whether that is an id, which can have a name, is told by the field."""
+    actor_secondary: tuple[str, str] | None
+    how: str | None
+    thing_selinux: dict[str, str]

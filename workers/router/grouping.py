@@ -1,0 +1,173 @@
+"""Groups records into events by (node, time, serial), each event completing on its own.
+
+Pure: what comes out depends on the records and idle marks alone, never on the wall clock, so that a resend
+and a replay give the same events.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from auditline.workers.router.decode import types
+from auditline.workers.router.event import Event
+
+DEADLINE_SECONDS = 2.0
+"""How far the stream's time may go on before an event without its end is no longer waited for."""
+MAX_YOUNGER_EVENTS = 4096
+"""How many events may begin before such an event is no longer waited for, whatever the time says."""
+MAX_OPEN_EVENTS = 8192
+MAX_RECORDS = 16_384
+"""Records of one event; the longest arguments that Linux takes (6 MiB) make about 1,700."""
+REMEMBERED_EVENTS = 8192
+"""Events that went out whose late records are still known as such."""
+EOE_WINDOW_EVENTS = 1000
+"""A stream had an EOE among this many events: then the lack of one says that records were refused."""
+
+_HEADER = re.compile(r"(?:node=(\S+) )?audit\(([0-9]{1,15})\.([0-9]{3}):([0-9]{1,20})")
+
+
+class Grouper:
+    """Takes records, gives complete events to *emit* and records without a readable header to *emit_unparsed*."""
+
+    def __init__(self, emit: Callable[[Event], None], emit_unparsed: Callable[[int, str], None]) -> None:
+        self._emit = emit
+        self._emit_unparsed = emit_unparsed
+        self.open: dict[str, Event] = {}
+        self.clock = 0.0
+        """The newest time that a record had, in seconds since 1970; 0 at first."""
+        self.last_good = ("0", "000")
+        """The time of the last good record, (seconds, milliseconds) as the kernel wrote them."""
+        self.events_since_eoe = EOE_WINDOW_EVENTS
+        self.skipped: dict[str, int] = {}
+        """Records to drop by header: they come again although their events are out already."""
+        self.ends_dropped = 0
+        """EOE records that came after their event had gone out."""
+        self.on_begin: Callable[[Event], None] | None = None
+        self._begun = 0
+        self._out_young: set[str] = set()
+        self._out_old: set[str] = set()
+
+    def feed(self, kinds: Iterable[int], payloads: Iterable[str], batch: int) -> None:
+        """Take the records of one batch: their types, and `audit(…): body` each."""
+        get = self.open.get
+        for kind, payload in zip(kinds, payloads, strict=True):
+            header, _, body = payload.partition("): ")
+            event = get(header)
+            if event is None:
+                event = self._begin(kind, payload, batch)
+                if event is None:
+                    continue
+                header, body = event.header, payload[len(event.header) + 2 :].lstrip(" ")
+            if event.last_batch != batch:
+                self._reach_into(event, batch)
+            elif event.later_records is not None:
+                event.later_records[batch] += 1
+            if kind == types.EOE:
+                event.has_eoe = True
+                del self.open[header]
+                self.events_since_eoe = 0
+                self._finish(event)
+            else:
+                event.types.append(kind)
+                event.bodies.append(body)
+        self._bound()
+
+    def idle(self) -> None:
+        """The source had nothing for a while: whatever is open will not become more."""
+        while self.open:
+            self._close_oldest()
+
+    def finish_input(self) -> None:
+        """The input has ended; the same as an idle mark."""
+        self.idle()
+
+    def _begin(self, kind: int, payload: str, batch: int) -> Event | None:
+        """Return a new open event, or the open one of a header that is spelled without a blank behind it."""
+        match = _HEADER.match(payload)
+        if match is None or not payload.startswith("):", match.end()):
+            self._emit_unparsed(kind, payload)
+            return None
+        header = match[0]
+        known = self.open.get(header)
+        if known is not None:
+            return known
+        if self.skipped and self._skip(header):
+            return None
+        event = Event(header, match[1], match[2], match[3], int(match[4]))
+        self.last_good = (match[2], match[3])
+        event.first_batch = event.last_batch = batch
+        event.amends = header in self._out_young or header in self._out_old
+        if kind == types.EOE and event.amends:
+            # The end of an event that was given up too early: nothing in it to tell.
+            self.ends_dropped += 1
+            return None
+        self._begun += 1
+        event.begun = self._begun
+        self._advance(float(f"{match[2]}.{match[3]}"))
+        event.deadline = self.clock + DEADLINE_SECONDS
+        if self.on_begin is not None:
+            self.on_begin(event)
+        if types.is_complete_alone(kind):
+            event.types.append(kind)
+            event.bodies.append(payload[match.end() + 2 :].lstrip(" "))
+            self._finish(event)
+            return None
+        self.open[header] = event
+        return event
+
+    def _skip(self, header: str) -> bool:
+        left = self.skipped.get(header)
+        if left is None:
+            return False
+        if left > 1:
+            self.skipped[header] = left - 1
+        else:
+            del self.skipped[header]
+            self._remember(header)
+        return True
+
+    def _advance(self, seconds: float) -> None:
+        self.clock = max(self.clock, seconds)
+        while self.open:
+            oldest = next(iter(self.open.values()))
+            if oldest.deadline > self.clock and self._begun - oldest.begun < MAX_YOUNGER_EVENTS:
+                return
+            self._close_oldest()
+
+    def _close_oldest(self, reason: str | None = None) -> None:
+        header = next(iter(self.open))
+        self._close(self.open.pop(header), reason)
+
+    def _close(self, event: Event, reason: str | None) -> None:
+        """End an event that had no EOE; where the stream has them, that says that records were refused."""
+        self.events_since_eoe += 1
+        if reason is not None:
+            event.reasons = (reason,)
+        elif self.events_since_eoe < EOE_WINDOW_EVENTS and types.SYSCALL in event.types and not event.amends:
+            event.reasons = ("no_eoe",)
+        self._finish(event)
+
+    def _finish(self, event: Event) -> None:
+        if not event.types:
+            # A lone EOE: all the event's other records are lost, or excluded by rule.
+            event.types.append(types.EOE)
+            event.bodies.append("")
+        self._remember(event.header)
+        self._emit(event)
+
+    def _remember(self, header: str) -> None:
+        self._out_young.add(header)
+        if len(self._out_young) > REMEMBERED_EVENTS // 2:
+            self._out_old, self._out_young = self._out_young, set()
+
+    def _reach_into(self, event: Event, batch: int) -> None:
+        """Count the records by batch from the first one that an event reaches into beyond its own."""
+        if event.later_records is None:
+            event.later_records = {event.first_batch: len(event.types)}
+        event.later_records[batch] = 1
+        event.last_batch = batch
+
+    def _bound(self) -> None:
+        while len(self.open) > MAX_OPEN_EVENTS:
+            self._close_oldest("evicted")
+        for header in [header for header, event in self.open.items() if len(event.types) > MAX_RECORDS]:
+            self._close(self.open.pop(header), "evicted")

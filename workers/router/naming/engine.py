@@ -1,0 +1,198 @@
+"""The engine of the mapping tables beside it: from an event's facts to what they mean."""
+
+import os.path
+import re
+import stat
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from auditline.workers.common.tables.lookup import record_type_number
+from auditline.workers.router.decode import types
+from auditline.workers.router.event import Facts, Meaning
+from auditline.workers.router.record_names import type_name
+
+_INTERPRETER = re.compile(r"(?:ba|da|k|z|mk|a)?sh|busybox|python[\d.]*|perl[\d.]*|ruby[\d.]*|node(?:js)?|php[\d.]*|lua[\d.]*|tclsh[\d.]*")
+"""Programs whose own path says little: the script's name is in comm."""
+
+_FILE_KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFCHR: "character-device",
+    stat.S_IFBLK: "block-device",
+    stat.S_IFIFO: "named-pipe",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFSOCK: "socket",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a mapping table; tuples are fields to try in order."""
+
+    action: str | None
+    what: str | None
+    primary: tuple[str, ...]
+    secondary: tuple[str, ...]
+    how: tuple[str, ...]
+    if_field: str | None = None
+    actor_primary: tuple[str, ...] = ("auid",)
+    actor_secondary: tuple[str, ...] = ("uid",)
+
+
+UNMAPPED = Row(action=None, what=None, primary=(), secondary=(), how=())
+"""For what has no row: the event still says who, when, how and everything in its records."""
+
+
+def find_meaning(facts: Facts) -> Meaning:
+    """Return what the event means; ids in it are still numbers."""
+    row = _find_row(facts)
+    what, primary, secondary, thing_selinux = _find_thing(row, facts)
+    return Meaning(
+        action=row.action or _action_without_row(facts),
+        what=what,
+        primary=primary,
+        secondary=secondary,
+        actor_primary=_first_field(row.actor_primary, facts),
+        actor_secondary=_first_field(row.actor_secondary, facts),
+        how=_first(row.how, facts) or _default_how(facts),
+        thing_selinux=thing_selinux,
+    )
+
+
+def category_of(record_type: int) -> str:
+    """Return `audit.kernel.category` of an event that this record type names."""
+    return _categories().get(record_type, "unknown")
+
+
+def file_kind(mode: str) -> str | None:
+    """Return what an octal st_mode is the mode of: `file`, `directory` …; None for nonsense."""
+    try:
+        return _FILE_KINDS.get(stat.S_IFMT(int(mode, 8)))
+    except ValueError:
+        return None
+
+
+def choose_path(paths: list[dict[str, str]]) -> dict[str, str] | None:
+    """Return the PATH record that the action was on: not a parent directory, not one that only was looked for.
+
+    Kernels before 3.15 call the field objtype.
+    """
+    for unwanted in (("PARENT", "UNKNOWN"), ("PARENT",), ()):
+        for path in paths:
+            if path.get("nametype", path.get("objtype")) not in unwanted:
+                return path
+    return None
+
+
+def system_call_row(name: str) -> Row:
+    """Return the row of a system call, by name or, where no table names it, by number."""
+    return _system_call_rows().get(name, UNMAPPED)
+
+
+def default_how(exe: str | None, comm: str | None) -> str | None:
+    """Return by which means: the executable, or the script if that is an interpreter."""
+    if exe is None or comm is None:
+        return exe or comm
+    return comm if _INTERPRETER.fullmatch(os.path.basename(exe)) else exe
+
+
+def _find_row(facts: Facts) -> Row:
+    if facts.record_type == types.SYSCALL:
+        return system_call_row(facts.value("syscall") or "")
+    for row in _record_rows().get(facts.record_type, ()):
+        if row.if_field is None or facts.value(row.if_field) is not None:
+            return row
+    return UNMAPPED
+
+
+def _action_without_row(facts: Facts) -> str | None:
+    """Return what is still better than nothing: the name of the system call or of the record."""
+    if facts.record_type == types.SYSCALL:
+        return facts.value("syscall")
+    return type_name(facts.record_type).replace("_", "-")
+
+
+def _find_thing(row: Row, facts: Facts) -> tuple[str | None, str | None, str | None, dict[str, str]]:
+    if row.what in ("file", "filesystem") and (path := choose_path(facts.paths)) is not None:
+        labels = {key[4:]: value for key, value in path.items() if key.startswith("obj_")}
+        return file_kind(path.get("mode", "")) or row.what, path.get("name"), path.get("inode"), labels
+    if row.what == "socket" and not row.primary:
+        return row.what, facts.socket.get("addr") or facts.socket.get("path"), facts.socket.get("port"), {}
+    return row.what, _first(row.primary, facts), _first(row.secondary, facts), {}
+
+
+def _first_field(keys: tuple[str, ...], facts: Facts) -> tuple[str, str] | None:
+    for key in keys:
+        if (value := facts.value(key)) is not None:
+            return key, value
+    return None
+
+
+def _first(keys: tuple[str, ...], facts: Facts) -> str | None:
+    found = _first_field(keys, facts)
+    return None if found is None else found[1]
+
+
+def _default_how(facts: Facts) -> str | None:
+    return default_how(facts.value("exe"), facts.value("comm"))
+
+
+def _read_table(name: str) -> list[list[str]]:
+    text = files("auditline.workers.router.naming").joinpath(name).read_text("utf-8")
+    return [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def _fields(column: str) -> tuple[str, ...]:
+    return () if column == "-" else tuple(column.split(","))
+
+
+def _word(column: str) -> str | None:
+    return None if column == "-" else column
+
+
+@cache
+def _system_call_rows() -> dict[str, Row]:
+    rows = {}
+    for names, action, what, primary, secondary, how in _read_table("syscalls.tsv"):
+        row = Row(
+            action=_word(action),
+            what=_word(what),
+            primary=_fields(primary),
+            secondary=_fields(secondary),
+            how=_fields(how),
+        )
+        rows.update(dict.fromkeys(names.split(","), row))
+    return rows
+
+
+@cache
+def _record_rows() -> dict[int, list[Row]]:
+    rows: dict[int, list[Row]] = {}
+    for names, condition, action, what, primary, secondary, actor_primary, actor_secondary, how in _read_table(
+        "records.tsv"
+    ):
+        row = Row(
+            if_field=_word(condition),
+            action=_word(action),
+            what=_word(what),
+            primary=_fields(primary),
+            secondary=_fields(secondary),
+            actor_primary=_fields(actor_primary) or ("auid",),
+            actor_secondary=_fields(actor_secondary) or ("uid",),
+            how=_fields(how),
+        )
+        for name in names.split(","):
+            number = record_type_number(name)
+            if number is not None:
+                rows.setdefault(number, []).append(row)
+    return rows
+
+
+@cache
+def _categories() -> dict[int, str]:
+    categories: dict[int, str] = {}
+    for first, last, category in _read_table("categories.tsv"):
+        for number in range(int(first), int(last) + 1):
+            categories.setdefault(number, category)
+    return categories

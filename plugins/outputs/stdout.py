@@ -10,6 +10,7 @@ from auditline.plugins.outputs.api import Line, OutputContext
 from auditline.plugins.outputs.line_queue import LineQueue
 from auditline.plugins.outputs.streams import is_reader_gone, open_stream
 from auditline.plugins.outputs.tally import Tally
+from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.settings import StdoutSettings
 
 logger = logging.getLogger(__name__)
@@ -23,7 +24,6 @@ RETRY_SECONDS = 1.0
 PARTIAL_LINE = "stdout_partial_line"
 """Slot of the counters page: token of the process that has written a line in part; 0: the stream is at a line's end."""
 
-_REPEAT_EVERY = 60
 _DRAIN_POLL_SECONDS = 0.005
 
 
@@ -62,7 +62,8 @@ class StdoutOutput:
         self._last_taken = 0
         self._blocked_since: float | None = None
         self._retry_at = 0.0
-        self._error_count = 0
+        self._is_closed = False
+        self._cannot_write = RepeatedWarning(logger, every=60, level=logging.ERROR)
         self._mark = _PartialLineMark(context)
         self._owed = b"\n" if self._mark.take_over() else b""
 
@@ -131,7 +132,7 @@ class StdoutOutput:
 
     def counts(self) -> dict[str, int]:
         """Return the balance."""
-        return self._tally.counts(len(self._queue))
+        return self._tally.counts(0 if self._is_closed else len(self._queue))
 
     def close(self, deadline_seconds: float) -> None:
         """Write, and wait until the reader has read it, within the time; what is left stays undone."""
@@ -141,6 +142,7 @@ class StdoutOutput:
             time.sleep(_DRAIN_POLL_SECONDS)
             self.pump()
         self._tally.forget_pending()
+        self._is_closed = True
         self._stream.close()
 
     def _write_out(self) -> None:
@@ -178,7 +180,7 @@ class StdoutOutput:
             return
         self._written_bytes += byte_count
         self._blocked_since = None
-        self._error_count = 0
+        self._cannot_write.end()
         if self._owed:
             self._owed = self._owed[byte_count:]
             return
@@ -224,9 +226,7 @@ class StdoutOutput:
             self._note_gone()
             return
         self._retry_at = self._clock() + RETRY_SECONDS
-        if self._error_count % _REPEAT_EVERY == 0:
-            logger.error("outputs.%s: cannot write: %s (%d failures)", self.name, error.strerror, self._error_count + 1)
-        self._error_count += 1
+        self._cannot_write.tell("outputs.%s: cannot write: %s", self.name, error.strerror)
 
 
 class _PartialLineMark:

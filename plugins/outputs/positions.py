@@ -1,0 +1,61 @@
+r"""A place in a series of segments, and the files that keep one.
+
+A cursor is such a file. It belongs to a reader, which replaces it by renaming, and it is one JSON object::
+
+    {"segment": "auditline-000000000007-0badcafe.jsonl", "offset": 4096}
+
+Everything before that byte of that segment, and every older segment, is no longer needed by its owner. More keys are
+allowed. A cursor that is missing or is not of this form holds nothing back.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from auditline.plugins.outputs.segment_files import DIRECTORY_MODE, SEGMENT_MODE, parse_counter
+
+_MOST_BYTES = 4096
+
+
+class Position(NamedTuple):
+    """A byte of a segment."""
+
+    segment: str
+    offset: int
+
+    @property
+    def counter(self) -> int:
+        """The segment's place in the series."""
+        return parse_counter(self.segment) or 0
+
+
+def read_position(path: Path) -> tuple[Position, dict[str, Any]]:
+    """Return the position in the file at *path*, and all that the file says.
+
+    Raises:
+        OSError: it cannot be read; FileNotFoundError: there is none.
+        ValueError: it holds no position.
+    """
+    with path.open("rb") as file:
+        value = json.loads(file.read(_MOST_BYTES))
+    segment = value.get("segment") if isinstance(value, dict) else None
+    offset = value.get("offset") if isinstance(value, dict) else None
+    if not isinstance(segment, str) or parse_counter(segment) is None:
+        raise ValueError(f"{path}: segment must be a segment's file name, not {json.dumps(segment)}")
+    if type(offset) is not int or offset < 0:
+        raise ValueError(f"{path}: offset must be a number of bytes, not {json.dumps(offset)}")
+    return Position(segment, offset), value
+
+
+def write_position(path: Path, position: Position, **more: int) -> None:
+    """Replace the file at *path*: a reader, and a process that starts after a crash, sees the old one or the new one.
+
+    Not synced: to lose the newest position costs work, never events. An OSError says why it cannot be written.
+    """
+    path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+    new_path = path.with_suffix(".new")
+    descriptor = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, SEGMENT_MODE)
+    with open(descriptor, "w", encoding="ascii") as file:
+        json.dump({**position._asdict(), **more}, file)
+    new_path.replace(path)

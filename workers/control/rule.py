@@ -1,0 +1,96 @@
+"""An audit rule between its text and the kernel's bytes, and what one rules file holds."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from auditline.workers.common.errors import RuleError
+
+KEY_SEPARATOR = "\x01"
+"""Between several keys in the one field that the kernel has for them. Source: linux/audit.h, AUDIT_KEY_SEPARATOR."""
+
+
+class RuleList(IntEnum):
+    """The kernel's lists of rules that we load. Source: linux/audit.h, AUDIT_FILTER_*."""
+
+    USER = 0
+    TASK = 1
+    EXIT = 4
+    EXCLUDE = 5
+    FILESYSTEM = 6
+
+    @property
+    def text(self) -> str:
+        """How a rule names it."""
+        return self.name.lower()
+
+
+class Action(IntEnum):
+    """What a rule that matches does. The kernel refuses the third one, possible. Source: linux/audit.h."""
+
+    NEVER = 0
+    ALWAYS = 2
+
+    @property
+    def text(self) -> str:
+        """How a rule names it."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One condition; what the kernel takes as a string is in `string`, everything else in `value`."""
+
+    number: int
+    operator: int
+    """As in the rule's field flags: 0x40000000 is `=`."""
+    value: int = 0
+    """Two's complement in 32 bits."""
+    string: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One rule with where it was written; its names are resolved for one machine."""
+
+    rule_list: RuleList
+    action: Action
+    is_prepended: bool = False
+    syscalls: frozenset[int] | None = None
+    """None: all of them. Empty on the task list only, where the kernel does not look at it."""
+    fields: tuple[Field, ...] = ()
+    """In the order in which the kernel tries them; without the key."""
+    keys: tuple[str, ...] = ()
+    file: str
+    line: int
+    text: str
+
+
+class UnknownSyscallError(RuleError):
+    """A rule names a system call that its architecture does not have, or that our tables lack."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownSyscall:
+    """A rule that was refused only because this machine does not have its system call."""
+
+    file: str
+    line: int
+    text: str
+    reason: str
+    problem: str
+    """As it stands in the file's problems."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFile:
+    """What one rules file asks for; a line with a problem gives no rule."""
+
+    rules: tuple[Rule, ...]
+    delete_all: bool
+    """The file has -D: rules of others are to go, too."""
+    problems: tuple[str, ...]
+    """`file:line: what is wrong`."""
+    warnings: tuple[str, ...] = ()
+    """Same form; the rule counts nevertheless."""
+    unknown_syscalls: tuple[UnknownSyscall, ...] = ()
+    """Those of the problems that another machine would not have."""

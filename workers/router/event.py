@@ -6,23 +6,14 @@ from dataclasses import dataclass, field
 class Event:
     """The raw records of one event, in order of arrival, and how the event ended."""
 
-    __slots__ = (
-        "amends",
-        "begun",
-        "bodies",
-        "deadline",
-        "first_batch",
-        "has_eoe",
-        "header",
-        "last_batch",
-        "later_records",
-        "milliseconds",
-        "node",
-        "reasons",
-        "seconds",
-        "serial",
-        "types",
-    )
+    # Defaults here and no slots: one is made per event, and most never differ in these.
+    has_eoe = False
+    reasons: tuple[str, ...] = ()
+    """Why grouping thinks that records are missing; decoding may find more."""
+    amends = False
+    """True if its records came after the event had gone out."""
+    later_records: dict[int, int] | None = None
+    """Records by batch, once it reaches into a second batch."""
 
     def __init__(self, header: str, node: str | None, seconds: str, milliseconds: str, serial: int) -> None:
         self.header = header
@@ -33,19 +24,12 @@ class Event:
         self.serial = serial
         self.types: list[int] = []
         self.bodies: list[str] = []
-        self.has_eoe = False
-        self.reasons: tuple[str, ...] = ()
-        """Why grouping thinks that records are missing; decoding may find more."""
-        self.amends = False
-        """True if its records came after the event had gone out."""
-        self.deadline = 0.0
+        self.deadline = 0
         """Stream time in seconds at which it is no longer waited for."""
         self.begun = 0
         """How many events had begun before it."""
         self.first_batch = 0
         self.last_batch = 0
-        self.later_records: dict[int, int] | None = None
-        """Records by batch, once it reaches into a second batch."""
 
 
 @dataclass(slots=True)

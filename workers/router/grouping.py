@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable
 from auditline.workers.router.decode import types
 from auditline.workers.router.event import Event
 
-DEADLINE_SECONDS = 2.0
-"""How far the stream's time may go on before an event without its end is no longer waited for."""
+DEADLINE_SECONDS = 3
+"""How many times the second of the stream's time may change, so after 2 to 3 s of it, before an event without its end
+is no longer waited for."""
 MAX_YOUNGER_EVENTS = 4096
 """How many events may begin before such an event is no longer waited for, whatever the time says."""
+_CHECK_EVENTS = 256
+"""After so many events it is looked at who has waited for too many younger ones."""
 MAX_OPEN_EVENTS = 8192
 MAX_RECORDS = 16_384
 """Records of one event; the longest arguments that Linux takes (6 MiB) make about 1,700."""
@@ -22,7 +25,8 @@ REMEMBERED_EVENTS = 8192
 EOE_WINDOW_EVENTS = 1000
 """A stream had an EOE among this many events: then the lack of one says that records were refused."""
 
-_HEADER = re.compile(r"(?:node=(\S+) )?audit\(([0-9]{1,15})\.([0-9]{3}):([0-9]{1,20})")
+_HEADER = re.compile(r"(?:node=(\S+) )?audit\(([0-9]{1,15})\.([0-9]{3}):([0-9]{1,20})(?=\):)").match
+_EOE = types.EOE
 
 
 class Grouper:
@@ -32,8 +36,8 @@ class Grouper:
         self._emit = emit
         self._emit_unparsed = emit_unparsed
         self.open: dict[str, Event] = {}
-        self.clock = 0.0
-        """The newest time that a record had, in seconds since 1970; 0 at first."""
+        self.clock = 0
+        """The newest second that a record had, since 1970; 0 at first."""
         self.last_good = ("0", "000")
         """The time of the last good record, (seconds, milliseconds) as the kernel wrote them."""
         self.events_since_eoe = EOE_WINDOW_EVENTS
@@ -41,8 +45,8 @@ class Grouper:
         """Records to drop by header: they come again although their events are out already."""
         self.ends_dropped = 0
         """EOE records that came after their event had gone out."""
-        self.on_begin: Callable[[Event], None] | None = None
         self._begun = 0
+        self._second = ""
         self._out_young: set[str] = set()
         self._out_old: set[str] = set()
 
@@ -61,9 +65,9 @@ class Grouper:
                 self._reach_into(event, batch)
             elif event.later_records is not None:
                 event.later_records[batch] += 1
-            if kind == types.EOE:
-                event.has_eoe = True
+            if kind == _EOE:
                 del self.open[header]
+                event.has_eoe = True
                 self.events_since_eoe = 0
                 self._finish(event)
             else:
@@ -82,8 +86,8 @@ class Grouper:
 
     def _begin(self, kind: int, payload: str, batch: int) -> Event | None:
         """Return a new open event, or the open one of a header that is spelled without a blank behind it."""
-        match = _HEADER.match(payload)
-        if match is None or not payload.startswith("):", match.end()):
+        match = _HEADER(payload)
+        if match is None:
             self._emit_unparsed(kind, payload)
             return None
         header = match[0]
@@ -92,20 +96,20 @@ class Grouper:
             return known
         if self.skipped and self._skip(header):
             return None
-        event = Event(header, match[1], match[2], match[3], int(match[4]))
-        self.last_good = (match[2], match[3])
+        seconds = match[2]
+        event = Event(header, match[1], seconds, match[3], int(match[4]))
+        self.last_good = (seconds, match[3])
         event.first_batch = event.last_batch = batch
-        event.amends = header in self._out_young or header in self._out_old
-        if kind == types.EOE and event.amends:
-            # The end of an event that was given up too early: nothing in it to tell.
-            self.ends_dropped += 1
-            return None
-        self._begun += 1
-        event.begun = self._begun
-        self._advance(float(f"{match[2]}.{match[3]}"))
+        if header in self._out_young or header in self._out_old:
+            if kind == _EOE:
+                # The end of an event that was given up too early: nothing in it to tell.
+                self.ends_dropped += 1
+                return None
+            event.amends = True
+        self._begun = event.begun = self._begun + 1
+        if seconds != self._second or not self._begun % _CHECK_EVENTS:
+            self._advance(seconds)
         event.deadline = self.clock + DEADLINE_SECONDS
-        if self.on_begin is not None:
-            self.on_begin(event)
         if types.is_complete_alone(kind):
             event.types.append(kind)
             event.bodies.append(payload[match.end() + 2 :].lstrip(" "))
@@ -125,8 +129,9 @@ class Grouper:
             self._remember(header)
         return True
 
-    def _advance(self, seconds: float) -> None:
-        self.clock = max(self.clock, seconds)
+    def _advance(self, seconds: str) -> None:
+        self._second = seconds
+        self.clock = max(self.clock, int(seconds))
         while self.open:
             oldest = next(iter(self.open.values()))
             if oldest.deadline > self.clock and self._begun - oldest.begun < MAX_YOUNGER_EVENTS:

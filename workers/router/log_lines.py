@@ -62,17 +62,23 @@ def _lines(stream: IO[bytes]) -> Iterator[list[str]]:
         yield [rest.decode("utf-8", "surrogateescape")]
 
 
-class _Prefixes(dict[str, tuple[int, str]]):
-    """From `type=SYSCALL`, or `node=web1 type=SYSCALL`, to the record's type and what goes before its header."""
+class _Prefixes(dict[str, int]):
+    """From `type=SYSCALL` to the record's type; what is no plain type is looked at by _parse_prefix()."""
 
-    def __missing__(self, prefix: str) -> tuple[int, str]:
+    def __missing__(self, prefix: str) -> int:
         if len(self) > 4096:
             self.clear()
-        parsed = self[prefix] = _parse_prefix(prefix)
-        return parsed
+        kind, node = _parse_prefix(prefix)
+        self[prefix] = kind if not node else _WITH_NODE
+        return self[prefix]
+
+
+_WITH_NODE = UNPARSED + 1
+_prefixes = _Prefixes()
 
 
 def _parse_prefix(prefix: str) -> tuple[int, str]:
+    """Return the type, and what goes before the header: `node=web1 type=SYSCALL` gives `node=web1 `."""
     node, separator, kind = prefix.rpartition("type=")
     if not separator or " " in kind or not kind:
         return UNPARSED, ""
@@ -84,21 +90,24 @@ def _parse_prefix(prefix: str) -> tuple[int, str]:
     return type_number(kind), f"node={name} "
 
 
-_prefixes = _Prefixes()
-
-
 def frame(lines: list[str]) -> tuple[list[int], list[str]]:
     """Return the types and `audit(…): body` texts of log lines; a line that is no record has type UNPARSED, whole."""
     parts = [line.partition(" msg=") for line in lines]
-    prefixes = [_prefixes[part[0]] for part in parts]
-    if all(not node and kind != UNPARSED for kind, node in prefixes):
-        return [kind for kind, _ in prefixes], [part[2] for part in parts]
+    kinds = [_prefixes[part[0]] for part in parts]
+    if kinds and min(kinds) > _WITH_NODE:
+        return kinds, [part[2] for part in parts]
+    return _frame_one_by_one(lines)
+
+
+def _frame_one_by_one(lines: list[str]) -> tuple[list[int], list[str]]:
     kinds, payloads = [], []
-    for line, part, (kind, node) in zip(lines, parts, prefixes, strict=True):
+    for line in lines:
         if _is_separator(line):
             continue
+        prefix, _, record = line.partition(" msg=")
+        kind, node = _parse_prefix(prefix)
         kinds.append(kind)
-        payloads.append(line if kind == UNPARSED else node + part[2])
+        payloads.append(line if kind == UNPARSED else node + record)
     return kinds, payloads
 
 

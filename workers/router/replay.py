@@ -12,7 +12,7 @@ from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import UNPARSED, frame, read_chunks
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.record_names import type_name
-from auditline.workers.router.render.audit import AuditRenderer
+from auditline.workers.router.render.fragments import FragmentRenderer
 from auditline.workers.router.unparsed import unparsed_line
 
 
@@ -24,7 +24,7 @@ class Replay:
         self._node = node
         self._own_host = host_id(None) if node is None else host_id_of(node)
         self._hosts: dict[str, str] = {}
-        self._renderer = AuditRenderer(names)
+        self._renderer = FragmentRenderer(names)
         self._grouper = Grouper(self._take_event, self._take_unparsed)
         self._pending: list[str] = []
         self._unparsed_count = 0

@@ -7,11 +7,13 @@ from auditline.workers.router.decode.socket_address import decode_socket_address
 from auditline.workers.router.decode.text import decode_hex, to_text
 from auditline.workers.router.event import Event, Facts
 
-_HIDING_CALLS = frozenset({"mq_open", "mq_unlink"})
+HIDING_CALLS = frozenset({"mq_open", "mq_unlink"})
 """Their parent directory counts in items= but is hidden. Source: fs/namei.c, AUDIT_INODE_HIDDEN."""
 
 _NOT_FAILURES = frozenset({"EINPROGRESS"})
 """A non-blocking connect that has begun."""
+
+_PARTS = frozenset({types.PATH, types.SOCKADDR, types.EXECVE})
 
 _SELINUX_PARTS = ("user", "role", "domain", "level", "category")
 _DATA_ELSEWHERE = frozenset({"success", "res", "ses", "key", "items", "subj"})
@@ -24,7 +26,7 @@ def gather_facts(event: Event) -> Facts:
     records = [(kind, decode_record(kind, body)) for kind, body in zip(event.types, event.bodies, strict=True)]
     naming = _naming_record(records)
     system_call = next((fields for kind, fields in records if kind == types.SYSCALL), None)
-    base = naming[1] if system_call is None else system_call
+    base = _base_record(naming, system_call)
     facts = Facts(record_type=naming[0], reasons=list(event.reasons))
     _take_base(base, facts)
     for kind, fields in records:
@@ -46,6 +48,13 @@ def _naming_record(records: list[tuple[int, Fields]]) -> tuple[int, Fields]:
         if record[0] == types.SYSCALL:
             return record
     return records[0]
+
+
+def _base_record(naming: tuple[int, Fields], system_call: Fields | None) -> Fields:
+    """Return the record that tells the subject and the result; empty if only parts of a system call are there."""
+    if system_call is not None:
+        return system_call
+    return Fields() if naming[0] in _PARTS else naming[1]
 
 
 def _take_base(base: Fields, facts: Facts) -> None:
@@ -186,7 +195,7 @@ def _note_missing(event: Event, records: list[tuple[int, Fields]], system_call: 
     if system_call is not None:
         items = system_call.text.get("items", "0")
         paths = str(event.types.count(types.PATH))
-        if items != paths and not (facts.value("syscall") in _HIDING_CALLS and int(paths) < 2):
+        if items != paths and not (facts.value("syscall") in HIDING_CALLS and int(paths) < 2):
             facts.reasons.append("missing_path_items")
     elif facts.record_type in types.AUXILIARY:
         facts.reasons.append("syscall_missing")

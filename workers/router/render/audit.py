@@ -44,7 +44,7 @@ class AuditRenderer:
             "record_type": type_name(facts.record_type),
             "session": facts.session,
             "result": facts.result,
-            "actor": self._actor(facts, meaning),
+            "actor": self.actor(facts, meaning),
             "action": meaning.action,
             "thing": _filled(
                 what=meaning.what,
@@ -55,7 +55,7 @@ class AuditRenderer:
             "how": meaning.how,
             "key": facts.keys[0] if len(facts.keys) == 1 else facts.keys,
             "data": facts.data,
-            "paths": [self._path(path, facts) for path in facts.paths],
+            "paths": [self.path(path, facts) for path in facts.paths],
             "socket": facts.socket,
         }
         if "truncated_record" in facts.reasons:
@@ -64,7 +64,7 @@ class AuditRenderer:
             kernel["warnings"] = facts.warnings
         return {key: value for key, value in kernel.items() if value not in (None, {}, [])}
 
-    def _actor(self, facts: Facts, meaning: Meaning) -> dict[str, Any]:
+    def actor(self, facts: Facts, meaning: Meaning) -> dict[str, Any]:
         return _filled(
             primary=self._actor_name(meaning.actor_primary, facts),
             secondary=self._actor_name(meaning.actor_secondary, facts),
@@ -75,7 +75,7 @@ class AuditRenderer:
     def _actor_name(self, found: tuple[str, str] | None, facts: Facts) -> str | None:
         return None if found is None else self._name(*found, facts)
 
-    def _path(self, path: dict[str, str], facts: Facts) -> dict[str, str]:
+    def path(self, path: dict[str, str], facts: Facts) -> dict[str, str]:
         return {key: self._name(key, value, facts) for key, value in path.items()}
 
     def _name(self, key: str, value: str, facts: Facts) -> str:

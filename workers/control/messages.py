@@ -6,6 +6,8 @@ Source of all numbers and layouts: include/uapi/linux/audit.h and include/uapi/l
 import struct
 from dataclasses import dataclass
 
+from auditline.workers.control.compile import FLAG_PREPEND, HEADER_BYTES
+
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 AUDIT_GET = 1000
@@ -14,9 +16,6 @@ AUDIT_ADD_RULE = 1011
 AUDIT_DEL_RULE = 1012
 AUDIT_LIST_RULES = 1013
 AUDIT_GET_FEATURE = 1019
-
-FILTER_PREPEND = 0x10
-"""Flag in a rule's first word: put it before the others of its list. Never listed, never matched on deletion."""
 
 FEATURE_BACKLOG_WAIT_TIME = 2
 FEATURE_LOST_RESET = 32
@@ -27,7 +26,6 @@ _NLM_F_ACK = 4
 _HEADER = struct.Struct("=IHHII")
 _CODE = struct.Struct("=i")
 _FEATURES = struct.Struct("=4I")
-_RULE_HEAD_BYTES = 1040
 _BUFLEN = struct.Struct("=I")
 _BUFLEN_OFFSET = 1036
 _STATUS_WORDS = 11
@@ -124,7 +122,7 @@ def delete_rule(rule: bytes) -> Request:
 def with_prepend_flag(rule: bytes, *, is_prepended: bool) -> bytes:
     """Return *rule* with the flag of its first word set or cleared."""
     (flags,) = _BUFLEN.unpack_from(rule)
-    flags = flags | FILTER_PREPEND if is_prepended else flags & ~FILTER_PREPEND
+    flags = flags | FLAG_PREPEND if is_prepended else flags & ~FLAG_PREPEND
     return _BUFLEN.pack(flags) + rule[_BUFLEN.size :]
 
 
@@ -182,8 +180,8 @@ def parse_features(payload: bytes) -> KernelFeatures | None:
 
 def parse_listed_rule(payload: bytes) -> bytes | None:
     """Return a rule of a listing without the padding behind its strings; None: too short."""
-    if len(payload) < _RULE_HEAD_BYTES:
+    if len(payload) < HEADER_BYTES:
         return None
     (buflen,) = _BUFLEN.unpack_from(payload, _BUFLEN_OFFSET)
-    rule = payload[: _RULE_HEAD_BYTES + buflen]
-    return rule if len(rule) == _RULE_HEAD_BYTES + buflen else None
+    rule = payload[: HEADER_BYTES + buflen]
+    return rule if len(rule) == HEADER_BYTES + buflen else None

@@ -1,0 +1,95 @@
+"""What tests of several folders share: the real kernel's audit, lent to one test at a time."""
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from auditline.workers.common.errors import KernelError
+from auditline.workers.control.compile import comparable
+from auditline.workers.control.kernel import LOCKED, AuditControl
+from auditline.workers.control.messages import KernelStatus
+from auditline.workers.control.refusals import has_audit_control
+
+LOCK_FILE = Path(tempfile.gettempdir()) / "auditline-kernel.lock"
+STATUS_FIELDS = ("enabled", "failure", "rate_limit", "backlog_limit", "backlog_wait_time")
+WaitUntil = Callable[..., None]
+
+
+@pytest.fixture
+def wait_until() -> WaitUntil:
+    """Wait until a condition holds, at most ten seconds."""
+
+    def wait(condition: Callable[[], object], seconds: float = 10) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come true in time"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def kernel_audit() -> Iterator[AuditControl]:
+    """The kernel's audit, this test's alone until its end, when rules, status and pid are put back.
+
+    Yields a socket for requests. Scope each rule with `-F uid=65534` or the like: the kernel is the host's.
+    """
+    if not has_audit_control():
+        pytest.skip("CAP_AUDIT_CONTROL is missing")
+    with _lock(), _open_control() as control:
+        before, rules = _status_to_lend(control), control.list_rules()
+        try:
+            yield control
+        finally:
+            _put_back(control, before, rules)
+
+
+@contextmanager
+def _lock() -> Iterator[None]:
+    descriptor = os.open(LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open_control() -> AuditControl:
+    try:
+        return AuditControl()
+    except KernelError as error:
+        pytest.skip(str(error))
+
+
+def _status_to_lend(control: AuditControl) -> KernelStatus:
+    try:
+        status = control.status()
+    except KernelError as error:
+        pytest.skip(str(error))
+    if status.enabled == LOCKED:
+        pytest.skip("the audit configuration is locked until the next boot")
+    if status.pid and not control.clear_dead_pid():
+        pytest.skip(f"another audit daemon, pid {status.pid}, is registered")
+    return status
+
+
+def _put_back(control: AuditControl, before: KernelStatus, rules: list[bytes]) -> None:
+    known = set(map(comparable, rules))
+    for rule in control.list_rules():
+        if comparable(rule) not in known:
+            control.delete_rule(rule)
+    present = set(map(comparable, control.list_rules()))
+    for rule in rules:
+        if comparable(rule) not in present:
+            control.add_rule(rule)
+    control.set_status(**{name: getattr(before, name) for name in STATUS_FIELDS if getattr(before, name) is not None})
+    deadline = time.monotonic() + 2
+    while control.status().pid and not control.clear_dead_pid():
+        assert time.monotonic() < deadline, "a process of the test is still registered as the audit daemon"
+        time.sleep(0.02)

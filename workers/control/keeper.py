@@ -1,0 +1,187 @@
+"""Holds the kernel's audit state as configured, and the note by which all of it is undone."""
+
+import errno
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from auditline.workers.common.errors import KernelError, StorageError
+from auditline.workers.common.settings import Settings
+from auditline.workers.control.compile import comparable, compile_rule
+from auditline.workers.control.kernel import LOCKED, AuditControl
+from auditline.workers.control.language import parse_rules
+from auditline.workers.control.load import carry_out, plan_changes
+from auditline.workers.control.messages import AUDIT_ADD_RULE
+from auditline.workers.control.note import NOTE_FILE, KernelNote, note_of, read_note, restore, write_note
+from auditline.workers.control.refusals import explain
+from auditline.workers.control.rulesets import RuleSet, load_rule_files
+from auditline.workers.control.status_fields import wanted_fields
+
+DEFAULT_RULES_BASE = Path("/etc/auditline")
+"""What relative patterns are relative to when there is no configuration file."""
+
+_log = logging.getLogger(__name__)
+
+
+class KernelKeeper:
+    """Changes the kernel's audit state; the note is written before each change.
+
+    A note that a dead predecessor left is taken over together with what it loaded: nothing is unaudited meanwhile, and
+    what is put back in the end is what was found before the first of us came.
+    """
+
+    def __init__(self, control: AuditControl, settings: Settings, supervisor_pid: int) -> None:
+        """Read the note and the status; nothing is changed.
+
+        Raises:
+            KernelError: the kernel does not answer, or is locked.
+            StorageError: a damaged note cannot be set aside.
+        """
+        self._control = control
+        self._settings = settings
+        self._own_rule = own_processes_rule(supervisor_pid)
+        self._note_path = settings.state.directory / NOTE_FILE
+        self._rule_set: RuleSet | None = None
+        self._told: set[str] = set()
+        self.refused_count = 0
+        """Wanted rules that the kernel did not take at the last load."""
+        status = control.status()
+        if status.enabled == LOCKED:
+            raise KernelError("change the audit configuration", errno.EPERM, explain(0, errno.EPERM, is_locked=True))
+        known = _read_or_set_aside(self._note_path)
+        self._written = known
+        self._note = replace(known, supervisor_pid=supervisor_pid) if known else note_of(status, supervisor_pid)
+
+    @property
+    def loaded_count(self) -> int:
+        """How many loaded rules are ours, that for our own processes included."""
+        return len(self._note.rules)
+
+    @property
+    def skipped_count(self) -> int:
+        """How many wanted rules this host cannot load now."""
+        return len(self._rule_set.skipped) if self._rule_set else 0
+
+    def exclude_own_processes(self) -> None:
+        """Load the rule that keeps the supervisor's children from being audited, before they start.
+
+        Raises:
+            KernelError: the kernel refused.
+            StorageError: the note cannot be written; then nothing was changed.
+        """
+        rule = comparable(self._own_rule)
+        if rule not in map(comparable, self._control.list_rules()):
+            self._write(replace(self._note, rules=tuple(dict.fromkeys((rule, *self._note.rules)))))
+            self._control.add_rule(self._own_rule)
+
+    def set_fields(self) -> None:
+        """Set the status fields that the configuration wants otherwise than they are.
+
+        Raises:
+            KernelError, StorageError: as `exclude_own_processes`.
+        """
+        fields = wanted_fields(self._settings.audit, self._control.status())
+        if fields:
+            self._write(self._note)
+            self._control.set_status(**fields)
+
+    def load_rules(self) -> None:
+        """Read the rules files and make our rules theirs; with a mistake in a file nothing is changed, and it is told.
+
+        Raises:
+            KernelError, StorageError: as `exclude_own_processes`.
+        """
+        base = self._settings.source.parent if self._settings.source else DEFAULT_RULES_BASE
+        rule_set = load_rule_files(self._settings.audit.rules_files, self._settings.audit.rules, base)
+        for text in (*rule_set.warnings, *(skipped.message for skipped in rule_set.skipped)):
+            self._tell(logging.WARNING, text)
+        for problem in rule_set.problems:
+            self._tell(logging.ERROR, problem)
+        if rule_set.problems:
+            self._tell(
+                logging.ERROR, "the audit rules are left as they are, because of mistakes in what they come from"
+            )
+            return
+        self._apply(rule_set)
+        self._rule_set = rule_set
+
+    def load_what_appeared(self) -> None:
+        """Read the rules files again if something that a skipped rule waits for is there now.
+
+        Raises:
+            KernelError, StorageError: as `exclude_own_processes`.
+        """
+        skipped = self._rule_set.skipped if self._rule_set else ()
+        if any(rule.path is not None and rule.path.exists() for rule in skipped):
+            self.load_rules()
+
+    def undo(self, *, living_supervisor_pid: int | None) -> None:
+        """Put the kernel back as it was found; what cannot be put back is told.
+
+        Raises:
+            KernelError: the kernel did not answer.
+            StorageError: the note cannot be read or removed.
+        """
+        for problem in restore(self._note_path, self._control, living_supervisor_pid=living_supervisor_pid):
+            _log.error("%s", problem)
+
+    def tell_again(self) -> None:
+        """Forget what was told once."""
+        self._told.clear()
+
+    def _apply(self, rule_set: RuleSet) -> None:
+        # Prepended last, so that it stays before the files' own prepended ones.
+        wanted = [*(rule.data for rule in rule_set.rules), self._own_rule]
+        present = self._control.list_rules()
+        plan = plan_changes(present, self._note.rules, wanted, removes_foreign=rule_set.delete_all)
+        if not plan.changes:
+            self.refused_count = 0
+            return
+        removed = tuple(dict.fromkeys((*self._note.removed_rules, *plan.foreign_removed)))
+        self._write(replace(self._note, rules=plan.ours_meanwhile, removed_rules=removed))
+        loaded = carry_out(self._control, plan)
+        self._write(replace(self._note, rules=loaded.ours))
+        self.refused_count = len(loaded.refused)
+        self._tell_refused(rule_set, loaded.refused)
+        _log.info("%d audit rules of ours are loaded", len(loaded.ours))
+
+    def _tell_refused(self, rule_set: RuleSet, refused: Mapping[bytes, int]) -> None:
+        for rule in rule_set.rules:
+            code = refused.get(comparable(rule.data))
+            if code is not None:
+                level = logging.WARNING if rule.is_shipped else logging.ERROR
+                reason = explain(AUDIT_ADD_RULE, code)
+                self._tell(level, f"{rule.file}:{rule.line}: not loaded: {reason}: {rule.text}")
+
+    def _write(self, note: KernelNote) -> None:
+        if note != self._written:
+            write_note(self._note_path, note)
+        self._note = self._written = note
+
+    def _tell(self, level: int, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            _log.log(level, "%s", text)
+
+
+def own_processes_rule(supervisor_pid: int) -> bytes:
+    """Return the compiled rule that keeps the children of *supervisor_pid* from being audited.
+
+    The registered supervisor itself is exempt, its children are not: each write of an event would make another one.
+    """
+    (rule,) = parse_rules(f"-A never,exit -F ppid={supervisor_pid}", "own processes").rules
+    return compile_rule(rule)
+
+
+def _read_or_set_aside(path: Path) -> KernelNote | None:
+    try:
+        return read_note(path)
+    except StorageError as error:
+        aside = path.with_suffix(".damaged")
+        _log.error("%s; it goes to %s, and the kernel is taken as it is now", error, aside)
+        try:
+            path.replace(aside)
+        except OSError as failure:
+            raise StorageError(f"{path} cannot be renamed: {failure.strerror}") from failure
+        return None

@@ -1,0 +1,230 @@
+"""How the kernel was found, written down before it is changed, so that the next start can put it back if we cannot."""
+
+import base64
+import errno
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditline.workers.common.errors import StorageError
+from auditline.workers.common.host import boot_id
+from auditline.workers.control.compile import HEADER_BYTES
+from auditline.workers.control.kernel import AuditControl
+from auditline.workers.control.messages import (
+    AUDIT_ADD_RULE,
+    AUDIT_DEL_RULE,
+    KernelStatus,
+    Request,
+    add_rule,
+    delete_rule,
+    set_status,
+)
+from auditline.workers.control.refusals import explain
+
+NOTE_FILE = "kernel-state.json"
+"""Its name in the state directory."""
+MAX_NOTE_BYTES = 1 << 26
+"""A larger file is not one of ours: 10,000 rules take 15 MB."""
+
+_FIELDS = ("enabled", "failure", "rate_limit", "backlog_limit", "backlog_wait_time")
+_VERSION = 1
+# The reader, which shares the dead supervisor's socket, needs a moment to die of its SIGKILL.
+_DEAD_PID_SECONDS = 1.0
+_PAUSE_SECONDS = 0.02
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelNote:
+    """What has to be undone."""
+
+    boot_id: str
+    supervisor_pid: int
+    """Who was registered when the note was last written."""
+    fields: Mapping[str, int]
+    """Status fields as they were found, by their name in `KernelStatus`."""
+    rules: tuple[bytes, ...] = ()
+    """Ours, in the form that `comparable` gives; may hold some that are not loaded."""
+    removed_rules: tuple[bytes, ...] = ()
+    """Others', taken out because our rules files say -D."""
+
+
+def note_of(status: KernelStatus, supervisor_pid: int) -> KernelNote:
+    """Return the note for a kernel found as *status* says, without any rule of ours."""
+    fields = {name: getattr(status, name) for name in _FIELDS}
+    known = {name: value for name, value in fields.items() if value is not None}
+    return KernelNote(boot_id=boot_id(), supervisor_pid=supervisor_pid, fields=known)
+
+
+def read_note(path: Path) -> KernelNote | None:
+    """Return the note at *path*; None: there is none, or it is of another boot (then it is removed).
+
+    Raises:
+        StorageError: it is damaged or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            note = _decode(file.read(MAX_NOTE_BYTES))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StorageError(f"{path} must hold the kernel's saved audit state, but is damaged: {error!r}") from error
+    if note.boot_id != boot_id():
+        # The kernel began anew with that boot; what is in the note would be no memory of it.
+        remove_note(path)
+        return None
+    return note
+
+
+def write_note(path: Path, note: KernelNote) -> None:
+    """Put *note* at *path* in one step, on the disk when this returns.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    new_path = path.with_suffix(".new")
+    try:
+        descriptor = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        with open(descriptor, "wb") as file:
+            file.write(_encode(note))
+            file.flush()
+            os.fsync(descriptor)
+        new_path.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StorageError(f"{path}: the kernel's state cannot be saved: {error.strerror}") from error
+
+
+def remove_note(path: Path) -> None:
+    """Remove the note at *path*, if there is one.
+
+    Raises:
+        StorageError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be removed: {error.strerror}") from error
+
+
+def restore(path: Path, control: AuditControl, *, living_supervisor_pid: int | None) -> tuple[str, ...]:
+    """Put the kernel back as the note at *path* says and remove the note; return what could not be put back.
+
+    Our rules go, others' that were taken out come back, the status fields get their old values, and the pid of a dead
+    supervisor is cleared. If another living daemon is registered the fields are its own, and are left. The note stays
+    only where the kernel permits nothing (locked, or no privilege).
+
+    Raises:
+        KernelError: the kernel did not answer.
+        StorageError: the note cannot be read or removed.
+    """
+    note = read_note(path)
+    if note is None:
+        return ()
+    status = control.status()
+    is_ours = status.pid in (0, living_supervisor_pid)
+    fields = _field_changes(note, status)
+    # All at once where that is known to be right, since the kernel may let us wait after each send.
+    requests = [*_rule_changes(note), *(fields if is_ours else ())]
+    codes = control.change(requests)
+    if not is_ours:
+        is_ours = _clear_dead_pid(control, was_ours=status.pid == note.supervisor_pid)
+        late = fields if is_ours else ()
+        requests += late
+        codes += control.change(late)
+    if -errno.EPERM in codes:
+        return (str(control.refusal(Request(0, b"", "put the kernel's audit state back"), errno.EPERM)),)
+    remove_note(path)
+    problems = tuple(
+        f"put the kernel's audit state back: {request.title}: {explain(request.kind, -code)}"
+        for request, code in zip(requests, codes, strict=True)
+        if code < 0 and not _is_done_already(request, code)
+    )
+    return problems if is_ours else (*problems, "another audit daemon is registered: the status fields are left to it")
+
+
+def restore_leftovers(state_directory: Path) -> tuple[str, ...]:
+    """Undo what a run that died left in the kernel; return what could not be undone. For a start without `control`.
+
+    Raises:
+        KernelError, StorageError: as `restore`.
+    """
+    path = state_directory / NOTE_FILE
+    if read_note(path) is None:
+        return ()
+    with AuditControl() as control:
+        return restore(path, control, living_supervisor_pid=None)
+
+
+def _clear_dead_pid(control: AuditControl, *, was_ours: bool) -> bool:
+    """Unregister a dead daemon; return whether the status is ours to put back: no other living daemon is there."""
+    deadline = time.monotonic() + _DEAD_PID_SECONDS
+    while not control.clear_dead_pid():
+        if not was_ours or time.monotonic() > deadline:
+            return was_ours
+        time.sleep(_PAUSE_SECONDS)
+    return True
+
+
+def _rule_changes(note: KernelNote) -> list[Request]:
+    # The first of ours is the one that keeps our own processes from being audited: it goes last.
+    return [*(add_rule(rule) for rule in note.removed_rules), *(delete_rule(rule) for rule in reversed(note.rules))]
+
+
+def _field_changes(note: KernelNote, status: KernelStatus) -> list[Request]:
+    changed = {name: value for name, value in note.fields.items() if getattr(status, name) != value}
+    return [set_status(**changed)] if changed else []
+
+
+def _is_done_already(request: Request, code: int) -> bool:
+    return (request.kind, code) in ((AUDIT_DEL_RULE, -errno.ENOENT), (AUDIT_ADD_RULE, -errno.EEXIST))
+
+
+def _encode(note: KernelNote) -> bytes:
+    content = {
+        "version": _VERSION,
+        "boot_id": note.boot_id,
+        "supervisor_pid": note.supervisor_pid,
+        "fields": dict(note.fields),
+        "rules": [base64.b64encode(rule).decode() for rule in note.rules],
+        "removed_rules": [base64.b64encode(rule).decode() for rule in note.removed_rules],
+    }
+    return json.dumps(content, indent=1).encode() + b"\n"
+
+
+def _decode(text: bytes) -> KernelNote:
+    """Read what `_encode` wrote; raises one of the errors that `read_note` expects otherwise."""
+    content = json.loads(text)
+    if content["version"] != _VERSION:
+        raise ValueError(f"version must be {_VERSION}, not {content['version']!r}")
+    fields = {name: int(content["fields"][name]) for name in _FIELDS if name in content["fields"]}
+    if not all(0 <= value < 1 << 32 for value in fields.values()):
+        raise ValueError("a field is not a number of 32 bits")
+    return KernelNote(
+        boot_id=str(content["boot_id"]),
+        supervisor_pid=int(content["supervisor_pid"]),
+        fields=fields,
+        rules=tuple(_decode_rule(rule) for rule in content["rules"]),
+        removed_rules=tuple(_decode_rule(rule) for rule in content["removed_rules"]),
+    )
+
+
+def _decode_rule(text: str) -> bytes:
+    rule = base64.b64decode(text, validate=True)
+    if len(rule) < HEADER_BYTES:
+        raise ValueError(f"a rule has {len(rule)} bytes")
+    return rule
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -40,7 +40,8 @@ class Worker:
 
     def _run(self, function: Callable[[], None]) -> None:
         close_other_descriptors(self.handler.worker_descriptors)
-        self.handler.serve_worker(self._count_dropped)
+        self.handler.count_dropped = self._count_dropped
+        self.handler.serve_worker()
         function()
         self.handler.wait_until_taken(2.0)
         os._exit(0)

@@ -52,7 +52,8 @@ class Life:
         self.counters = counters
         self.wakeup_fd, self._wakeup_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ready_fd = ready_fd
-        self._at_second = at_second
+        self.at_second = at_second
+        """Called, with its number, for a stop signal that is not the first."""
         self._is_stopping = False
         self._must_reload = False
 
@@ -123,7 +124,7 @@ class Life:
 
     def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
         if self._is_stopping:
-            self._at_second(number)
+            self.at_second(number)
         self._is_stopping = True
 
     def _on_reload_signal(self, _number: int, _frame: FrameType | None) -> None:

@@ -32,7 +32,8 @@ class WorkerLogHandler(MultiProcessingHandler):  # type: ignore[misc]  # the bas
 
     def __init__(self, process_name: str, sub_handler: logging.Handler) -> None:
         self._process_name = process_name
-        self._count_dropped: Callable[[], None] = _count_nothing
+        self.count_dropped: Callable[[], None] = _count_nothing
+        """Called in the worker for each record that finds no room."""
         super().__init__(f"log of {process_name}", sub_handler=sub_handler)
         # A queue has no public name for its ends, but to close one of them is what tells a worker's death.
         self._writer: Connection = self.queue._writer  # noqa: SLF001
@@ -46,9 +47,8 @@ class WorkerLogHandler(MultiProcessingHandler):  # type: ignore[misc]  # the bas
         """After the fork, in the supervisor: close the write end, so that the worker's death is an end of file."""
         self._writer.close()
 
-    def serve_worker(self, count_dropped: Callable[[], None]) -> None:
-        """After the fork, in the worker: log through this handler only; *count_dropped* is called per drop."""
-        self._count_dropped = count_dropped
+    def serve_worker(self) -> None:
+        """After the fork, in the worker: log through this handler only."""
         self.queue.cancel_join_thread()
         replace_root_handler(self, self._process_name)
 
@@ -62,11 +62,11 @@ class WorkerLogHandler(MultiProcessingHandler):  # type: ignore[misc]  # the bas
         """In the worker: queue the record's plain values; count it as dropped when too many wait."""
         try:
             if self.queue.qsize() >= MAX_QUEUED_RECORDS:
-                self._count_dropped()
+                self.count_dropped()
             else:
                 self.queue.put_nowait(_plain_values(record))
         except Exception:  # noqa: BLE001  # a diagnostic never ends the process that makes it
-            self._count_dropped()
+            self.count_dropped()
 
     def close(self) -> None:
         """Forget the handler; its thread ends by itself with the worker."""

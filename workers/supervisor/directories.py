@@ -1,0 +1,174 @@
+"""The directories of a run: made, given to the service's user, locked against a second instance, cleaned up."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from auditline.workers.common.counters import PAGE_SUFFIX
+from auditline.workers.common.errors import AuditlineError, BusyError, StorageError
+from auditline.workers.common.privileges import Account
+from auditline.workers.common.settings import SegmentsSettings, Settings
+
+LOCK_FILE = "lock"
+"""In the state and in the run directory; holds the supervisor's pid."""
+COUNTERS_DIRECTORY = "counters"
+
+_PRIVATE_MODE = 0o700
+_STATE_MODE = 0o750
+# A control process that outlives its supervisor keeps the lock until it has put the kernel back, 2 s at most.
+_PREDECESSOR_SECONDS = 3.0
+_PAUSE_SECONDS = 0.02
+
+
+def make_directories(settings: Settings, account: Account | None) -> None:
+    """Make what is missing of the state, run and segments directories, and give them to *account*.
+
+    Raises:
+        StorageError: one cannot be made or used, or belongs to somebody else.
+    """
+    owner_id = account.user_id if account else os.geteuid()
+    segments = [output.directory for output in settings.enabled_outputs if isinstance(output, SegmentsSettings)]
+    for path in (settings.state.directory, *segments):
+        with _told(path):
+            _make(path, _STATE_MODE)
+            _check_not_shared(path)
+            _give(path, account)
+    with _told(settings.run.directory):
+        _make(settings.run.directory, _PRIVATE_MODE)
+        _make_private(settings.run.directory, {owner_id, os.geteuid()})
+        _make(settings.run.directory / COUNTERS_DIRECTORY, _PRIVATE_MODE)
+        _give(settings.run.directory, account)
+
+
+def lock_directory(directory: Path) -> int:
+    """Return a descriptor that holds the lock of *directory* while it is open, in whichever process.
+
+    A dead predecessor's control process is waited for.
+
+    Raises:
+        BusyError: another instance runs.
+        StorageError: the lock cannot be written: the file system is full or read-only.
+    """
+    with _told(directory):
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+        try:
+            _take_lock(descriptor, directory)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except (OSError, AuditlineError):
+            os.close(descriptor)
+            raise
+    return descriptor
+
+
+def remove_remains(run_directory: Path) -> None:
+    """Remove the sockets and counter pages of a run that has ended; call it under the lock."""
+    remains = [path for path in _entries(run_directory) if _is_socket(path)]
+    counters = _entries(run_directory / COUNTERS_DIRECTORY)
+    remains += [path for path in counters if path.suffix in (PAGE_SUFFIX, ".new")]
+    for path in remains:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    """Name the directory in what goes wrong there."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{directory} cannot be used: {error.strerror}") from error
+
+
+def _make(path: Path, mode: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode)
+    # A symbolic link to a directory is the administrator's way to put it elsewhere; what it must not be is a file.
+    if not path.is_dir():
+        raise StorageError(f"{path} must be a directory")
+
+
+def _check_not_shared(path: Path) -> None:
+    if path.stat().st_mode & stat.S_IWOTH:
+        raise StorageError(f"{path} must not be a directory that all users may write to")
+
+
+def _make_private(path: Path, owner_ids: set[int]) -> None:
+    """Let nobody else into the run directory; one that somebody else made, or uses for more, is refused."""
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owner_ids:
+        raise StorageError(f"{path} must be a directory of uid {os.geteuid()}, not one of uid {found.st_uid}")
+    if stat.S_IMODE(found.st_mode) == _PRIVATE_MODE:
+        return
+    foreign = [entry.name for entry in _entries(path) if not _is_ours(entry)]
+    if foreign:
+        raise StorageError(
+            f"{path} must have mode 0700 or be empty, but others may enter it and it holds {foreign[0]!r}"
+        )
+    path.chmod(_PRIVATE_MODE)
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name in (LOCK_FILE, COUNTERS_DIRECTORY) or _is_socket(path)
+
+
+def _is_socket(path: Path) -> bool:
+    try:
+        return stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _entries(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+
+
+def _give(directory: Path, account: Account | None) -> None:
+    """Make *account* the owner of the directory and of all in it, if it is not: earlier runs may have been root's."""
+    if account is None or directory.stat().st_uid == account.user_id:
+        return
+    # From the leaves: that the directory itself is theirs says that all in it is.
+    for _, _, names, descriptor in os.fwalk(directory, topdown=False):
+        for name in (*names, "."):
+            _give_entry(name, descriptor, account)
+
+
+def _give_entry(name: str, descriptor: int, account: Account) -> None:
+    found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    # A second name of a file may have been put here by whoever wants to own it.
+    if stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
+        os.chown(name, account.user_id, account.group_id, dir_fd=descriptor, follow_symlinks=False)
+
+
+def _take_lock(descriptor: int, directory: Path) -> None:
+    deadline = time.monotonic() + _PREDECESSOR_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno != errno.EWOULDBLOCK:
+                raise
+        else:
+            return
+        holder = os.pread(descriptor, 20, 0).strip().decode(errors="replace")
+        if time.monotonic() > deadline or not holder.isdecimal() or _is_running(int(holder)):
+            raise BusyError(f"{directory} is in use by another instance of auditline, pid {holder or 'unknown'}")
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        stat_line = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    # "pid (name) state": a name may hold anything, so from its last parenthesis on; proc(5).
+    return stat_line.rpartition(b")")[2].split()[0] not in (b"Z", b"X")

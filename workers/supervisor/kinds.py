@@ -1,0 +1,161 @@
+"""The table of worker kinds: who runs what, with which descriptors and capabilities.
+
+A worker's module is imported in its own process: the supervisor never has zmq, and the workers import side by side.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterable
+
+from auditline.workers.common.lifecycle import Life
+from auditline.workers.common.privileges import Capability
+from auditline.workers.common.settings import Settings
+from auditline.workers.supervisor.audit_source import AuditSource
+from auditline.workers.supervisor.launch import Launch, WorkerKind
+from auditline.workers.supervisor.processes import WorkerReport
+from auditline.workers.supervisor.router_feed import RouterFeed
+
+CONTROL, ROUTER, NAMES, AUDIT, RESTORER = "control", "router", "names", "audit", "restorer"
+
+_STDOUT = 1
+
+
+class Wiring:
+    """The descriptors between the workers, and the rows of the table that use them."""
+
+    def __init__(
+        self, settings: Settings, lock_fds: Iterable[int], list_reports: Callable[[], Iterable[WorkerReport]]
+    ) -> None:
+        self.settings = settings
+        """What the next worker to be forked gets."""
+        self.source: AuditSource | None = None
+        self.feed = RouterFeed(list_reports)
+        self._lock_fds = frozenset(lock_fds)
+        # Both ends stay open here, so that a new router or a new names helper goes on with the same pair.
+        self._router_names, self._names_router = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._go_write_fd: int | None = None
+        self._is_reader_up = False
+
+    @property
+    def control(self) -> WorkerKind:
+        """The control process; it outlives a killed supervisor by what it takes to put the kernel back."""
+        return WorkerKind(
+            name=CONTROL,
+            title="auditline: control",
+            prepare=self._prepare_control,
+            # The kernel looks the paths of rules up with our rights: below private directories too.
+            capabilities=frozenset({Capability.AUDIT_CONTROL, Capability.NET_ADMIN, Capability.DAC_READ_SEARCH}),
+            death_signal=signal.SIGTERM,
+        )
+
+    @property
+    def router(self) -> WorkerKind:
+        """The router, the only one with stdout."""
+        return WorkerKind(name=ROUTER, title="auditline: router", prepare=self._prepare_router)
+
+    @property
+    def names(self) -> WorkerKind:
+        """The helper that asks the name service for the router."""
+        return WorkerKind(name=NAMES, title="auditline: names", prepare=self._prepare_names)
+
+    @property
+    def audit(self) -> WorkerKind:
+        """The kernel reader; the registered socket that it inherits needs no capability."""
+        return WorkerKind(name=AUDIT, title="auditline: audit reader", prepare=self._prepare_audit)
+
+    @property
+    def restorer(self) -> WorkerKind:
+        """What puts the kernel back when control could not."""
+        return WorkerKind(
+            name=RESTORER,
+            title="auditline: restorer",
+            prepare=self._prepare_restorer,
+            capabilities=frozenset({Capability.AUDIT_CONTROL}),
+        )
+
+    def tell_reader_is_up(self) -> None:
+        """Let the control process of now, and every later one, load the rules."""
+        self._is_reader_up = True
+        self._give_go()
+
+    def close(self) -> None:
+        """Unregister from the kernel and close all descriptors."""
+        self.feed.close()
+        self._close_go()
+        self._router_names.close()
+        self._names_router.close()
+        if self.source is not None:
+            self.source.close()
+
+    def _prepare_control(self) -> Launch:
+        settings, source, supervisor_pid = self.settings, self._known_source, os.getpid()
+        self._close_go()
+        go_fd, self._go_write_fd = os.pipe2(os.O_CLOEXEC)
+        if self._is_reader_up:
+            self._give_go()
+
+        def run(life: Life) -> None:
+            from auditline.workers.control.worker import run as run_control
+
+            run_control(life, settings, supervisor_pid, source.is_multicast, go_fd)
+
+        # The next instance waits for the locks until the kernel is put back.
+        return Launch(run=run, descriptors=self._lock_fds | {go_fd}, closed_after_fork=(go_fd,))
+
+    def _prepare_router(self) -> Launch:
+        settings = self.settings
+        feed_fd, names_fd = self.feed.renew(), self._router_names.fileno()
+
+        def run(life: Life) -> None:
+            from auditline.workers.router.worker import run as run_router
+
+            run_router(life, settings, _STDOUT, feed_fd, names_fd)
+
+        return Launch(run=run, descriptors=frozenset({_STDOUT, feed_fd, names_fd}), closed_after_fork=(feed_fd,))
+
+    def _prepare_names(self) -> Launch:
+        settings, socket_fd = self.settings, self._names_router.fileno()
+
+        def run(life: Life) -> None:
+            from auditline.workers.router.name_service import run as run_names
+
+            run_names(life, settings, socket_fd)
+
+        return Launch(run=run, descriptors=frozenset({socket_fd}))
+
+    def _prepare_audit(self) -> Launch:
+        settings, source = self.settings, self._known_source
+
+        def run(life: Life) -> None:
+            from auditline.workers.audit.worker import run as run_audit
+
+            run_audit(life, settings, source.fd, source.is_multicast)
+
+        return Launch(run=run, descriptors=frozenset({source.fd}))
+
+    def _prepare_restorer(self) -> Launch:
+        state_directory, supervisor_pid = self.settings.state.directory, os.getpid()
+
+        def run(_life: Life) -> None:
+            from auditline.workers.supervisor.restorer import restore_kernel
+
+            restore_kernel(state_directory, supervisor_pid)
+
+        return Launch(run=run)
+
+    @property
+    def _known_source(self) -> AuditSource:
+        if self.source is None:
+            raise ValueError("only a run with a source has workers that need it")
+        return self.source
+
+    def _give_go(self) -> None:
+        if self._go_write_fd is not None:
+            os.write(self._go_write_fd, b"g")
+            self._close_go()
+
+    def _close_go(self) -> None:
+        if self._go_write_fd is not None:
+            os.close(self._go_write_fd)
+            self._go_write_fd = None

@@ -1,0 +1,48 @@
+"""What is said once at start about this host: what keeps us from seeing all, or costs more than needed; the remedy."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+COMMAND_LINE_FILE = Path("/proc/cmdline")
+NETLINK_FILE = Path("/proc/net/netlink")
+
+_NETLINK_AUDIT = 9
+_READ_LOG_GROUP_BIT = 1
+
+
+def find_notices() -> list[str]:
+    """Return what is to be said about reading kernel events here; call it before our own socket is in the table."""
+    return [*_audit_was_off(_read(COMMAND_LINE_FILE)), *_copied_records(_read(NETLINK_FILE))]
+
+
+def _audit_was_off(command_line: str) -> Iterator[str]:
+    """Processes that were there before audit was first switched on have no audit context: kernel/auditsc.c."""
+    if not {"audit=1", "audit=on"} & set(command_line.split()):
+        yield (
+            "audit was off when this host was booted, so processes that are older than its first use are not audited;"
+            " add audit=1 to the kernel's command line"
+        )
+
+
+def _copied_records(netlink_table: str) -> Iterator[str]:
+    """Rows of /proc/net/netlink: sk, protocol, port id, groups (hexadecimal), ..."""
+    rows = (line.split() for line in netlink_table.splitlines()[1:])
+    if any(len(row) > 3 and row[1] == str(_NETLINK_AUDIT) and _is_in_read_log_group(row[3]) for row in rows):
+        yield (
+            "another process is in the kernel's audit multicast group, most likely systemd-journald: it copies every"
+            " record to its journal; systemctl mask --now systemd-journald-audit.socket spares that"
+        )
+
+
+def _is_in_read_log_group(groups: str) -> bool:
+    try:
+        return bool(int(groups, 16) & _READ_LOG_GROUP_BIT)
+    except ValueError:
+        return False
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,32 @@
+"""When a worker that died is started again, and when it is given up."""
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 30.0
+STABLE_SECONDS = 10.0
+"""A worker that lived so long has its earlier deaths forgotten."""
+MOST_DEATHS = 10
+"""So many deaths in a row and the worker is given up: after 51 s when it dies at every start."""
+
+
+class Restarts:
+    """The memory of one worker's deaths."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        """How often it was started again, over the whole run."""
+        self.deaths_in_a_row = 0
+
+    def pause_after_death(self, *, lived_seconds: float, was_killed: bool) -> float | None:
+        """Return how many seconds to wait before the next start; None: give it up.
+
+        *was_killed*: by SIGKILL, so by somebody outside. That says nothing against the worker: it starts again soon,
+        however often it happens.
+        """
+        if was_killed:
+            return FIRST_PAUSE_SECONDS
+        if lived_seconds >= STABLE_SECONDS:
+            self.deaths_in_a_row = 0
+        self.deaths_in_a_row += 1
+        if self.deaths_in_a_row >= MOST_DEATHS:
+            return None
+        return float(min(FIRST_PAUSE_SECONDS * 2 ** (self.deaths_in_a_row - 1), LONGEST_PAUSE_SECONDS))

@@ -1,0 +1,245 @@
+"""`auditline run`: starts the workers in order, watches them, and stops them in order."""
+
+import logging
+import multiprocessing
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from setproctitle import setproctitle
+
+from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.diagnostics import log_to_stderr
+from auditline.workers.common.errors import Exit, KernelError, SettingsError
+from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
+from auditline.workers.common.privileges import find_account
+from auditline.workers.common.settings import Settings, reload_settings
+from auditline.workers.control.note import NOTE_FILE
+from auditline.workers.supervisor.audit_source import open_audit_source
+from auditline.workers.supervisor.directories import (
+    COUNTERS_DIRECTORY,
+    lock_directory,
+    make_directories,
+    remove_remains,
+)
+from auditline.workers.supervisor.kinds import AUDIT, CONTROL, NAMES, RESTORER, ROUTER, Wiring
+from auditline.workers.supervisor.launch import Surroundings
+from auditline.workers.supervisor.notices import find_notices
+from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
+from auditline.workers.supervisor.worker_log import filter_fork_warning
+
+CONTROL_START_SECONDS = 2.0
+"""The others do not wait longer for control; it may have to wait for the kernel."""
+CONTROL_STOP_SECONDS = 1.3
+DRAIN_SECONDS = 3.9
+"""From the first signal on: then whoever hangs is killed, and what is left of 5 s goes to the kernel's state."""
+RESTORE_SECONDS = 0.6
+KILL_SECONDS = 0.3
+LAST_WORDS_SECONDS = 0.2
+
+_FEED_RETRY_SECONDS = 1.0
+logger = logging.getLogger(__name__)
+
+
+def run_command(settings: Settings) -> Exit:
+    """Run the service until a signal, the end of its only output, or of all that is useful.
+
+    Raises:
+        AuditlineError: it cannot start; BusyError: another instance runs.
+    """
+    log_sink = log_to_stderr("supervisor")
+    life = Life("supervisor", CounterPage.unshared(()))
+    life.take_signals()
+    # Its handler has nothing to do: that it came makes the wake-up descriptor readable.
+    signal.signal(signal.SIGCHLD, _ignore)
+    setproctitle("auditline: supervisor")
+    os.umask(0o027)
+    filter_fork_warning()
+    # multiprocessing-logging insists on the default being fork, which it is no longer from Python 3.14 on.
+    multiprocessing.set_start_method("fork", force=True)
+    account = find_account(settings.run.user) if settings.run.user else None
+    run_directory = settings.run.directory
+    make_directories(settings, account)
+    lock_fds = [lock_directory(run_directory), lock_directory(settings.state.directory)]
+    remove_remains(run_directory)
+    surroundings = Surroundings(
+        counters_directory=run_directory / COUNTERS_DIRECTORY, account=account, supervisor_pid=os.getpid()
+    )
+    code = Service(settings, life, surroundings, lock_fds, log_sink).run()
+    remove_remains(run_directory)
+    return code
+
+
+class Service:
+    """One run: the workers, what connects them, and what the signals and their deaths lead to."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        life: Life,
+        surroundings: Surroundings,
+        lock_fds: Sequence[int],
+        log_sink: logging.Handler,
+    ) -> None:
+        self._settings = settings
+        self._life = life
+        self._wiring = Wiring(settings, lock_fds, self._reports)
+        self._workers = Workers(surroundings, log_sink, self._wiring.feed.tell)
+        self._exit = Exit.OK
+        self._is_output_gone = False
+        life.at_second = self._leave_at_once
+
+    def run(self) -> Exit:
+        """Start, watch, stop; return the command's exit code.
+
+        Raises:
+            AuditlineError: it cannot start.
+        """
+        try:
+            self._start()
+            while not self._must_end():
+                self._turn()
+        finally:
+            self._stop()
+        return self._exit
+
+    def _start(self) -> None:
+        workers, wiring = self._workers, self._wiring
+        if self._settings.audit.enabled:
+            self._open_source()
+        if wiring.source is not None:
+            control = workers.start(wiring.control)
+            self._turn_until(lambda: control.is_ready or not control.is_alive, CONTROL_START_SECONDS)
+        if self._must_end():
+            return
+        if self._settings.audit.resolve_ids:
+            workers.start(wiring.names)
+        workers.start(wiring.router)
+        if wiring.source is not None:
+            workers.start(wiring.audit)
+        else:
+            logger.warning("no source of audit events is left: only health events are written")
+
+    def _open_source(self) -> None:
+        for notice in find_notices():
+            logger.warning("%s", notice)
+        try:
+            self._wiring.source = open_audit_source(self._settings.audit.socket)
+        except KernelError as error:
+            if self._settings.audit.socket != "auto":
+                raise
+            logger.warning("%s", error)
+            return
+        for notice in self._wiring.source.notices:
+            logger.warning("%s", notice)
+
+    def _turn(self, most_seconds: float | None = None) -> None:
+        """Wait for a signal, a death, a worker's readiness or the next start, and react."""
+        waits = [most_seconds, self._workers.seconds_until_due()]
+        if self._wiring.feed.is_behind:
+            waits.append(_FEED_RETRY_SECONDS)
+        readable = self._wait([seconds for seconds in waits if seconds is not None])
+        for worker in self._workers.take_ready(readable):
+            self._on_ready(worker)
+        for worker in self._workers.reap():
+            self._on_end(worker)
+        self._workers.start_due()
+        self._wiring.feed.catch_up()
+        if self._life.take_reload():
+            self._reload()
+
+    def _turn_until(self, is_reached: Callable[[], bool], most_seconds: float) -> None:
+        """Turn until *is_reached*, the run must end, or *most_seconds* are over."""
+        deadline = time.monotonic() + most_seconds
+        while not is_reached() and not self._must_end() and (left := deadline - time.monotonic()) > 0:
+            self._turn(left)
+
+    def _wait(self, waits: Collection[float]) -> set[int]:
+        poller = select.poll()
+        for descriptor in (self._life.wakeup_fd, *self._workers.ready_fds):
+            poller.register(descriptor, select.POLLIN)
+        # Rounded up, or the last millisecond would be spent in a busy loop.
+        readable = {descriptor for descriptor, _ in poller.poll(int(min(waits) * 1000) + 1 if waits else None)}
+        self._life.drain_wakeup()
+        return readable
+
+    def _on_ready(self, worker: Worker) -> None:
+        if worker.name == AUDIT:
+            self._wiring.tell_reader_is_up()
+
+    def _on_end(self, worker: Worker) -> None:
+        if worker.exit_code == EXIT_OUTPUT_GONE:
+            logger.info("whoever read our stdout is gone and there is no other output: ending")
+            self._is_output_gone = True
+        elif worker.name in (ROUTER, AUDIT) and worker.state is WorkerState.GIVEN_UP:
+            logger.error("without %s nothing useful is left: ending", worker.name)
+            self._exit = Exit.FAILURE
+
+    def _must_end(self) -> bool:
+        return self._life.stopping or self._is_output_gone or self._exit is not Exit.OK
+
+    def _reload(self) -> None:
+        try:
+            fresh = reload_settings(self._settings)
+        except SettingsError as error:
+            for problem in error.problems:
+                logger.error("%s", problem)  # noqa: TRY400  # it says all that the user needs
+            logger.error("the configuration is left as it was")  # noqa: TRY400
+            return
+        audit = replace(self._settings.audit, rules=fresh.audit.rules, rules_files=fresh.audit.rules_files)
+        taken = replace(self._settings, audit=audit)
+        if fresh != taken:
+            logger.warning("of the configuration's changes only those of the rules take effect before the next start")
+        self._settings = self._wiring.settings = taken
+        for worker in self._workers:
+            worker.signal(signal.SIGHUP)
+
+    def _stop(self) -> None:
+        """Stop in the order that loses nothing: rules out, then the reader and the router, at last the kernel's pid."""
+        began = time.monotonic()
+        self._stop_workers([CONTROL], began + CONTROL_STOP_SECONDS)
+        self._stop_workers([AUDIT, ROUTER], began + DRAIN_SECONDS)
+        self._stop_workers([NAMES], time.monotonic(), number=signal.SIGKILL)
+        if self._wiring.source is not None and (self._settings.state.directory / NOTE_FILE).exists():
+            self._workers.start(self._wiring.restorer)
+            self._stop_workers([RESTORER], time.monotonic() + RESTORE_SECONDS, number=None)
+        self._wiring.close()
+        self._workers.wait_for_logs(LAST_WORDS_SECONDS)
+
+    def _stop_workers(
+        self, names: Sequence[str], deadline: float, *, number: signal.Signals | None = signal.SIGTERM
+    ) -> None:
+        """Ask those of *names* to end, by a signal or not at all, and kill who has not ended at the *deadline*."""
+        self._workers.stop(names, number)
+        for worker in self._wait_for_end(names, deadline):
+            logger.warning("%s (pid %d) does not end and is killed", worker.name, worker.pid)
+            worker.signal(signal.SIGKILL)
+        self._wait_for_end(names, time.monotonic() + KILL_SECONDS)
+
+    def _wait_for_end(self, names: Sequence[str], deadline: float) -> list[Worker]:
+        """Return those of *names* that live at the *deadline*."""
+        while True:
+            self._workers.reap()
+            living = [worker for worker in self._workers if worker.name in names and worker.is_alive]
+            left = deadline - time.monotonic()
+            if not living or left <= 0:
+                return living
+            self._workers.take_ready(self._wait([left]))
+
+    def _leave_at_once(self, number: int) -> NoReturn:
+        """The second signal: kill all but control, which puts the kernel back, and be gone."""
+        for worker in list(self._workers):
+            worker.signal(signal.SIGTERM if worker.name == CONTROL else signal.SIGKILL)
+        os._exit(128 + number)
+
+    def _reports(self) -> Iterable[WorkerReport]:
+        own = WorkerReport("supervisor", os.getpid(), WorkerState.STARTED, 0)
+        return [own, *(worker.report() for worker in self._workers)]
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    """Handle a signal by being woken."""

@@ -38,7 +38,11 @@ def read_position(path: Path) -> tuple[Position, dict[str, Any]]:
         ValueError: it holds no position.
     """
     with path.open("rb") as file:
-        value = json.loads(file.read(_MOST_BYTES))
+        text = file.read(_MOST_BYTES)
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply") from error
     segment = value.get("segment") if isinstance(value, dict) else None
     offset = value.get("offset") if isinstance(value, dict) else None
     if not isinstance(segment, str) or parse_counter(segment) is None:

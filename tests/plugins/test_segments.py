@@ -1,0 +1,243 @@
+import os
+import shutil
+import stat
+import time
+
+import pytest
+
+from auditline.workers.common.errors import BusyError, StorageError
+
+
+def _names(directory):
+    return sorted(path.name for path in directory.glob("*.jsonl"))
+
+
+def _data(lines):
+    return [line.data for line in lines]
+
+
+def test_lines_are_in_the_segments_in_order_and_done_when_written(tmp_path, open_segments, make_lines, lines_in):
+    output = open_segments()
+    lines = make_lines(1, 100)
+
+    output.write(lines[:60])
+    output.pump()
+    assert output.done_sequence == 60
+    output.write(lines[60:])
+    assert output.done_sequence == 60
+    output.pump()
+
+    assert output.done_sequence == 100
+    assert lines_in(tmp_path / "log") == _data(lines)
+    assert output.counts() == {
+        "events": 100, "written": 100, "filtered": 0, "missed": 0, "rejected": 0, "pending": 0,
+    }  # fmt: skip
+
+
+def test_nothing_is_begun_before_the_first_line(tmp_path, open_segments):
+    output = open_segments()
+
+    output.pump()
+
+    assert _names(tmp_path / "log") == []
+
+
+def test_a_segment_ends_before_the_line_that_would_not_fit(tmp_path, open_segments, make_lines):
+    output = open_segments(segment_bytes=4096)
+
+    output.write(make_lines(1, 9, 1000))
+    output.pump()
+
+    assert [path.stat().st_size for path in sorted((tmp_path / "log").glob("*.jsonl"))] == [4000, 4000, 1000]
+
+
+def test_a_line_longer_than_a_segment_has_one_of_its_own(tmp_path, open_segments, make_line, lines_in):
+    output = open_segments(segment_bytes=4096)
+    lines = [make_line(1), make_line(2, 10_000), make_line(3)]
+
+    output.write(lines)
+    output.pump()
+
+    assert [path.stat().st_size for path in sorted((tmp_path / "log").glob("*.jsonl"))] == [200, 10_000, 200]
+    assert lines_in(tmp_path / "log") == _data(lines)
+
+
+def test_what_came_in_one_turn_is_one_write(open_segments, make_lines, monkeypatch):
+    output = open_segments(segment_bytes=1 << 20)
+    sizes = []
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: sizes.append(len(data)) or write(descriptor, data))
+
+    output.write(make_lines(1, 500))
+    output.pump()
+
+    assert sizes == [100_000]
+
+
+def test_names_count_up_and_are_never_used_again(tmp_path, open_segments, abandon, make_lines):
+    output = open_segments()
+    output.write(make_lines(1, 1))
+    output.pump()
+    abandon(output)
+    shutil.rmtree(tmp_path / "log")
+
+    output = open_segments()
+    output.write(make_lines(2, 40))
+    output.pump()
+
+    assert [name.split("-")[1] for name in _names(tmp_path / "log")] == ["000000000002", "000000000003"]
+
+
+def test_modes_do_not_depend_on_the_umask(tmp_path, open_segments, make_lines):
+    umask = os.umask(0o077)
+    try:
+        output = open_segments()
+        output.write(make_lines(1, 1))
+        output.pump()
+    finally:
+        os.umask(umask)
+
+    [path] = (tmp_path / "log").glob("*.jsonl")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
+
+
+def test_a_second_instance_on_the_same_directory_is_refused(open_segments):
+    open_segments()
+
+    with pytest.raises(BusyError, match=r"outputs\.other: another instance writes to /.*/log"):
+        open_segments(name="other")
+
+
+def test_several_outputs_write_side_by_side(tmp_path, open_segments, make_lines, lines_in):
+    one, two = open_segments(tmp_path / "one", "one"), open_segments(tmp_path / "two", "two")
+
+    for output in (one, two):
+        output.write(make_lines(1, 50))
+        output.pump()
+
+    assert lines_in(tmp_path / "one") == lines_in(tmp_path / "two") == _data(make_lines(1, 50))
+
+
+def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path, open_segments):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StorageError, match=r"outputs\.segments: .*/file/log cannot be used: Not a directory"):
+        open_segments(tmp_path / "file" / "log")
+
+
+def test_a_segment_deleted_by_somebody_else_is_left_for_a_new_one(
+    tmp_path, open_segments, make_lines, lines_in, caplog
+):
+    output = open_segments(segment_bytes=1 << 20)
+    output.write(make_lines(1, 3))
+    output.pump()
+    [path] = (tmp_path / "log").glob("*.jsonl")
+
+    path.unlink()
+    output.write(make_lines(4, 6))
+    output.pump()
+
+    assert lines_in(tmp_path / "log") == _data(make_lines(4, 6))
+    assert "was moved or deleted: a new segment is begun" in caplog.text
+
+
+def test_a_segment_moved_or_cut_by_somebody_else_is_left_for_a_new_one(tmp_path, open_segments, make_lines, lines_in):
+    output = open_segments(segment_bytes=1 << 20)
+    for turn, harm in enumerate([lambda path: path.rename(tmp_path / "moved"), lambda path: os.truncate(path, 10)]):
+        output.write(make_lines(turn, turn))
+        output.pump()
+        harm(max((tmp_path / "log").glob("*.jsonl")))
+
+    output.write(make_lines(3, 6))
+    output.pump()
+
+    assert lines_in(tmp_path / "log")[-4:] == _data(make_lines(3, 6))
+    assert len(_names(tmp_path / "log")) == 2
+
+
+def test_a_removed_directory_is_made_and_locked_again(tmp_path, open_segments, make_lines, lines_in):
+    output = open_segments()
+    output.write(make_lines(1, 3))
+    output.pump()
+
+    shutil.rmtree(tmp_path / "log")
+    output.write(make_lines(4, 6))
+    output.pump()
+
+    assert lines_in(tmp_path / "log") == _data(make_lines(4, 6))
+    with pytest.raises(BusyError):
+        open_segments(name="other")
+
+
+def _pump_until(output, condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        output.pump()
+
+
+def test_with_sync_batch_a_line_is_done_only_when_it_was_synced(open_segments, make_lines, monkeypatch):
+    may_sync = False
+    synced = []
+
+    def fdatasync(descriptor):
+        while not may_sync:
+            time.sleep(0.001)
+        synced.append(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    output = open_segments(sync="batch", segment_bytes=1 << 20)
+    output.write(make_lines(1, 10))
+    output.pump()
+    output.write(make_lines(11, 20))
+    output.pump()
+
+    assert output.done_sequence == 0
+    may_sync = True
+    _pump_until(output, lambda: output.done_sequence == 20)
+    assert len(synced) == 2
+
+
+def test_with_sync_batch_segments_that_are_left_are_synced_too(open_segments, make_lines):
+    output = open_segments(sync="batch", segment_bytes=4096)
+
+    output.write(make_lines(1, 500))
+
+    _pump_until(output, lambda: output.done_sequence == 500)
+
+
+def test_with_sync_interval_there_is_one_sync_a_second(open_segments, make_lines, clock, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    output = open_segments(sync="interval", segment_bytes=1 << 20)
+
+    for turn in range(1, 31):
+        output.write(make_lines(turn, turn))
+        output.pump()
+        assert output.done_sequence == turn
+        _pump_until(output, lambda: output._series._syncer.is_idle)
+        clock.now += 0.1
+
+    assert len(synced) == 3
+
+
+def test_a_failed_sync_is_said_and_does_not_stop_the_output(open_segments, make_lines, monkeypatch, caplog):
+    def fail(descriptor):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    output = open_segments(sync="batch")
+    output.write(make_lines(1, 1))
+
+    _pump_until(output, lambda: output.done_sequence == 1)
+    _pump_until(output, lambda: "may not be on the disk: Input/output error" in caplog.text)
+
+
+def test_closing_syncs_what_was_written(open_segments, make_lines):
+    output = open_segments(sync="batch")
+    output.write(make_lines(1, 100))
+
+    output.close(5)
+
+    assert output.done_sequence == 100

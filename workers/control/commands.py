@@ -29,7 +29,7 @@ def check_command(files: Sequence[Path], out: TextIO) -> Exit:
         is_wrong = is_wrong or bool(rule_file.problems)
         rules += len(rule_file.rules)
         out.writelines(f"{problem}\n" for problem in rule_file.problems)
-        out.writelines(f"{warning}\n" for warning in (*rule_file.warnings, *_host_warnings(rule_file)))
+        out.writelines(f"warning: {warning}\n" for warning in (*rule_file.warnings, *_host_warnings(rule_file)))
     if is_wrong:
         return Exit.USAGE
     out.write("1 rule is good\n" if rules == 1 else f"{rules} rules are good\n")
@@ -47,7 +47,8 @@ def compile_command(files: Sequence[Path], output_format: str, out: TextIO, err:
     is_wrong = False
     for rule_file in _read(files):
         is_wrong = is_wrong or bool(rule_file.problems)
-        err.writelines(f"{problem}\n" for problem in (*rule_file.problems, *rule_file.warnings))
+        err.writelines(f"{problem}\n" for problem in rule_file.problems)
+        err.writelines(f"warning: {warning}\n" for warning in rule_file.warnings)
         out.writelines(_compiled_lines(rule_file, output_format))
     return Exit.USAGE if is_wrong else Exit.OK
 
@@ -66,7 +67,7 @@ def _host_warnings(rule_file: RuleFile) -> Iterator[str]:
     for rule in rule_file.rules:
         path = missing_path(rule)
         if path is not None:
-            yield f"{rule.file}:{rule.line}: warning: this host cannot load it now, {printable(path)} does not exist"
+            yield f"{rule.file}:{rule.line}: this host cannot load it now: {printable(path)} does not exist"
 
 
 def _compiled_lines(rule_file: RuleFile, output_format: str) -> Iterator[str]:

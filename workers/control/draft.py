@@ -200,7 +200,7 @@ class Draft:
         try:
             value = parse_value(facts.kind, text, self._machine)
         except RuleError as error:
-            raise RuleError([f"{facts.name}: {error}"]) from error
+            raise type(error)([f"{facts.name}: {error}"]) from error
         if facts.kind is ValueKind.LOGIN_USER and value == UNSET and symbol not in EQUALITY:
             raise RuleError([f"auid: unset takes = !=, not {symbol}"])
         self._append(facts, Field(facts.number, operator_number(symbol), value))
@@ -215,7 +215,8 @@ class Draft:
     def _append(self, facts: FieldFacts, field: Field) -> None:
         for exclusive in _EXCLUSIVE:
             for other in sorted(self._names & exclusive if facts.name in exclusive else ()):
-                raise RuleError([f"{facts.name} and {other} exclude each other: a rule has one of them"])
+                pair = f"{facts.name} is given twice" if other == facts.name else f"{facts.name} stands beside {other}"
+                raise RuleError([f"{pair}: the kernel takes one of them"])
         self._names.add(facts.name)
         self._fields.append(field)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from auditline.workers.common.errors import RuleError
 from auditline.workers.control.draft import Draft
-from auditline.workers.control.rule import Rule, RuleFile, UnknownSyscall, UnknownSyscallError
+from auditline.workers.control.rule import Rule, RuleFile, MachineProblem, MachineError
 from auditline.workers.control.syscalls import this_machine
 from auditline.workers.control.words import shown, split_words
 
@@ -72,7 +72,7 @@ class _Parser:
         self._rules: list[Rule] = []
         self._problems: list[str] = []
         self._warnings: list[str] = []
-        self._unknown_syscalls: list[UnknownSyscall] = []
+        self._machine_problems: list[MachineProblem] = []
         self._delete_all = False
 
     @property
@@ -82,7 +82,7 @@ class _Parser:
             delete_all=self._delete_all,
             problems=tuple(self._problems),
             warnings=tuple(self._warnings),
-            unknown_syscalls=tuple(self._unknown_syscalls),
+            machine_problems=tuple(self._machine_problems),
         )
 
     def take(self, number: int, line: str) -> None:
@@ -92,8 +92,8 @@ class _Parser:
         except RuleError as error:
             problem = f"{self._file}:{number}: {error}"
             self._problems.append(problem)
-            if isinstance(error, UnknownSyscallError):
-                self._unknown_syscalls.append(UnknownSyscall(self._file, number, line.strip(), str(error), problem))
+            if isinstance(error, MachineError):
+                self._machine_problems.append(MachineProblem(self._file, number, line.strip(), str(error), problem))
 
     def _take(self, number: int, line: str) -> None:
         content = line.strip(" \t")

@@ -65,13 +65,13 @@ class Rule:
     text: str
 
 
-class UnknownSyscallError(RuleError):
-    """A rule names a system call that its architecture does not have, or that our tables lack."""
+class MachineError(RuleError):
+    """A rule names a system call, or a side such as b32, that this machine does not have or our tables lack."""
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownSyscall:
-    """A rule that was refused only because this machine does not have its system call."""
+class MachineProblem:
+    """A rule that was refused only because of the machine that it is for."""
 
     file: str
     line: int
@@ -92,5 +92,5 @@ class RuleFile:
     """`file:line: what is wrong`."""
     warnings: tuple[str, ...] = ()
     """Same form; the rule counts nevertheless."""
-    unknown_syscalls: tuple[UnknownSyscall, ...] = ()
+    machine_problems: tuple[MachineProblem, ...] = ()
     """Those of the problems that another machine would not have."""

@@ -33,7 +33,7 @@ class SkippedRule:
     """A rule that this host cannot load now."""
 
     rule: CompiledRule | None
-    """None: it cannot be compiled here, because a system call is unknown."""
+    """None: it cannot be compiled here, because it is for another machine."""
     file: str
     line: int
     text: str
@@ -126,13 +126,13 @@ class _Collector:
                 self.add(parse_rules(text, printable(path), self._machine), is_shipped=False)
 
     def add(self, rule_file: RuleFile, *, is_shipped: bool) -> None:
-        """Take the rules of one file; a shipped rule with an unknown system call is skipped, not wrong."""
-        unknown = rule_file.unknown_syscalls if is_shipped else ()
-        excused = {found.problem for found in unknown}
+        """Take the rules of one file; a shipped rule for another machine is skipped, not wrong."""
+        elsewhere = rule_file.machine_problems if is_shipped else ()
+        excused = {found.problem for found in elsewhere}
         self._problems += [problem for problem in rule_file.problems if problem not in excused]
         self._warnings += rule_file.warnings
         self._delete_all = self._delete_all or rule_file.delete_all
-        for found in unknown:
+        for found in elsewhere:
             skipped = SkippedRule(
                 rule=None,
                 file=found.file,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from auditline.workers.common.errors import RuleError
 from auditline.workers.common.tables import lookup
-from auditline.workers.control.rule import UnknownSyscallError
+from auditline.workers.control.rule import MachineError
 from auditline.workers.control.values import parse_integer
 from auditline.workers.control.words import shown
 
@@ -24,7 +24,7 @@ def syscall_number(name: str, architecture: int | None, machine: str) -> int:
     *architecture* is the rule's `arch` word; None: the 64-bit side of *machine*, or its only one.
 
     Raises:
-        UnknownSyscallError: the architecture has no call of that name.
+        MachineError: the architecture has no call of that name.
         RuleError: the number is not one that a rule can have.
     """
     word = lookup.architecture_word(machine) if architecture is None else architecture
@@ -33,7 +33,7 @@ def syscall_number(name: str, architecture: int | None, machine: str) -> int:
     if number is None:
         number = parse_integer(name)
     if number is None:
-        raise UnknownSyscallError([f"{shown(name)} is no system call of {spelling or machine}"])
+        raise MachineError([f"{shown(name)} is no system call of {spelling or machine}"])
     if not 0 <= number <= LAST_SYSCALL:
         raise RuleError([f"system call {name}: the number must be from 0 to {LAST_SYSCALL}"])
     return number

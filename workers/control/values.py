@@ -7,6 +7,7 @@ from pathlib import Path
 from auditline.workers.common.errors import RuleError
 from auditline.workers.common.tables import lookup
 from auditline.workers.control.fields import ValueKind
+from auditline.workers.control.rule import MachineError
 from auditline.workers.control.words import shown
 
 UNSET = 0xFFFFFFFF
@@ -140,7 +141,7 @@ def _architecture(text: str, machine: str) -> int:
     if word is not None:
         return word
     if name in ("b64", "b32"):
-        raise RuleError([f"this machine, {machine}, has no {name}"])
+        raise MachineError([f"this machine, {machine}, has no {name}"])
     # auditctl reads what begins with a digit as C does, everything else as hexadecimal.
     word = parse_integer(name if name[:1].isdigit() else f"0x{name}")
     if word is None or lookup.architecture_name(word) is None:

@@ -1,0 +1,270 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditline.workers.control.language import parse_lines, parse_rules
+from auditline.workers.control.rule import Action, Field, Rule, RuleList
+
+EQUAL, NOT_EQUAL, AT_LEAST = 0x40000000, 0x30000000, 0x60000000
+UNSET = 0xFFFFFFFF
+ARCH, PATH, PERM, DIR = 11, 105, 106, 107
+X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
+
+
+def one_rule(line: str, machine: str = "x86_64") -> Rule:
+    found = parse_rules(line, "a.rules", machine)
+    assert found.problems == ()
+    [rule] = found.rules
+    return rule
+
+
+def only_field(condition: str, rule_list: str = "exit") -> Field:
+    [field] = one_rule(f"-a always,{rule_list} -F {condition}").fields
+    return field
+
+
+def test_a_rule_remembers_its_list_action_syscalls_fields_keys_and_place() -> None:
+    rule = one_rule("\n\n-a always,exit -F arch=b64 -S open,close -F exit=-EACCES -k one -k two")
+
+    assert (rule.rule_list, rule.action, rule.is_prepended) == (RuleList.EXIT, Action.ALWAYS, False)
+    assert rule.syscalls == {2, 3}
+    assert rule.fields == (Field(ARCH, EQUAL, X86_64), Field(103, EQUAL, 0xFFFFFFF3))
+    assert rule.keys == ("one", "two")
+    assert (rule.file, rule.line) == ("a.rules", 3)
+    assert rule.text == "-a always,exit -F arch=b64 -S open,close -F exit=-EACCES -k one -k two"
+
+
+@pytest.mark.parametrize("both", ["never,user", "user,never"])
+def test_list_and_action_stand_in_either_order(both: str) -> None:
+    rule = one_rule(f"-a {both}")
+
+    assert (rule.rule_list, rule.action) == (RuleList.USER, Action.NEVER)
+
+
+def test_capital_a_puts_the_rule_first() -> None:
+    assert one_rule("-A always,exit -S open").is_prepended
+
+
+@pytest.mark.parametrize(
+    ("condition", "number", "value"),
+    [
+        ("pid=7", 0, 7),
+        ("uid=0x10", 1, 16),
+        ("uid=010", 1, 8),
+        ("uid=-2", 1, 0xFFFFFFFE),
+        ("uid=root", 1, 0),
+        ("auid=unset", 9, UNSET),
+        ("auid=-1", 9, UNSET),
+        ("auid=4294967295", 9, UNSET),
+        ("loginuid=5", 9, 5),
+        ("gid=root", 5, 0),
+        ("exit=EACCES", 103, 13),
+        ("exit=-eperm", 103, 0xFFFFFFFF),
+        ("exit=-13", 103, 0xFFFFFFF3),
+        ("success=0", 104, 0),
+        ("perm=wa", 106, 10),
+        ("perm=XR", 106, 5),
+        ("a0=-1", 200, UNSET),
+        ("a3=0x7f", 203, 127),
+        ("sessionid=unset", 25, UNSET),
+        ("filetype=dir", 108, 0o40000),
+        ("saddr_fam=10", 113, 10),
+        ("ppid=1", 18, 1),
+        ("arch=i686", 11, I386),
+        ("arch=c000003e", 11, X86_64),
+        ("ARCH=X86_64", 11, X86_64),
+    ],
+)
+def test_a_value_becomes_the_kernels_number(condition: str, number: int, value: int) -> None:
+    assert only_field(condition) == Field(number, EQUAL, value)
+
+
+@pytest.mark.parametrize(
+    ("condition", "value"),
+    [("msgtype=CWD", 1307), ("msgtype=cwd", 1307), ("msgtype=1305", 1305), ("msgtype=UNKNOWN[1999]", 1999)],
+)
+def test_a_record_type_is_a_name_or_a_number(condition: str, value: int) -> None:
+    assert only_field(condition, "exclude") == Field(12, EQUAL, value)
+
+
+def test_a_file_system_is_a_name_or_a_number() -> None:
+    assert only_field("fstype=tracefs", "filesystem").value == 0x74726163
+    assert only_field("fstype=0x858458f6", "filesystem").value == 0x858458F6
+
+
+@pytest.mark.parametrize(
+    ("symbol", "operator"),
+    [
+        ("=", 0x40), ("!=", 0x30), ("<", 0x10), (">", 0x20), ("<=", 0x50), (">=", 0x60), ("&", 0x08), ("&=", 0x48),
+    ],
+)  # fmt: skip
+def test_an_operator_becomes_the_kernels_flag(symbol: str, operator: int) -> None:
+    assert only_field(f"a0{symbol}3") == Field(200, operator << 24, 3)
+
+
+def test_an_operator_in_a_value_belongs_to_the_value() -> None:
+    assert only_field("exe=/opt/a>=b").string == b"/opt/a>=b"
+    assert one_rule("-a always,exit -S open -F key=a!=b").keys == ("a!=b",)
+
+
+@pytest.mark.parametrize("pair", ["uid!=euid", "euid!=uid"])
+def test_a_comparison_has_the_same_number_in_either_order(pair: str) -> None:
+    [field] = one_rule(f"-a always,exit -C {pair}").fields
+
+    assert field == Field(111, NOT_EQUAL, 11)
+
+
+@pytest.mark.parametrize(
+    ("machine", "side", "word", "number"),
+    [
+        ("x86_64", "b64", X86_64, 257),
+        ("x86_64", "b32", I386, 295),
+        ("aarch64", "b64", AARCH64, 56),
+        ("aarch64", "b32", ARM, 322),
+    ],
+)
+def test_the_machine_decides_the_architecture_and_its_numbers(machine: str, side: str, word: int, number: int) -> None:
+    rule = one_rule(f"-a always,exit -F arch={side} -S openat", machine)
+
+    assert rule.fields == (Field(ARCH, EQUAL, word),)
+    assert rule.syscalls == {number}
+
+
+def test_system_calls_without_an_architecture_are_the_machines_own_and_warned_about() -> None:
+    found = parse_rules("-a always,exit -S open\n-a always,exit -S all", "a.rules", "x86_64")
+
+    assert found.rules[0].syscalls == {2}
+    assert found.warnings == (
+        "a.rules:1: -S without -F arch= before it: 32-bit programs have other calls under these numbers",
+    )
+
+
+def test_all_system_calls_are_meant_when_none_or_all_is_named() -> None:
+    assert one_rule("-a always,exit -F uid=0").syscalls is None
+    assert one_rule("-a always,exit -F arch=b64 -S open,all").syscalls is None
+    assert one_rule("-a never,task").syscalls == frozenset()
+
+
+def test_system_calls_are_given_by_number_too() -> None:
+    assert one_rule("-a always,exit -F arch=b64 -S 0x10,017 -S 2031").syscalls == {16, 15, 2031}
+
+
+def test_options_and_their_values_may_be_one_word() -> None:
+    assert one_rule("-aalways,exit -Farch=b64 -Sopen -kx").keys == ("x",)
+
+
+def test_a_watch_of_a_directory_is_one_of_all_that_is_in_it(tmp_path: Path) -> None:
+    rule = one_rule(f"-w {tmp_path}//")
+
+    assert rule.fields == (Field(DIR, EQUAL, string=os.fsencode(tmp_path)), Field(PERM, EQUAL, 15))
+
+
+def test_a_watch_of_a_file_or_of_nothing_is_one_of_that_path(tmp_path: Path) -> None:
+    rule = one_rule(f"-w {tmp_path}/not-there -p wa -k x")
+
+    assert rule.fields == (Field(PATH, EQUAL, string=os.fsencode(tmp_path / "not-there")), Field(PERM, EQUAL, 10))
+    assert rule.syscalls is None
+
+
+def test_a_watch_takes_further_conditions() -> None:
+    rule = one_rule("-w /etc/passwd -F uid=0 -C uid!=euid -p w")
+
+    assert [field.number for field in rule.fields] == [PATH, PERM, 1, 111]
+    assert rule.fields[1].value == 2
+
+
+@pytest.mark.parametrize("name", ["/a/*", "/a/?", "/a/../b"])
+def test_a_watch_of_a_pattern_is_warned_about(name: str) -> None:
+    found = parse_rules(f"-w {name}", "a.rules")
+
+    assert len(found.rules) == len(found.warnings) == 1
+
+
+@pytest.mark.parametrize(
+    "written",
+    [r"/folder\ with\ space", '"/folder with space"', "'/folder with space'", '/folder" with "space'],
+)
+def test_a_path_with_blanks_is_escaped_or_quoted(written: str) -> None:
+    rule = one_rule(f"-a always,exit -F path={written} -k x")
+
+    assert rule.fields[0].string == b"/folder with space"
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [(r"/a\\b", rb"/a\b"), (r"/a\nb", rb"/a\nb"), (r"'/a\ b'", rb"/a\ b"), (r'"/a\"b"', b'/a"b'), ("/ä", b"/\xc3\xa4")],
+)
+def test_a_backslash_means_itself_except_before_blanks_quotes_and_backslashes(written: str, name: bytes) -> None:
+    assert one_rule(f"-w {written}").fields[0].string == name
+
+
+def test_comments_blank_lines_and_line_ends_of_windows_are_no_rules() -> None:
+    found = parse_rules("\ufeff# -a\r\n\r\n  \t# Caf\udce9 -Q\r\n-a never,task\r\n", "a.rules")
+
+    assert found.problems == ()
+    assert [rule.line for rule in found.rules] == [4]
+
+
+def test_delete_all_is_told_apart_from_rules() -> None:
+    found = parse_rules("-D\n-a never,task", "a.rules")
+
+    assert found.delete_all
+    assert len(found.rules) == 1
+
+
+def test_a_wrong_line_leaves_the_others_alone() -> None:
+    found = parse_rules("-a never,task\n-a nonsense\n-a always,exit -S nosuch\n-a never,user", "a.rules", "x86_64")
+
+    assert [rule.line for rule in found.rules] == [1, 4]
+    assert [problem.split(": ")[0] for problem in found.problems] == ["a.rules:2", "a.rules:3"]
+
+
+def test_a_system_call_that_the_machine_lacks_can_be_told_from_other_problems() -> None:
+    found = parse_rules("-a always,exit -F arch=b64 -S open\n-a x,y", "a.rules", "aarch64")
+
+    [elsewhere] = found.machine_problems
+    assert elsewhere.problem == found.problems[0] == "a.rules:1: 'open' is no system call of aarch64"
+
+
+@pytest.mark.parametrize(("machine", "side"), [("i686", "b64"), ("ppc64le", "b32")])
+def test_a_side_that_the_machine_lacks_is_refused(machine: str, side: str) -> None:
+    found = parse_rules(f"-a always,exit -F arch={side} -S open", "a.rules", machine)
+
+    assert found.problems == (f"a.rules:1: arch: this machine, {machine}, has no {side}",)
+    assert len(found.machine_problems) == 1
+
+
+def test_delete_all_behind_rules_is_refused() -> None:
+    found = parse_rules("-a never,task\n-D", "a.rules")
+
+    assert not found.delete_all
+    assert "-D must stand before the file's rules" in found.problems[0]
+
+
+def test_a_line_of_the_configuration_cannot_hold_two_lines() -> None:
+    found = parse_lines(["-a never,task", "-a never,user\n-D"], "rules")
+
+    assert found.problems == ("rules:2: character 14 is the control character 0x0a",)
+
+
+@given(st.text(alphabet=st.characters(codec=None)))
+def test_no_text_makes_the_reader_fail(text: str) -> None:
+    found = parse_rules(text, "a.rules")
+
+    assert len(found.rules) + len(found.problems) <= text.count("\n") + 1
+
+
+OPTIONS = ["-a", "-A", "-F", "-C", "-S", "-k", "-w", "-p", "-D", "-b", "--reset-lost", "-", "--", "#"]
+VALUES = ["always,exit", "never,user", "task,always", "arch=b64", "uid=0", "uid>=", "exit=-EPERM", "path=/etc", "key=k"]
+PIECES = ["perm=wa", "exe=/x", "open", "all", "7", "/etc", "'", '"', "\\", ",", "=", "\t", "uid!=euid", "msgtype=CWD"]
+WORDS = st.sampled_from(OPTIONS + VALUES + PIECES)
+
+
+@given(st.lists(st.lists(WORDS | st.text(max_size=5), max_size=12).map(" ".join), max_size=5).map("\n".join))
+def test_no_heap_of_words_makes_the_reader_fail(text: str) -> None:
+    found = parse_rules(text, "a.rules")
+
+    assert all(problem.startswith("a.rules:") for problem in found.problems)

@@ -36,7 +36,7 @@ def test_every_folder_is_in_the_package(folder):
 
 @pytest.mark.parametrize("file", DATA, ids=str)
 def test_every_data_file_is_in_the_package(file):
-    assert files(dotted(file.parent)).joinpath(file.name).is_file()
+    assert files(f"auditline.{file.parts[0]}").joinpath(*file.parts[1:]).is_file()
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=str)

@@ -43,6 +43,14 @@ def log(tmp_path):
     return file
 
 
+@pytest.fixture
+def rules(tmp_path):
+    file = tmp_path / "my.rules"
+    file.write_text("-w /etc/hosts -p wa -k hosts\n")
+    file.chmod(0o644)
+    return file
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -112,6 +120,40 @@ def test_config_check_says_that_all_is_well(tmp_path, capsys):
     assert capsys.readouterr().out == f"{file}: ok\n"
 
 
+def test_config_check_reads_the_rules_too(tmp_path, rules, capsys):
+    rules.write_text("-w /etc/hosts -p x-ray\n")
+    file = tmp_path / "auditline.toml"
+    file.touch(mode=0o644)
+    file.write_text('[audit]\nrules_files = ["my.rules", "absent.rules"]\n')
+
+    code = main(["config", "check", "--config", str(file)])
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code == Exit.USAGE
+    assert line.startswith(f"auditline: {rules}:1: ")
+
+
+def test_config_check_warns_of_a_pattern_without_a_match(tmp_path, capsys):
+    file = tmp_path / "auditline.toml"
+    file.touch(mode=0o644)
+    file.write_text('[audit]\nrules_files = ["absent/*.rules"]\n')
+
+    code = main(["config", "check", "--config", str(file)])
+
+    warning, verdict = capsys.readouterr().out.splitlines()
+    assert code == Exit.OK
+    assert f"{tmp_path}/absent/*.rules" in warning
+    assert verdict == f"{file}: ok"
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["compile"], ["compile", "--format", "text"]])
+def test_rules_are_read(arguments, rules, capsys):
+    code = main(["rules", *arguments, str(rules)])
+
+    assert code == Exit.OK
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
 def test_config_show_prints_a_configuration(tmp_path, capsysbinary):
     main(["config", "show", "--config", "/dev/null"])
 
@@ -132,9 +174,10 @@ def test_config_show_writes_utf8_whatever_the_locale(tmp_path):
     assert "-w /straße" in shown.stdout
 
 
-@pytest.mark.parametrize("arguments", [["replay", "LOG"], ["config", "show"], ["rules", "check", "@default"]])
-def test_light_commands_import_nothing_heavy(arguments, log):
-    arguments = [str(log) if argument == "LOG" else argument for argument in arguments]
+@pytest.mark.parametrize("arguments", [["replay", "LOG"], ["config", "show"], ["rules", "check", "RULES"]])
+def test_light_commands_import_nothing_heavy(arguments, log, rules):
+    files = {"LOG": str(log), "RULES": str(rules)}
+    arguments = [files.get(argument, argument) for argument in arguments]
 
     called = call_python(
         f"import sys; from auditline.workers.supervisor.cli import main; code = main({arguments!r});"

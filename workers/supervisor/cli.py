@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from auditline.workers.common.errors import AuditlineError, Exit, InputError
+from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -64,7 +64,13 @@ def _replay(options: Namespace) -> Exit:
 
 
 def _config_check(options: Namespace) -> Exit:
+    from auditline.workers.control.rulesets import load_rule_files
+
     settings = _load_settings(options)
+    rules = load_rule_files(settings.audit.rules_files, settings.audit.rules, Path("/"))
+    if rules.problems:
+        raise RuleError(rules.problems)
+    sys.stdout.writelines(f"warning: {warning}\n" for warning in rules.warnings)
     sys.stdout.write(f"{settings.source or 'no file, the defaults'}: ok\n")
     return Exit.OK
 
@@ -154,7 +160,8 @@ def _add_config(commands: "Commands") -> None:
         "check",
         _config_check,
         summary="say all that is wrong with the configuration",
-        description="Reads the configuration and says all that is wrong with it, a line each; then ends with 2.",
+        description="""\
+Reads the configuration and the rules that it names, and says all that is wrong, a line each; then ends with 2.""",
         example="auditline config check --config ./auditline.toml",
     )
     show = _add_command(
@@ -180,7 +187,7 @@ def _add_rules(commands: "Commands") -> None:
         description="Reads rules as auditctl writes them and says for each wrong one what is wrong, as FILE:LINE.",
         example="auditline rules check /etc/audit/rules.d/*.rules",
     )
-    check.add_argument("files", nargs="+", metavar="FILE", help="a rules file, or @NAME for a shipped set")
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rules as auditctl reads them")
     compile_ = _add_command(
         actions,
         "compile",
@@ -188,11 +195,11 @@ def _add_rules(commands: "Commands") -> None:
         summary="print rules in the kernel's binary form",
         description="""\
 Prints a JSON object per rule, a line each: file, line, rule (in canonical form) and data, which is base64 of
-the bytes that the kernel is sent. Nothing is loaded.""",
-        example="auditline rules compile @default | jq -r .rule",
+the bytes that the kernel is sent. With `--format text` the canonical rule alone. Nothing is loaded.""",
+        example="auditline rules compile /etc/audit/rules.d/*.rules | jq -r .rule",
     )
-    compile_.add_argument("--format", choices=["json"], default="json", help="form of the output (default: json)")
-    compile_.add_argument("files", nargs="+", metavar="FILE", help="a rules file, or @NAME for a shipped set")
+    compile_.add_argument("--format", choices=["json", "text"], default="json", help="default: json")
+    compile_.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rules as auditctl reads them")
 
 
 def _add_command(

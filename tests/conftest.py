@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from auditline.workers.common.errors import KernelError
 from auditline.workers.control.compile import comparable
@@ -19,6 +20,10 @@ from auditline.workers.control.refusals import has_audit_control
 LOCK_FILE = Path(tempfile.gettempdir()) / "auditline-kernel.lock"
 STATUS_FIELDS = ("enabled", "failure", "rate_limit", "backlog_limit", "backlog_wait_time")
 WaitUntil = Callable[..., None]
+
+# How long one example takes says more about the machine's other work than about us.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture

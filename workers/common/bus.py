@@ -9,6 +9,7 @@ import logging
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -30,6 +31,11 @@ HIGH_WATER_MARK = 128
 _LINGER_MILLISECONDS = 500
 
 
+def endpoint(run_directory: Path) -> str:
+    """Return where the router listens."""
+    return f"ipc://{run_directory / 'bus.sock'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """A producer (re)connected and asks where to go on."""
@@ -39,6 +45,8 @@ class Hello:
     source: str
     epoch: str
     done_number: int
+    last_number: int
+    """The last batch that the producer has kept so far: up to it everything may be a resend."""
     state: bytes
 
 
@@ -150,6 +158,7 @@ class Producer:
             "source": self._store.source,
             "epoch": self._store.epoch,
             "done": self._store.done_number,
+            "last": self._store.last_number,
         }
         self._try_send([_HELLO, json.dumps(greeting).encode(), self._store.done_state])
 
@@ -276,7 +285,13 @@ def _parse(frames: list[bytes]) -> Hello | Arrival | Bye:
             message = f"version {greeting['version']!r}"
             raise ValueError(message)
         return Hello(
-            peer, int(greeting["attempt"]), greeting["source"], greeting["epoch"], int(greeting["done"]), frames[3]
+            peer=peer,
+            attempt=int(greeting["attempt"]),
+            source=str(greeting["source"]),
+            epoch=str(greeting["epoch"]),
+            done_number=int(greeting["done"]),
+            last_number=int(greeting["last"]),
+            state=frames[3],
         )
     if kind == _BYE:
         return Bye(peer, frames[3].decode(), _NUMBER.unpack(frames[2])[0])

@@ -1,0 +1,166 @@
+"""The kernel's records from one producer: batches in, lines out, with what a resend needs to give the same lines."""
+
+import json
+import logging
+import re
+from collections.abc import Collection
+from typing import Any
+
+from auditline.plugins.outputs.api import Line
+from auditline.workers.common.batch import Batch, BatchKind
+from auditline.workers.common.bus import Hello
+from auditline.workers.common.diagnostics import RepeatedWarning
+from auditline.workers.router.decode import types
+from auditline.workers.router.event import Event
+from auditline.workers.router.grouping import Grouper
+from auditline.workers.router.inflow import BatchState, Inflow, Tally
+from auditline.workers.router.record_names import type_name
+from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.serials import SerialGaps
+from auditline.workers.router.unparsed import unparsed_line
+
+logger = logging.getLogger(__name__)
+
+_REPLACE = 1329
+"""AUDIT_REPLACE, a probe by a rival daemon: its payload is a pid, not text. Source: include/uapi/linux/audit.h."""
+_PIDS = re.compile(r" (?:ppid|pid)=([0-9]+)")
+
+
+class Lines:
+    """What has been rendered and not yet been given to the outputs; numbers all lines of the process."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+        self.pending: list[Line] = []
+
+    def add(self, event_id: str, text: str) -> int:
+        """Take one line, without its newline, and return its sequence."""
+        self.sequence += 1
+        self.pending.append(Line(self.sequence, event_id, f"{text}\n".encode()))
+        return self.sequence
+
+    def take(self) -> list[Line]:
+        """Return what is pending and forget it."""
+        pending, self.pending = self.pending, []
+        return pending
+
+
+class AuditStream:
+    """Grouping and rendering for one (source, epoch) of kernel records."""
+
+    def __init__(
+        self,
+        hello: Hello,
+        lines: Lines,
+        renderer: FragmentRenderer,
+        host: tuple[str, str],
+        own_pids: Collection[int],
+    ) -> None:
+        """Go on where *hello* says that everything is done; *host* is the host's 16 digits and its name.
+
+        *own_pids* is looked at whenever an event may be our own; it may change.
+        """
+        self.inflow = Inflow(hello.source, hello.epoch, hello.done_number, hello.last_number)
+        self._lines = lines
+        self._renderer = renderer
+        self._host, self._host_name = host
+        self._own_pids = own_pids
+        self._grouper = Grouper(self._take_event, self._take_unparsed)
+        self._gaps = SerialGaps()
+        self._boot_id = ""
+        self._mode = ""
+        self._unparsed_in_batch = 0
+        self._gap_warning = RepeatedWarning(logger, every=100, level=logging.ERROR)
+        self._current = BatchState(0, Tally())
+        self._resume(hello.state)
+
+    def take(self, batch: Batch) -> None:
+        """Group and render one batch, the next one in line."""
+        state = self._current = self.inflow.begin(batch.number, batch.record_count)
+        self._unparsed_in_batch = 0
+        ends_dropped = self._grouper.ends_dropped
+        if batch.kind == BatchKind.RECORDS:
+            payloads = batch.payload.decode("utf-8", "surrogateescape").split("\0")
+            self._grouper.feed(memoryview(batch.types).cast("H"), payloads, batch.number)
+        elif batch.kind == BatchKind.IDLE:
+            self._grouper.idle()
+        elif batch.kind == BatchKind.START:
+            self._start(json.loads(batch.payload))
+        state.tally.filtered += self._grouper.ends_dropped - ends_dropped
+        self._settle_gaps(is_idle=batch.kind == BatchKind.IDLE)
+        open_events = sum(event.last_batch == batch.number for event in self._grouper.open.values())
+        self.inflow.end(state, open_events, self._snapshot())
+
+    def _start(self, opening: dict[str, Any]) -> None:
+        """A reader opened the socket: whatever was open will not go on if the host was booted in between."""
+        self._mode = opening.get("mode", "")
+        if opening.get("boot_id") != self._boot_id:
+            self._grouper.idle()
+            self._gaps.restart()
+            self._boot_id = opening.get("boot_id", "")
+
+    def _take_event(self, event: Event) -> None:
+        if not event.amends:
+            self._gaps.see(event.serial, self._grouper.clock)
+        if self._mode == "multicast" and self._is_own(event):
+            self.inflow.drop_from(event, self._current)
+            return
+        identity, text, is_complete = self._renderer.render(event, self._host, self._host_name)
+        if not is_complete:
+            self._current.tally.incomplete += 1
+        self.inflow.put_out(event, self._lines.add(identity, text), self._current)
+
+    def _is_own(self, event: Event) -> bool:
+        """In multicast mode no rule is ours to load, so what we do ourselves is filtered here."""
+        return types.SYSCALL in event.types and any(
+            int(pid) in self._own_pids for pid in _PIDS.findall(event.bodies[event.types.index(types.SYSCALL)])
+        )
+
+    def _take_unparsed(self, kind: int, payload: str) -> None:
+        if kind == _REPLACE:
+            logger.warning("another audit daemon asked the kernel whether this one is alive: it wants to take over")
+            self._current.tally.filtered += 1
+            return
+        raw = f"type={type_name(kind).upper()} msg={payload}".encode("utf-8", "surrogateescape")
+        self._unparsed_in_batch += 1
+        position = f"{self.inflow.epoch}:{self._current.number}:{self._unparsed_in_batch}"
+        identity, text = unparsed_line(
+            raw, self._host, self._host_name, self.inflow.source, position, self._grouper.last_good
+        )
+        self._current.tally.unparsed += 1
+        self.inflow.note_sequence(self._current, self._lines.add(identity, text))
+
+    def _settle_gaps(self, *, is_idle: bool) -> None:
+        for first, count in self._gaps.settle(self._grouper.clock, is_idle=is_idle):
+            self._current.tally.serial_gaps += count
+            self._gap_warning.tell("%d serials from %d on never came: these events are lost", count, first)
+
+    def _snapshot(self) -> dict[str, Any]:
+        grouper = self._grouper
+        return {
+            "clock": grouper.clock,
+            "since_eoe": grouper.events_since_eoe,
+            "last_good": grouper.last_good,
+            "serial": self._gaps.next,
+            "missing": list(self._gaps.missing),
+            "boot_id": self._boot_id,
+            "mode": self._mode,
+            "skip": dict(grouper.skipped),
+        }
+
+    def _resume(self, state: bytes) -> None:
+        """Take over what a predecessor knew at the batch that the producer goes on from."""
+        if not state:
+            return
+        try:
+            known = json.loads(state)
+            grouper, gaps = self._grouper, self._gaps
+            grouper.clock = int(known["clock"])
+            grouper.events_since_eoe = int(known["since_eoe"])
+            grouper.last_good = (str(known["last_good"][0]), str(known["last_good"][1]))
+            grouper.skipped = {str(header): int(count) for header, count in known["skip"].items()}
+            gaps.next = None if known["serial"] is None else int(known["serial"])
+            gaps.missing = [(int(first), int(count), int(seen)) for first, count, seen in known["missing"]]
+            self._boot_id, self._mode = str(known["boot_id"]), str(known["mode"])
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            logger.warning("the state that %s kept for a resend cannot be read: %s", self.inflow.source, error)

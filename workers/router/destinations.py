@@ -1,0 +1,74 @@
+"""All outputs of the router as one: what is done is what is done for each of them."""
+
+import logging
+from collections.abc import Sequence
+
+from auditline.plugins.outputs.api import Line, Output, OutputContext
+from auditline.plugins.outputs.registry import open_output
+from auditline.workers.common.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class Destinations:
+    """The configured outputs."""
+
+    def __init__(self, settings: Settings, context: OutputContext) -> None:
+        """Open every enabled output.
+
+        Raises:
+            AuditlineError: one of them cannot be opened.
+        """
+        self.outputs: list[Output] = [open_output(output, context) for output in settings.enabled_outputs]
+
+    @property
+    def done_sequence(self) -> int:
+        """Every line up to this one is safe, or counted as missed, at every output."""
+        return min(output.done_sequence for output in self.outputs)
+
+    @property
+    def is_blocked(self) -> bool:
+        """No more lines, until this is False."""
+        return any(output.is_blocked for output in self.outputs)
+
+    @property
+    def is_gone(self) -> bool:
+        """Nobody is left who will ever take a line."""
+        return all(output.is_gone for output in self.outputs)
+
+    @property
+    def write_fds(self) -> list[int]:
+        """Descriptors to poll for room."""
+        return [output.write_fd for output in self.outputs if output.write_fd is not None]
+
+    def write(self, lines: Sequence[Line]) -> None:
+        """Give *lines* to every output and let it write."""
+        if lines:
+            for output in self.outputs:
+                output.write(lines)
+        self.pump()
+
+    def pump(self) -> None:
+        """Let every output do what is due."""
+        for output in self.outputs:
+            output.others_attached = any(other.is_attached for other in self.outputs if other is not output)
+            output.pump()
+
+    def confirm(self, sequence: int) -> None:
+        """No line up to *sequence* will come again."""
+        for output in self.outputs:
+            output.confirm(sequence)
+
+    def end_resends(self) -> None:
+        """All that a predecessor may have written has come again."""
+        for output in self.outputs:
+            output.end_resends()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the balance of each output by its name."""
+        return {output.name: output.counts() for output in self.outputs}
+
+    def close(self, seconds: float) -> None:
+        """Write what can be written in *seconds*, shared by all, and let go."""
+        for output in self.outputs:
+            output.close(seconds / len(self.outputs))

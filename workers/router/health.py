@@ -1,0 +1,136 @@
+"""`audit.health` events: the processes, the counters, the losses and the balance, on the same way as all events."""
+
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import psutil
+
+from auditline.workers.router.audit_stream import Lines
+from auditline.workers.router.render.lines import to_json
+
+logger = logging.getLogger(__name__)
+
+LOSS_SECONDS = 1.0
+"""A loss that goes on is told at most so often."""
+
+Reason = Literal["period", "loss", "state"]
+
+
+class ProcessFeed:
+    """What the supervisor says about processes: JSON lines over a pipe."""
+
+    def __init__(self, pipe_fd: int) -> None:
+        self.fd: int | None = pipe_fd
+        self.processes: dict[str, dict[str, Any]] = {}
+        self.pids: set[int] = set()
+        self._rest = b""
+        os.set_blocking(pipe_fd, False)
+
+    def read(self) -> bool:
+        """Take what has come; return True if the state of a process that we knew has changed."""
+        changed = False
+        while self.fd is not None:
+            try:
+                data = os.read(self.fd, 65536)
+            except BlockingIOError:
+                break
+            if not data:
+                self.fd = None
+                break
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                changed = self._take(json.loads(line)) or changed
+        return changed
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Return `audit.health.processes`."""
+        return [process | _usage(process["pid"]) for process in self.processes.values()]
+
+    def _take(self, report: dict[str, Any]) -> bool:
+        known = self.processes.get(report["name"])
+        self.processes[report["name"]] = report
+        if report["pid"]:
+            self.pids.add(report["pid"])
+        return known is not None and known != report
+
+
+class Health:
+    """Decides when a health event is due and makes it."""
+
+    def __init__(
+        self,
+        lines: Lines,
+        host: tuple[str, str],
+        period_seconds: float,
+        feed: ProcessFeed,
+        measure: Callable[[], dict[str, Any]],
+    ) -> None:
+        """*measure* returns the keys counters, loss and balance of the event."""
+        self._lines = lines
+        self._host, self._host_name = host
+        self._period_seconds = period_seconds
+        self._feed = feed
+        self._measure = measure
+        self._run_id = secrets.token_hex(4)
+        self._count = 0
+        now = time.monotonic()
+        self._period_due = now + period_seconds
+        self._loss_due = now + LOSS_SECONDS
+        self._told_loss: dict[str, int] | None = None
+
+    @property
+    def seconds_until_due(self) -> float:
+        """How long nothing is due."""
+        return max(0.0, min(self._period_due, self._loss_due) - time.monotonic())
+
+    def tick(self, *, state_changed: bool) -> None:
+        """Make the events that are due."""
+        now = time.monotonic()
+        if state_changed:
+            self.tell("state")
+        if now >= self._loss_due:
+            self._loss_due = now + LOSS_SECONDS
+            self._tell_new_loss()
+        if now >= self._period_due:
+            self._period_due = now + self._period_seconds
+            self.tell("period")
+
+    def tell(self, reason: Reason) -> None:
+        """Put a health event in line."""
+        self._count += 1
+        measured = self._measure()
+        self._told_loss = measured["loss"]
+        identity = f"{self._host}-health-{self._run_id}-{self._count}"
+        document = {
+            "@timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
+            "event": {"id": identity},
+            "host": {"name": self._host_name},
+            "audit": {"health": {"reason": reason, "processes": self._feed.describe(), **measured}},
+            "auditline": {"complete": True},
+        }
+        self._lines.add(identity, to_json(document))
+
+    def _tell_new_loss(self) -> None:
+        loss = self._measure()["loss"]
+        if self._told_loss is None:
+            # What a predecessor counted was told by it, or it died before: then it counts as new.
+            self._told_loss = dict.fromkeys(loss, 0)
+        if any(loss[kind] > self._told_loss[kind] for kind in loss):
+            logger.error("loss: %s", ", ".join(f"{kind} {count}" for kind, count in loss.items() if count))
+            self.tell("loss")
+
+
+def _usage(pid: int) -> dict[str, Any]:
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            times = process.cpu_times()
+            return {"cpu_seconds": round(times.user + times.system, 2), "rss_bytes": process.memory_info().rss}
+    except (psutil.Error, ValueError):
+        return {"cpu_seconds": 0.0, "rss_bytes": 0}

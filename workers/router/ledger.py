@@ -1,0 +1,106 @@
+"""The ledger: every record and every loss, counted once, also over kills.
+
+What the router counts of a batch is committed to its mapped page when the batch is done, together with the batch's
+number; a batch that comes again after a kill is then not counted twice.
+"""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+from zlib import crc32
+
+from auditline.workers.common.counters import CounterPage, read_pages
+from auditline.workers.router.inflow import BatchState, Inflow, Tally
+
+ROUTER_COUNTERS = (
+    "batches_done_total",
+    "records_written_total",
+    "records_filtered_total",
+    "records_unparsed_total",
+    "events_incomplete_total",
+    "serial_gaps_total",
+    "committed_epoch",
+    "committed_number",
+)
+_INTERNAL = frozenset({"committed_epoch", "committed_number"})
+
+
+class Ledger:
+    """Reads all processes' pages, writes the router's."""
+
+    def __init__(self, counters: CounterPage, pages_directory: Path) -> None:
+        self._counters = counters
+        self._directory = pages_directory
+        counters.extend(ROUTER_COUNTERS)
+
+    def commit(self, inflow: Inflow, batches: Iterable[BatchState]) -> None:
+        """Count batches that are done."""
+        epoch = crc32(f"{inflow.source}:{inflow.epoch}".encode())
+        counters = self._counters
+        if counters.get("committed_epoch") != epoch:
+            counters.set("committed_number", 0)
+            counters.set("committed_epoch", epoch)
+        for batch in batches:
+            if batch.number <= counters.get("committed_number"):
+                continue
+            tally = batch.tally
+            counters.add("batches_done_total")
+            counters.add("records_written_total", tally.records - tally.filtered)
+            counters.add("records_filtered_total", tally.filtered)
+            counters.add("records_unparsed_total", tally.unparsed)
+            counters.add("events_incomplete_total", tally.incomplete)
+            counters.add("serial_gaps_total", tally.serial_gaps)
+            counters.set("committed_number", batch.number)
+
+    def counters(self) -> dict[str, int]:
+        """Return every counter of every process, `<process>_<counter>`."""
+        pages = self._pages()
+        return {
+            f"{process}_{name}": value
+            for process, page in sorted(pages.items())
+            for name, value in page.items()
+            if name not in _INTERNAL
+        }
+
+    def loss(self, open_tally: Tally, outputs: dict[str, dict[str, int]]) -> dict[str, int]:
+        """Return what `audit.health.loss` says; *open_tally* is of batches that are not yet done."""
+        pages = self._pages()
+        reader, control = pages.get("audit", {}), pages.get("control", {})
+        counters = self._counters
+        return {
+            "kernel_lost": control.get("kernel_lost", 0),
+            "serial_gaps": counters.get("serial_gaps_total") + open_tally.serial_gaps,
+            "enobufs": reader.get("enobufs_total", 0),
+            "incomplete": counters.get("events_incomplete_total") + open_tally.incomplete,
+            "unparsed": counters.get("records_unparsed_total") + open_tally.unparsed,
+            "overflow": reader.get("records_overflow_total", 0),
+            "rejected": sum(counts["rejected"] + counts["missed"] for counts in outputs.values()),
+        }
+
+    def record_balance(self) -> dict[str, int]:
+        """Return `audit.health.balance.records`: what came, and what became of it; `open` is still on its way."""
+        reader = self._pages().get("audit", {})
+        received = reader.get("records_received_total", 0) + reader.get("records_carried_total", 0)
+        written = self._counters.get("records_written_total")
+        filtered = self._counters.get("records_filtered_total")
+        dropped = reader.get("records_overflow_total", 0)
+        return {
+            "received": received,
+            "written": written,
+            "filtered": filtered,
+            "dropped": dropped,
+            "open": max(0, received - written - filtered - dropped),
+        }
+
+    def _pages(self) -> dict[str, dict[str, int]]:
+        return read_pages(self._directory)
+
+
+def sum_tallies(inflows: Iterable[Inflow]) -> Tally:
+    """Return what has been counted in batches that are not yet done."""
+    total = Tally()
+    for inflow in inflows:
+        for tally in inflow.undone_tallies():
+            for each in fields(Tally):
+                setattr(total, each.name, getattr(total, each.name) + getattr(tally, each.name))
+    return total

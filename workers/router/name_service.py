@@ -1,0 +1,81 @@
+"""Names that only the name service knows (LDAP, SSSD …): asked in a process of its own, because it can block.
+
+The router sends `<number> <uid|gid> <id>` over a sequenced-packet socket; the answer is `<number> <name>`, with an
+empty name where there is none. A helper that hangs costs the router one second, once in half a minute.
+"""
+
+import contextlib
+import grp
+import logging
+import os
+import pwd
+import select
+import socket
+import time
+
+from auditline.workers.common.lifecycle import Life
+from auditline.workers.common.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 1.0
+PAUSE_SECONDS = 30.0
+"""After no answer came in time, nothing is asked for so long."""
+_MAX_BYTES = 512
+
+
+def run(life: Life, settings: Settings, socket_fd: int) -> None:  # noqa: ARG001 (every worker has it)
+    """Answer the router until told to stop."""
+    life.ready()
+    with socket.socket(fileno=socket_fd) as channel:
+        poller = select.poll()
+        poller.register(channel, select.POLLIN)
+        poller.register(life.wakeup_fd, select.POLLIN)
+        while not life.stopping:
+            poller.poll()
+            life.drain_wakeup()
+            with contextlib.suppress(BlockingIOError):
+                question = channel.recv(_MAX_BYTES, socket.MSG_DONTWAIT)
+                channel.send(_answer(question), socket.MSG_DONTWAIT)
+
+
+def _answer(question: bytes) -> bytes:
+    number, kind, identity = question.decode().split(" ")
+    name = ""
+    with contextlib.suppress(KeyError, OverflowError):
+        name = pwd.getpwuid(int(identity)).pw_name if kind == "uid" else grp.getgrgid(int(identity)).gr_name
+    return f"{number} {name}".encode("utf-8", "replace")
+
+
+class NameServiceClient:
+    """The router's end."""
+
+    def __init__(self, socket_fd: int) -> None:
+        self._channel = socket.socket(fileno=socket_fd)
+        self._poller = select.poll()
+        self._poller.register(self._channel, select.POLLIN)
+        self._asked = 0
+        self._silent_until = 0.0
+
+    def ask(self, kind: str, identity: str) -> str | None:
+        """Return the name of an id; None if it has none, or no answer came in time."""
+        if time.monotonic() < self._silent_until:
+            return None
+        self._asked += 1
+        prefix = f"{os.getpid()}.{self._asked}"
+        try:
+            self._channel.send(f"{prefix} {kind} {identity}".encode(), socket.MSG_DONTWAIT)
+        except OSError:
+            return self._give_up()
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while (left := deadline - time.monotonic()) > 0 and self._poller.poll(left * 1000):
+            number, _, name = self._channel.recv(_MAX_BYTES).decode("utf-8", "replace").partition(" ")
+            # Answers to questions that were given up on, also by a router before us, come first.
+            if number == prefix:
+                return name or None
+        return self._give_up()
+
+    def _give_up(self) -> None:
+        self._silent_until = time.monotonic() + PAUSE_SECONDS
+        logger.warning("the name service gives no answer within %g s: ids without a local name stay numbers for %g s",
+                       ANSWER_SECONDS, PAUSE_SECONDS)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from auditline.workers.common.counters import CounterPage
-from auditline.workers.common.lifecycle import Life, close_other_descriptors, ignore_signal
+from auditline.workers.common.lifecycle import SAME_REQUEST_SECONDS, Life, close_other_descriptors, ignore_signal
 
 InChild = Callable[[Callable[[], Any]], Any]
 ANSWER_FD = 200
@@ -80,12 +80,21 @@ def test_the_second_stop_signal_leaves_at_once() -> None:
         life = Life("replay", CounterPage.unshared([]))
         life.take_signals()
         os.kill(os.getpid(), signal.SIGTERM)
+        life.drain_wakeup()
+        life.wait(2 * SAME_REQUEST_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
         os._exit(0)
 
     _, status = os.waitpid(pid, 0)
 
     assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGTERM
+
+
+def test_a_signal_to_the_process_and_its_group_is_one_request(life: Life) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    assert life.stopping
 
 
 def test_a_worker_leaves_interrupts_and_second_signals_to_its_supervisor(in_child: InChild) -> None:
@@ -95,6 +104,8 @@ def test_a_worker_leaves_interrupts_and_second_signals_to_its_supervisor(in_chil
         os.kill(os.getpid(), signal.SIGINT)
         assert not life.stopping
         os.kill(os.getpid(), signal.SIGTERM)
+        life.drain_wakeup()
+        life.wait(2 * SAME_REQUEST_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
         return life.stopping
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Collection
 from types import FrameType
 from typing import NoReturn
@@ -15,6 +16,9 @@ DIAGNOSTICS_DROPPED = "diagnostics_dropped_total"
 
 EXIT_OUTPUT_GONE = 64
 """A router's exit code: stdout's reader is gone and there is no other output. The service ends then, cleanly."""
+
+SAME_REQUEST_SECONDS = 0.2
+"""timeout(1) signals its child and then the whole group: two signals so close together are one request."""
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
@@ -53,8 +57,8 @@ class Life:
         self.wakeup_fd, self._wakeup_write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._ready_fd = ready_fd
         self.at_second = at_second
-        """Called, with its number, for a stop signal that is not the first."""
-        self._is_stopping = False
+        """Called, with its number, for a stop signal that comes later than `SAME_REQUEST_SECONDS` after the first."""
+        self._is_stopping, self._stopping_since = False, 0.0
         self._must_reload = False
 
     @property
@@ -123,9 +127,10 @@ class Life:
             os.write(self._wakeup_write_fd, b"\0")
 
     def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self._is_stopping:
+        if not self._is_stopping:
+            self._is_stopping, self._stopping_since = True, time.monotonic()
+        elif time.monotonic() - self._stopping_since > SAME_REQUEST_SECONDS:
             self.at_second(number)
-        self._is_stopping = True
 
     def _on_reload_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._must_reload = True

@@ -16,7 +16,8 @@ from auditline.workers.supervisor.launch import Launch, WorkerKind
 from auditline.workers.supervisor.processes import WorkerReport
 from auditline.workers.supervisor.router_feed import RouterFeed
 
-CONTROL, ROUTER, NAMES, AUDIT, RESTORER = "control", "router", "names", "audit", "restorer"
+CONTROL, ROUTER, NAMES, AUDIT = WORKERS = ("control", "router", "names", "audit")
+RESTORER = "restorer"
 
 _STDOUT = 1
 

@@ -26,7 +26,7 @@ from auditline.workers.supervisor.directories import (
     make_directories,
     remove_remains,
 )
-from auditline.workers.supervisor.kinds import AUDIT, CONTROL, NAMES, RESTORER, ROUTER, Wiring
+from auditline.workers.supervisor.kinds import AUDIT, CONTROL, NAMES, RESTORER, ROUTER, WORKERS, Wiring
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_notices
 from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
@@ -143,6 +143,9 @@ class Service:
         if self._wiring.feed.is_behind:
             waits.append(_FEED_RETRY_SECONDS)
         readable = self._wait([seconds for seconds in waits if seconds is not None])
+        if self._life.stopping:
+            # Workers may have been told as well, by a signal to the whole group: they must not be started again.
+            return
         for worker in self._workers.take_ready(readable):
             self._on_ready(worker)
         for worker in self._workers.reap():
@@ -201,9 +204,10 @@ class Service:
     def _stop(self) -> None:
         """Stop in the order that loses nothing: rules out, then the reader and the router, at last the kernel's pid."""
         began = time.monotonic()
+        self._workers.stop(WORKERS, None)
         self._stop_workers([CONTROL], began + CONTROL_STOP_SECONDS)
         self._stop_workers([AUDIT, ROUTER], began + DRAIN_SECONDS)
-        self._stop_workers([NAMES], time.monotonic(), number=signal.SIGKILL)
+        self._stop_workers([NAMES], time.monotonic() + KILL_SECONDS, number=signal.SIGKILL)
         if self._wiring.source is not None and (self._settings.state.directory / NOTE_FILE).exists():
             self._workers.start(self._wiring.restorer)
             self._stop_workers([RESTORER], time.monotonic() + RESTORE_SECONDS, number=None)

@@ -1,0 +1,205 @@
+"""The directories of a run: made with the right modes, refused where they are somebody else's, locked."""
+
+import os
+import pwd
+import socket
+import stat
+import subprocess
+from contextlib import contextmanager
+
+import pytest
+
+from auditline.workers.common.errors import BusyError, StorageError
+from auditline.workers.common.privileges import find_account
+from auditline.workers.common.settings import RunSettings, SegmentsSettings, Settings, StateSettings
+from auditline.workers.supervisor.directories import lock_directory, make_directories, remove_remains
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount and give files away")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(
+        state=StateSettings(directory=tmp_path / "state"),
+        run=RunSettings(directory=tmp_path / "run"),
+        outputs=(SegmentsSettings(name="segments", enabled=True, directory=tmp_path / "log" / "lines"),),
+    )
+
+
+@contextmanager
+def mounted(path, options):
+    path.mkdir(exist_ok=True)
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "auditline-test", path], capture_output=True, text=True, check=False
+    )
+    if mount.returncode != 0:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mount.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_directories_are_made_for_the_service_alone(settings):
+    make_directories(settings, None)
+
+    assert mode(settings.state.directory) & 0o007 == 0
+    assert mode(settings.run.directory) == 0o700
+    assert settings.outputs[0].directory.is_dir()
+    assert (settings.run.directory / "counters").is_dir()
+
+
+def test_an_empty_run_directory_that_others_may_enter_is_closed_to_them(settings):
+    settings.run.directory.mkdir(mode=0o755)
+
+    make_directories(settings, None)
+
+    assert mode(settings.run.directory) == 0o700
+
+
+def test_the_remains_of_a_dead_run_are_no_hindrance(settings):
+    make_directories(settings, None)
+    settings.run.directory.chmod(0o755)
+    (settings.run.directory / "lock").touch()
+
+    make_directories(settings, None)
+
+    assert mode(settings.run.directory) == 0o700
+
+
+def test_a_run_directory_that_is_used_for_something_else_is_left_alone(settings):
+    settings.run.directory.mkdir(mode=0o755)
+    (settings.run.directory / "other.pid").touch()
+
+    with pytest.raises(StorageError, match=r"run must have mode 0700 or be empty, .* holds 'other\.pid'"):
+        make_directories(settings, None)
+
+    assert mode(settings.run.directory) == 0o755
+
+
+def test_a_run_directory_behind_a_link_is_refused(settings, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    settings.run.directory.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StorageError, match="run must be a directory of uid"):
+        make_directories(settings, None)
+
+
+@needs_root
+def test_a_run_directory_that_somebody_else_made_is_refused(settings):
+    settings.run.directory.mkdir(mode=0o700)
+    os.chown(settings.run.directory, 65534, 65534)
+
+    with pytest.raises(StorageError, match="must be a directory of uid 0, not one of uid 65534"):
+        make_directories(settings, None)
+
+
+def test_a_state_directory_that_all_may_write_to_is_refused(settings):
+    settings.state.directory.mkdir()
+    settings.state.directory.chmod(0o1777)
+
+    with pytest.raises(StorageError, match="state must not be a directory that all users may write to"):
+        make_directories(settings, None)
+
+
+def test_a_file_in_place_of_a_directory_is_named(settings):
+    settings.state.directory.touch()
+
+    with pytest.raises(StorageError, match="state must be a directory"):
+        make_directories(settings, None)
+
+
+@needs_root
+def test_the_services_user_gets_what_earlier_runs_of_root_left(settings):
+    make_directories(settings, None)
+    (settings.state.directory / "audit").mkdir()
+    (settings.state.directory / "audit" / "journal").touch()
+    (settings.state.directory / "link").symlink_to("/etc/passwd")
+    account = find_account(pwd.getpwuid(65534).pw_name)
+
+    make_directories(settings, account)
+
+    owned = [settings.state.directory, settings.state.directory / "audit" / "journal", settings.run.directory]
+    assert {path.stat().st_uid for path in owned} == {65534}
+    assert os.stat("/etc/passwd").st_uid == 0
+
+
+@needs_root
+def test_a_second_name_of_a_file_elsewhere_is_not_given_away(settings, tmp_path):
+    make_directories(settings, None)
+    (tmp_path / "secret").touch()
+    os.link(tmp_path / "secret", settings.state.directory / "mine")
+
+    make_directories(settings, find_account(pwd.getpwuid(65534).pw_name))
+
+    assert (tmp_path / "secret").stat().st_uid == 0
+
+
+def test_a_locked_directory_is_busy_and_says_who_has_it(tmp_path):
+    held = lock_directory(tmp_path)
+
+    with pytest.raises(BusyError, match=f"is in use by another instance of auditline, pid {os.getpid()}"):
+        lock_directory(tmp_path)
+
+    os.close(held)
+    os.close(lock_directory(tmp_path))
+
+
+def test_a_dead_supervisors_control_process_is_waited_for(tmp_path):
+    supervisor = os.fork()
+    if supervisor == 0:
+        lock_directory(tmp_path)
+        if os.fork() == 0:
+            # The control process: it has the descriptor too, and ends a little later.
+            subprocess.run(["sleep", "0.3"], check=False)
+        os._exit(0)
+    os.waitpid(supervisor, 0)
+
+    descriptor = lock_directory(tmp_path)
+
+    assert os.pread(descriptor, 20, 0).decode().strip() == str(os.getpid())
+    os.close(descriptor)
+
+
+@needs_root
+def test_a_full_disk_is_told_with_the_directory(settings):
+    with mounted(settings.state.directory, "size=16k,mode=750"):
+        with (settings.state.directory / "filler").open("wb", buffering=0) as file:
+            file.write(b"x" * 16384)
+        make_directories(settings, None)
+
+        with pytest.raises(StorageError, match="state cannot be used: No space left on device"):
+            lock_directory(settings.state.directory)
+
+
+@needs_root
+def test_a_read_only_disk_is_told_with_the_directory(settings):
+    with mounted(settings.state.directory, "ro,mode=750"):
+        make_directories(settings, None)
+
+        with pytest.raises(StorageError, match="state cannot be used: Read-only file system"):
+            lock_directory(settings.state.directory)
+
+
+def test_only_sockets_and_pages_are_removed(settings):
+    make_directories(settings, None)
+    run = settings.run.directory
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(os.fspath(run / "bus.sock"))
+    for name in ("counters/audit.page", "counters/audit.new", "counters/readme", "lock"):
+        (run / name).touch()
+
+    remove_remains(run)
+
+    left = sorted(path.relative_to(run).as_posix() for path in run.rglob("*"))
+    assert left == ["counters", "counters/readme", "lock"]
+
+
+def test_nothing_to_remove_is_no_error(tmp_path):
+    remove_remains(tmp_path / "nowhere")
+
+    assert list(tmp_path.iterdir()) == []

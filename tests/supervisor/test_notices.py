@@ -1,0 +1,57 @@
+"""What is said once at start, from this host's own tables."""
+
+import pytest
+
+from auditline.workers.supervisor import notices
+
+HEAD = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
+KERNEL_ROW = "00000000de72f9fa 9   0          00000000 0        0        0     2        0        6       \n"
+LISTENER_ROW = "00000000de72f9fb 9   1          00000001 0        0        0     2        0        7       \n"
+ROUTE_ROW = "00000000de72f9fc 0   1          00000001 0        0        0     2        0        8       \n"
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """Files that say what a test wants the host to say."""
+    command_line, netlink = tmp_path / "cmdline", tmp_path / "netlink"
+    monkeypatch.setattr(notices, "COMMAND_LINE_FILE", command_line)
+    monkeypatch.setattr(notices, "NETLINK_FILE", netlink)
+
+    def say(words, rows=KERNEL_ROW + ROUTE_ROW):
+        command_line.write_text(f"{words}\n")
+        netlink.write_text(HEAD + rows)
+
+    return say
+
+
+@pytest.mark.parametrize("word", ["audit=1", "audit=on"])
+def test_a_host_booted_with_audit_and_without_listeners_needs_no_notice(host, word):
+    host(f"quiet {word} panic=1")
+
+    assert notices.find_notices() == []
+
+
+@pytest.mark.parametrize("words", ["quiet", "quiet audit=0", "noaudit=1", ""])
+def test_audit_off_at_boot_is_said_with_the_remedy(host, words):
+    host(words)
+
+    (notice,) = notices.find_notices()
+
+    assert "processes that are older" in notice
+    assert "add audit=1 to the kernel's command line" in notice
+
+
+def test_a_listener_that_copies_every_record_is_said_with_the_remedy(host):
+    host("audit=1", KERNEL_ROW + ROUTE_ROW + LISTENER_ROW)
+
+    (notice,) = notices.find_notices()
+
+    assert "copies every record" in notice
+    assert "systemctl mask --now systemd-journald-audit.socket" in notice
+
+
+@pytest.mark.parametrize("rows", ["", "short 9\n", "x 9 0 zz 0\n", "\x00\n"])
+def test_an_odd_netlink_table_says_nothing(host, rows):
+    host("audit=1", rows)
+
+    assert notices.find_notices() == []

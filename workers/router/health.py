@@ -33,7 +33,7 @@ class ProcessFeed:
         os.set_blocking(pipe_fd, False)
 
     def read(self) -> bool:
-        """Take what has come; return True if the state of a process that we knew has changed."""
+        """Take what has come; return True if a process died, was given up or was started again."""
         changed = False
         while self.fd is not None:
             try:
@@ -57,7 +57,8 @@ class ProcessFeed:
         self.processes[report["name"]] = report
         if report["pid"]:
             self.pids.add(report["pid"])
-        return known is not None and known != report
+        has_ended = report["state"] in ("died", "given_up")
+        return has_ended or (known is not None and known["restarts"] != report["restarts"])
 
 
 class Health:

@@ -64,9 +64,14 @@ def test_a_line_longer_than_a_segment_has_one_of_its_own(tmp_path, open_segments
 
 def test_what_came_in_one_turn_is_one_write(open_segments, make_lines, monkeypatch):
     output = open_segments(segment_bytes=1 << 20)
-    sizes = []
+    sizes: list[int] = []
     write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: sizes.append(len(data)) or write(descriptor, data))
+
+    def note_and_write(descriptor: int, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", note_and_write)
 
     output.write(make_lines(1, 500))
     output.pump()
@@ -208,7 +213,7 @@ def test_with_sync_batch_segments_that_are_left_are_synced_too(open_segments, ma
 
 
 def test_with_sync_interval_there_is_one_sync_a_second(open_segments, make_lines, clock, monkeypatch):
-    synced = []
+    synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)
     output = open_segments(sync="interval", segment_bytes=1 << 20)
 

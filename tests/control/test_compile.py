@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditline.workers.common.errors import RuleError
@@ -204,6 +204,7 @@ def exit_rules(draw: st.DrawFn) -> str:
     return " ".join([*words, *(f"-k {key}" for key in draw(st.lists(TEXT, max_size=2)))])
 
 
+@settings(deadline=None)
 @given(exit_rules(), st.sampled_from(["x86_64", "aarch64"]))
 def test_the_canonical_text_of_a_rule_compiles_to_the_same_bytes(line: str, machine: str) -> None:
     data = compiled(line, machine)
@@ -211,6 +212,7 @@ def test_the_canonical_text_of_a_rule_compiles_to_the_same_bytes(line: str, mach
     assert compiled(rule_text(data, machine), machine) == data
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 300) | st.integers(0, 2**32 - 1), min_size=260, max_size=260), st.binary(max_size=300))
 def test_any_bytes_become_printable_text_or_an_error(words: list[int], buffer: bytes) -> None:
     words[2], words[259] = words[2] % 65, min(words[259], len(buffer))

@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditline.workers.control.language import parse_lines, parse_rules
@@ -30,7 +30,7 @@ def test_a_rule_remembers_its_list_action_syscalls_fields_keys_and_place() -> No
     rule = one_rule("\n\n-a always,exit -F arch=b64 -S open,close -F exit=-EACCES -k one -k two")
 
     assert (rule.rule_list, rule.action, rule.is_prepended) == (RuleList.EXIT, Action.ALWAYS, False)
-    assert rule.syscalls == {2, 3}
+    assert rule.syscalls == frozenset({2, 3})
     assert rule.fields == (Field(ARCH, EQUAL, X86_64), Field(103, EQUAL, 0xFFFFFFF3))
     assert rule.keys == ("one", "two")
     assert (rule.file, rule.line) == ("a.rules", 3)
@@ -130,13 +130,13 @@ def test_the_machine_decides_the_architecture_and_its_numbers(machine: str, side
     rule = one_rule(f"-a always,exit -F arch={side} -S openat", machine)
 
     assert rule.fields == (Field(ARCH, EQUAL, word),)
-    assert rule.syscalls == {number}
+    assert rule.syscalls == frozenset({number})
 
 
 def test_system_calls_without_an_architecture_are_the_machines_own_and_warned_about() -> None:
     found = parse_rules("-a always,exit -S open\n-a always,exit -S all", "a.rules", "x86_64")
 
-    assert found.rules[0].syscalls == {2}
+    assert found.rules[0].syscalls == frozenset({2})
     assert found.warnings == (
         "a.rules:1: -S without -F arch= before it: 32-bit programs have other calls under these numbers",
     )
@@ -149,7 +149,7 @@ def test_all_system_calls_are_meant_when_none_or_all_is_named() -> None:
 
 
 def test_system_calls_are_given_by_number_too() -> None:
-    assert one_rule("-a always,exit -F arch=b64 -S 0x10,017 -S 2031").syscalls == {16, 15, 2031}
+    assert one_rule("-a always,exit -F arch=b64 -S 0x10,017 -S 2031").syscalls == frozenset({16, 15, 2031})
 
 
 def test_options_and_their_values_may_be_one_word() -> None:
@@ -250,6 +250,7 @@ def test_a_line_of_the_configuration_cannot_hold_two_lines() -> None:
     assert found.problems == ("rules:2: character 14 is the control character 0x0a",)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(codec=None)))
 def test_no_text_makes_the_reader_fail(text: str) -> None:
     found = parse_rules(text, "a.rules")
@@ -263,6 +264,7 @@ PIECES = ["perm=wa", "exe=/x", "open", "all", "7", "/etc", "'", '"', "\\", ",", 
 WORDS = st.sampled_from(OPTIONS + VALUES + PIECES)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(WORDS | st.text(max_size=5), max_size=12).map(" ".join), max_size=5).map("\n".join))
 def test_no_heap_of_words_makes_the_reader_fail(text: str) -> None:
     found = parse_rules(text, "a.rules")

@@ -28,13 +28,16 @@ def read_rules_file(path: Path, *, must_be_trusted: bool) -> str:
     try:
         # Without O_NONBLOCK a pipe that nobody writes to would be waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            problem = _problem(os.fstat(descriptor), must_be_trusted=must_be_trusted)
+            if problem:
+                raise RuleError([f"{printable(path)}: {problem}"])
+            with open(descriptor, "rb", closefd=False) as stream:
+                return stream.read().decode("utf-8", "surrogateescape")
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
         raise RuleError([f"{printable(path)}: cannot be read: {_cause(error)}"]) from error
-    with os.fdopen(descriptor, "rb") as stream:
-        problem = _problem(os.fstat(descriptor), must_be_trusted=must_be_trusted)
-        if problem:
-            raise RuleError([f"{printable(path)}: {problem}"])
-        return stream.read().decode("utf-8", "surrogateescape")
 
 
 def shipped_set_names() -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from auditline.workers.common.errors import RuleError
 from auditline.workers.control.draft import Draft
-from auditline.workers.control.rule import Rule, RuleFile, MachineProblem, MachineError
+from auditline.workers.control.rule import MachineError, MachineProblem, Rule, RuleFile
 from auditline.workers.control.syscalls import this_machine
 from auditline.workers.control.words import shown, split_words
 

@@ -111,13 +111,14 @@ def test_a_confirmation_after_the_end_is_stored_at_once(tmp_path, open_segments,
     assert _stored(tmp_path)["offset"] == 2000
 
 
-def test_the_position_stays_until_the_resends_are_over(tmp_path, open_segments, abandon, write, lines_in):
+def test_the_position_stays_until_the_resends_are_over(tmp_path, open_segments, abandon, write, lines_in, clock):
     output = open_segments()
     write(output, 1, 50)
     abandon(output)
     output = open_segments()
     write(output, 51, 60)
     output.confirm(60)
+    clock.now += 2
     output.pump()
     abandon(output)
 

@@ -205,7 +205,7 @@ def test_files_are_for_owner_and_group_only(open_journal, tmp_path):
     assert directory.stat().st_mode & 0o7777 == 0o750
     assert {path.name: oct(path.stat().st_mode & 0o7777) for path in directory.iterdir()} == {
         "00000000000000000001.batches": "0o640",
-        "done": "0o640",
+        "done.0": "0o640",
         "epoch": "0o640",
     }
 
@@ -216,6 +216,7 @@ def test_what_was_written_can_be_forced_to_the_disk(open_journal, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: forced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name))
     for _ in range(5):
         append(journal, LARGE)
+    journal.forget(1, b"")
 
     journal.sync()
     first = sorted(forced)
@@ -225,8 +226,8 @@ def test_what_was_written_can_be_forced_to_the_disk(open_journal, monkeypatch):
     append(journal)
     journal.sync()
 
-    assert first == ["00000000000000000001.batches", "00000000000000000004.batches", "audit"]
-    assert forced == ["audit", "00000000000000000004.batches", "audit"]
+    assert first == ["00000000000000000001.batches", "00000000000000000004.batches", "audit", "done.0"]
+    assert forced == ["done.0", "audit", "00000000000000000004.batches", "done.0", "audit"]
 
 
 def test_a_directory_that_cannot_be_made_is_an_error_that_names_it(tmp_path):

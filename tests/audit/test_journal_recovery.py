@@ -137,15 +137,35 @@ def test_missing_first_files_move_done_on(kept, open_journal, counts):
 
 
 @pytest.mark.parametrize("content", [b"", b"ALD1", b"\xff" * 40, b"ALD1" + b"\0" * 20])
-def test_a_damaged_done_file_only_means_that_more_is_sent_again(content, kept, open_journal, caplog):
+def test_damage_to_what_is_known_to_be_done_only_means_that_more_is_sent_again(content, kept, open_journal, caplog):
     directory, _ = kept
-    (directory / "done").write_bytes(content)
+    (directory / "done.0").write_bytes(content)
 
     journal = open_journal()
 
     assert (journal.done_number, journal.done_state) == (0, b"")
     assert read_all(journal) == [batch(number) for number in range(1, 6)]
-    assert "done is damaged, so events may come twice" in caplog.text
+    assert "what is done cannot be read, so events may come twice" in caplog.text
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 3, 20, 24, 4096 + 100])
+def test_a_kill_while_done_is_stored_leaves_the_one_before(kept_bytes, kept, open_journal, caplog):
+    directory, epoch = kept
+    journal = open_journal()
+    journal.forget(4, b"s" * 5000)
+    journal.close()
+    os.truncate(directory / "done.1", kept_bytes)
+
+    again = open_journal()
+    found = (again.epoch, again.done_number, again.done_state)
+    again.forget(3, b"three")
+    again.forget(5, b"five")
+    again.close()
+    last = open_journal()
+
+    assert found == (epoch, 2, b"state")
+    assert (last.done_number, last.done_state) == (5, b"five")
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("content", [b"", b"0123456789ABCDEF\n", b"\xff" * 16, b"0123456789abcdef0"])
@@ -216,9 +236,8 @@ def test_foreign_files_are_left_alone(kept, open_journal):
 def test_a_directory_in_place_of_a_file_is_told_and_survived(kept, open_journal):
     directory, _ = kept
     (directory / "00000000000000000006.batches").mkdir()
-    shutil.rmtree(directory / "done", ignore_errors=True)
-    (directory / "done").unlink()
-    (directory / "done").mkdir()
+    (directory / "done.0").unlink()
+    (directory / "done.0").mkdir()
 
     journal = open_journal()
 
@@ -238,7 +257,9 @@ PIECES = (
         st.integers(0, 2**32 - 1) | st.integers(0, 40),
     )
 )
-FILE_NAMES = st.sampled_from(["done", "epoch", "done.new"]) | st.integers(0, 12).map(lambda n: f"{n:020}.batches")
+FILE_NAMES = st.sampled_from(["done.0", "done.1", "epoch", "epoch.new"]) | st.integers(0, 12).map(
+    lambda n: f"{n:020}.batches"
+)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -291,8 +312,9 @@ class JournalMachine(RuleBasedStateMachine):
     def forget(self, data: st.DataObject, state: bytes) -> None:
         number = data.draw(st.integers(0, self.last_number + 1))
         self.journal.forget(number, state)
+        number = min(number, self.last_number)
         if number > self.done[0]:
-            self.done = (min(number, self.last_number), state)
+            self.done = (number, state)
             self.kept = [batch for batch in self.kept if batch.number > number]
 
     @rule()

@@ -1,8 +1,8 @@
 """The reader's journal: every batch is written here before it is sent, and kept until the router says done.
 
-A directory with segment files (`segment.py`), named by the number of their first batch, and two small ones: `epoch`,
-and `done`, the last number and state that the router gave. All survive kill -9 of their writer, because what was
-written is in the kernel's page cache; after a power cut the last seconds may be missing (see `Journal.sync`).
+A directory with segment files (`segment.py`), named by the number of their first batch, a file with the epoch, and what
+the router said last (`done_record.py`). All survive kill -9 of their writer, because what was written is in the
+kernel's page cache; after a power cut the last seconds may be missing (see `Journal.sync`).
 """
 
 import errno
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 
-from auditline.workers.audit.recovery import FILE_MODE, SEGMENT_SUFFIX, Recovered, discard, recover, write_done
+from auditline.workers.audit.recovery import FILE_MODE, SEGMENT_SUFFIX, Recovered, discard, recover
 from auditline.workers.audit.segment import LOST, MOST_ENTRY_BYTES, Segment, encode_entry, read_entry
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.errors import BusyError, StorageError
@@ -66,7 +66,8 @@ class Journal:
     def _take_over(self, found: Recovered) -> None:
         self._epoch = found.epoch
         self._segments = found.segments
-        self._done = (found.done_number, found.done_state)
+        self._done_record = found.done
+        self._done = (found.done.number, found.done.state)
         self._unstored: tuple[int, bytes] | None = None
         self._last_number = found.last_number
         self._bytes = sum(segment.size for segment in found.segments)
@@ -151,13 +152,14 @@ class Journal:
     def forget(self, number: int, state: bytes) -> None:
         """See `Store`. On a full disk `done_number` follows when there is room again to store it.
 
-        Written by renaming a new file over the old one, which is whole at any moment of a kill, and not forced to the
-        disk: after a power cut an older one makes the producer send again what outputs then skip by its id.
+        It is not forced to the disk: an older one after a power cut makes the producer send again what outputs then
+        skip by its id.
         """
+        number = min(number, self._last_number)
         if number <= self.done_number:
             return
-        self._unstored = done = (min(number, self._last_number), state)
-        if not self._store_done() and self._drop_segments(done[0]):
+        self._unstored = done = (number, state)
+        if not self._store_done() and self._drop_segments(number):
             # The journal itself may be what fills the disk: now there is room to store what is done.
             self._done = done
             self._store_done()
@@ -171,7 +173,7 @@ class Journal:
         last_number = self._last_number
         # A copy, because the other thread goes on appending and deleting.
         written = [segment.path for segment in self._segments[:] if segment.last_number > self._synced_number]
-        for path in (*written, self._directory / "done", self._directory):
+        for path in (*written, *self._done_record.paths, self._directory):
             try:
                 fd = os.open(path, os.O_RDONLY)
             except FileNotFoundError:
@@ -186,6 +188,7 @@ class Journal:
         """Let go of the files and of the lock."""
         self._close_reading()
         self._close_writing()
+        self._done_record.close()
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1
@@ -194,7 +197,7 @@ class Journal:
         if self._unstored is None:
             return True
         try:
-            write_done(self._directory, *self._unstored)
+            self._done_record.store(*self._unstored)
         except OSError as error:
             self._tell_failure("cannot store what is done", error)
             return False

@@ -5,12 +5,12 @@ import logging
 import os
 import re
 import secrets
-import struct
-import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from auditline.workers.audit.segment import LOST, Scan, Segment, scan_file
+from auditline.workers.audit.done_record import DoneRecord
+from auditline.workers.audit.segment import LOST, Segment, scan_file
 from auditline.workers.common.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -19,9 +19,6 @@ SEGMENT_SUFFIX = ".batches"
 FILE_MODE = 0o640
 _SEGMENT_NAME = re.compile(r"[0-9]{20}\.batches")
 _EPOCH = re.compile(rb"[0-9a-f]{16}\n?")
-_DONE_MAGIC = b"ALD1"
-_DONE_HEAD = struct.Struct("<4sIQ")
-_MOST_DONE_BYTES = 64 * 1024 * 1024
 
 MOST_LOST_BATCHES = 100_000
 """Numbers missing in a row; a larger gap is no damage of ours, and the file behind it is set aside."""
@@ -32,14 +29,13 @@ class Recovered:
     """A journal's state; *segments* hold consecutive numbers up to `last_number`."""
 
     epoch: str
-    done_number: int
-    done_state: bytes
+    done: DoneRecord
     segments: list[Segment] = field(default_factory=list)
     last_number: int = 0
     records: int = 0
-    """Kernel records in the batches above `done_number`."""
+    """Kernel records in the batches that are not done."""
     lost_batches: int = 0
-    """Batches above `done_number` that cannot be read."""
+    """Batches that are not done that cannot be read."""
 
 
 def recover(directory: Path) -> Recovered:
@@ -54,7 +50,9 @@ def recover(directory: Path) -> Recovered:
         names = sorted(name for name in os.listdir(directory) if _SEGMENT_NAME.fullmatch(name))
     except OSError as error:
         raise StorageError(f"journal {directory}: cannot be read: {error.strerror}") from error
-    found = Recovered(_read_epoch(directory), *_read_done(directory))
+    found = Recovered(_read_epoch(directory), DoneRecord(directory))
+    if found.done.damaged and found.done.number == 0:
+        logger.warning("journal %s: what is done cannot be read, so events may come twice", directory)
     is_tail_damaged = _read_segments(directory, names, found)
     has_numbers_unknown = _match_done_with_segments(directory, found)
     if not found.epoch or is_tail_damaged or has_numbers_unknown:
@@ -74,16 +72,6 @@ def renew_epoch(directory: Path) -> str:
     return epoch
 
 
-def write_done(directory: Path, number: int, state: bytes) -> None:
-    """Store the last batch that is done with the router's state, in place of those before.
-
-    Raises:
-        OSError: it cannot be written; the old one is still there.
-    """
-    checksum = zlib.crc32(state, zlib.crc32(number.to_bytes(8, "little")))
-    _replace_file(directory, "done", _DONE_HEAD.pack(_DONE_MAGIC, checksum, number) + state)
-
-
 def discard(path: Path) -> None:
     """Delete a file; one that cannot be deleted is told and left."""
     try:
@@ -100,26 +88,6 @@ def _read_epoch(directory: Path) -> str:
     return text.decode().strip() if _EPOCH.fullmatch(text) else ""
 
 
-def _read_done(directory: Path) -> tuple[int, bytes]:
-    """Return number and state; number 0 if there is none that can be read."""
-    path = directory / "done"
-    try:
-        with path.open("rb") as file:
-            content = file.read(_MOST_DONE_BYTES)
-    except FileNotFoundError:
-        return 0, b""
-    except OSError as error:
-        logger.warning("journal: cannot read %s, so events may come twice: %s", path, error.strerror)
-        return 0, b""
-    if len(content) >= _DONE_HEAD.size:
-        magic, checksum, number = _DONE_HEAD.unpack_from(content)
-        state = content[_DONE_HEAD.size :]
-        if magic == _DONE_MAGIC and checksum == zlib.crc32(state, zlib.crc32(number.to_bytes(8, "little"))):
-            return number, state
-    logger.warning("journal: %s is damaged, so events may come twice", path)
-    return 0, b""
-
-
 def _read_segments(directory: Path, names: list[str], found: Recovered) -> bool:
     """Fill in the segments; return whether the end of the last file was damaged."""
     is_tail_damaged = False
@@ -132,38 +100,34 @@ def _read_segments(directory: Path, names: list[str], found: Recovered) -> bool:
             text = "journal: %s: %d of %d bytes belong to no whole batch"
             damaged = scan.torn_bytes + scan.damaged_bytes
             logger.warning(text, path, damaged, scan.whole_bytes + scan.torn_bytes)
-        if not scan.entries or scan.entries[-1][0] <= last_number:
+        # A file is named by its first number; what is below that is not ours, and its name could be given again.
+        entries = [entry for entry in scan.entries if entry[0] > last_number and entry[0] >= int(path.stem)]
+        if not entries:
             discard(path)
             continue
-        segment = _make_segment(path, scan, last_number, found)
+        segment = Segment(path, last_number + 1 if last_number else entries[0][0], size=scan.whole_bytes)
+        _fill_segment(segment, entries, found)
         if segment.offsets:
             found.segments.append(segment)
             last_number = segment.last_number
         else:
-            _set_aside(path, scan.entries[0][0])
+            _set_aside(path, entries[0][0])
             is_tail_damaged = True
-    found.last_number = max(last_number, found.done_number)
+    found.last_number = max(last_number, found.done.number)
     return is_tail_damaged
 
 
-def _make_segment(path: Path, scan: Scan, last_number: int, found: Recovered) -> Segment:
-    """Return the segment that goes on after *last_number* (0: it is the first), lost batches included.
-
-    It is empty if its first batch is too far off.
-    """
-    entries = [entry for entry in scan.entries if entry[0] > last_number]
-    expected = last_number + 1 if last_number else entries[0][0]
-    segment = Segment(path, expected, size=scan.whole_bytes)
+def _fill_segment(segment: Segment, entries: list[tuple[int, int, int]], found: Recovered) -> None:
+    """Put in the entries and the lost batches before and between them; nothing behind a gap that is too large."""
     for number, offset, records in entries:
         missing = number - segment.last_number - 1
         if missing > MOST_LOST_BATCHES:
             break
         segment.offsets.extend([LOST] * missing)
         segment.offsets.append(offset)
-        if number > found.done_number:
+        if number > found.done.number:
             found.records += records
-            found.lost_batches += min(missing, number - found.done_number - 1)
-    return segment
+            found.lost_batches += min(missing, number - found.done.number - 1)
 
 
 def _set_aside(path: Path, number: int) -> None:
@@ -177,20 +141,24 @@ def _set_aside(path: Path, number: int) -> None:
 def _match_done_with_segments(directory: Path, found: Recovered) -> bool:
     """Let `done` and the segments agree; return whether there were batches of numbers that we do not see."""
     if not found.segments:
-        return found.done_number == 0
-    gone = found.segments[0].first_number - found.done_number - 1
+        return found.done.number == 0
+    gone = found.segments[0].first_number - found.done.number - 1
     if gone > 0:
         text = "journal %s: batches %d to %d are gone; they were done, unless a file was lost"
-        logger.error(text, directory, found.done_number + 1, found.done_number + gone)
-        found.lost_batches += gone if found.done_number else 0
-        found.done_number += gone
+        logger.error(text, directory, found.done.number + 1, found.done.number + gone)
+        found.lost_batches += gone if found.done.number else 0
+        done_number = found.done.number + gone
+        with suppress(OSError):
+            # If it cannot be stored, the next start tells it again.
+            found.done.store(done_number, found.done.state)
+        found.done.number = done_number
         return True
-    return found.segments[-1].last_number < found.done_number
+    return found.segments[-1].last_number < found.done.number
 
 
 def _tidy(found: Recovered) -> None:
     """Delete files with nothing that is needed, and cut torn ends off."""
-    while found.segments and found.segments[0].last_number <= found.done_number:
+    while found.segments and found.segments[0].last_number <= found.done.number:
         discard(found.segments.pop(0).path)
     for segment in found.segments:
         try:

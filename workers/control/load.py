@@ -72,17 +72,18 @@ def plan_changes(
     compiled = {comparable(rule): rule for rule in wanted}
     after = (*front.rules, *back.rules)
     removed = [rule for rule in foreign if removes_foreign and rule not in compiled]
+    gone = [*(rule for rule in loaded if rule in known and rule not in compiled), *removed]
     front_stand_ins = _stand_ins(tuple(reversed(front.added)), front.moved)
     back_stand_ins = _stand_ins(back.added, back.moved)
     return Plan(
         changes=(
             *(add_rule(rule, is_prepended=True) for rule in front_stand_ins),
             *(add_rule(rule, is_prepended=False) for rule in back_stand_ins),
-            *_deletions([*front.moved, *back.moved]),
+            *_deletions([*front.moved, *back.moved, *filter(is_silencing, gone)]),
             *(add_rule(compiled[rule], is_prepended=True) for rule in reversed(front.added)),
             *(add_rule(compiled[rule], is_prepended=False) for rule in back.added),
             *_deletions([*front_stand_ins, *back_stand_ins]),
-            *_deletions([*(rule for rule in loaded if rule in known and rule not in after), *removed]),
+            *_deletions(rule for rule in gone if not is_silencing(rule)),
         ),
         ours_meanwhile=tuple(dict.fromkeys((*after, *ours, *front_stand_ins, *back_stand_ins))),
         ours_after=after,

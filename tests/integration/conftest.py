@@ -1,0 +1,121 @@
+"""`auditline run` for real: its own processes, the real kernel, rules for uid 65534 alone."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+RULE = "-a always,exit -F arch=b64 -S openat -F exit=-EACCES -F uid=65534 -k open"
+AS_NOBODY = ("setsid", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+
+
+class Run:
+    """One `auditline run`, whose stdout and stderr are read all the time."""
+
+    def __init__(self, folder: Path, *, rules_file: str = "", prefix: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        config = folder / "auditline.toml"
+        rules_files = [rules_file] if rules_file else []
+        config.write_text(
+            f'[state]\ndirectory = "{folder}/state"\n[run]\ndirectory = "{folder}/run"\n'
+            f"[audit]\nrules_files = {rules_files}\nrules = ['{RULE}']\n"
+        )
+        config.chmod(0o644)
+        command = [*prefix, sys.executable, "-m", "auditline.workers.supervisor", "run", "--config", str(config)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        self.pid = self.process.pid
+        self._stdout, self._stderr = bytearray(), bytearray()
+        self._threads = [
+            self._follow(self.process.stdout, self._stdout),
+            self._follow(self.process.stderr, self._stderr),
+        ]
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.decode()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The whole lines that have come so far."""
+        return [json.loads(line) for line in bytes(self._stdout).split(b"\n")[:-1]]
+
+    @property
+    def opened_names(self) -> list[str]:
+        """What the audited opens of uid 65534 were about, in order."""
+        things = (event["audit"].get("kernel", {}).get("thing", {}) for event in self.events)
+        return [thing["primary"] for thing in things if thing.get("what") == "file"]
+
+    def worker(self, title: str) -> psutil.Process | None:
+        """The living process of that title."""
+        for child in psutil.Process(self.pid).children():
+            try:
+                if child.cmdline()[:1] == [f"auditline: {title}"]:
+                    return child
+            except psutil.Error:
+                continue
+        return None
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor and all workers."""
+        supervisor = psutil.Process(self.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def wait(self, seconds: float = 10) -> int:
+        """Return the exit code, after the end of stdout and stderr: nobody else has them open."""
+        code = self.process.wait(seconds)
+        for thread in self._threads:
+            thread.join(seconds)
+            assert not thread.is_alive(), "somebody still has the service's stdout or stderr"
+        return code
+
+    def end(self) -> None:
+        """Kill what is left."""
+        if self.process.poll() is None:
+            for process in self.family():
+                process.kill()
+        self.wait()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+    def _follow(self, pipe, into: bytearray) -> threading.Thread:
+        def read() -> None:
+            while data := os.read(pipe.fileno(), 65536):
+                into.extend(data)
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        return thread
+
+
+@pytest.fixture
+def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Start `auditline run` with a rule for denied opens of uid 65534."""
+    started: list[Run] = []
+
+    def start(name: str = "first", **choices) -> Run:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        started.append(Run(folder, **choices))
+        return started[-1]
+
+    yield start
+    for run in started:
+        run.end()
+
+
+@pytest.fixture
+def open_denied() -> Callable[..., None]:
+    """Let uid 65534 try to open files that it may not open."""
+
+    def run(*paths: str) -> None:
+        subprocess.run([*AS_NOBODY, "cat", *paths], capture_output=True, check=False)
+
+    return run

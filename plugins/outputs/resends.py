@@ -17,6 +17,7 @@ from auditline.plugins.outputs.segment_files import SegmentFile
 MOST_IDS = 500_000
 MOST_BYTES = 512 * 1024**2
 _LONGEST_LINE_BYTES = 1024**2
+_BUFFER_BYTES = 256 * 1024
 _ID = re.compile(rb'\{"@timestamp":"[^"\\]{1,64}","event":\{"id":"([^"\\]{1,256})"')
 
 
@@ -56,7 +57,7 @@ def read_tail(segments: Sequence[SegmentFile], position: Position) -> WrittenTai
 
 def _read_ids(path: Path, offset: int) -> Iterator[str]:
     """Yield the id of each whole line; a torn last line has none: its event will be written again."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=_BUFFER_BYTES) as file:
         file.seek(offset)
         while line := file.readline(_LONGEST_LINE_BYTES):
             match = _ID.match(line)

@@ -52,6 +52,8 @@ class SegmentSeries:
         except OSError as error:
             problem = f"outputs.{self._name}: {settings.directory} cannot be used: {error.strerror}"
             raise StorageError(problem) from error
+        with suppress(OSError):  # what a process left that was killed while it probed
+            (settings.directory / _PROBE).unlink()
         self._held_bytes = sum(segment.size for segment in self.found)
 
     @property

@@ -110,9 +110,17 @@ class StdoutOutput:
 
     def pump(self) -> None:
         """Write what fits, and notice a reader that stalls, comes back or goes away."""
-        if not self.is_gone and self._stream.is_gone():
+        # One turn after it was noticed: the others on the same stdout may have to notice it first.
+        if self._state is _State.GONE and self.others_attached:
+            self._miss_queue(_State.GIVEN_UP)
+            logger.warning("outputs.%s: detached for good, the other outputs go on", self.name)
+        if not self.is_gone:
+            self._pump_stream()
+
+    def _pump_stream(self) -> None:
+        if self._stream.is_gone():
             self._note_gone()
-        if not self.is_gone and self._clock() >= self._retry_at:
+        elif self._clock() >= self._retry_at:
             self._write_out()
         self._update_done()
         if self._state is _State.ATTACHED and self.others_attached and self._is_stalled():
@@ -120,9 +128,6 @@ class StdoutOutput:
             logger.warning("outputs.%s: its reader stalls: detached, its events are missed from now on", self.name)
         elif self._state is _State.DETACHED:
             self._attach_if_possible()
-        elif self._state is _State.GONE and self.others_attached:
-            self._miss_queue(_State.GIVEN_UP)
-            logger.warning("outputs.%s: detached for good, the other outputs go on", self.name)
 
     def confirm(self, sequence: int) -> None:
         """Do nothing: a stream keeps no position."""

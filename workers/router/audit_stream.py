@@ -83,19 +83,21 @@ class AuditStream:
             payloads = batch.payload.decode("utf-8", "surrogateescape").split("\0")
             self._grouper.feed(memoryview(batch.types).cast("H"), payloads, batch.number)
         elif batch.kind == BatchKind.IDLE:
-            self._grouper.idle()
+            self._grouper.idle(batch.number)
         elif batch.kind == BatchKind.START:
-            self._start(json.loads(batch.payload))
+            self._start(json.loads(batch.payload), batch.number)
         state.tally.filtered += self._grouper.ends_dropped - ends_dropped
         self._settle_gaps(is_idle=batch.kind == BatchKind.IDLE)
-        open_events = sum(event.last_batch == batch.number for event in self._grouper.open.values())
-        self.inflow.end(state, open_events, self._snapshot())
+        self.inflow.end(state, self._count_open(batch.number), self._snapshot())
 
-    def _start(self, opening: dict[str, Any]) -> None:
+    def _count_open(self, batch: int) -> int:
+        return sum(batch in (event.records_by_batch or ()) for event in self._grouper.open.values())
+
+    def _start(self, opening: dict[str, Any], batch: int) -> None:
         """A reader opened the socket: whatever was open will not go on if the host was booted in between."""
         self._mode = opening.get("mode", "")
         if opening.get("boot_id") != self._boot_id:
-            self._grouper.idle()
+            self._grouper.idle(batch)
             self._gaps.restart()
             self._boot_id = opening.get("boot_id", "")
 

@@ -6,14 +6,22 @@ from dataclasses import dataclass, field
 class Event:
     """The raw records of one event, in order of arrival, and how the event ended."""
 
-    # Defaults here and no slots: one is made per event, and most never differ in these.
-    has_eoe = False
-    reasons: tuple[str, ...] = ()
-    """Why grouping thinks that records are missing; decoding may find more."""
-    amends = False
-    """True if its records came after the event had gone out."""
-    later_records: dict[int, int] | None = None
-    """Records by batch, once it reaches into a second batch."""
+    __slots__ = (
+        "amends",
+        "begun",
+        "bodies",
+        "deadline",
+        "first_batch",
+        "has_eoe",
+        "header",
+        "milliseconds",
+        "node",
+        "reasons",
+        "records_by_batch",
+        "seconds",
+        "serial",
+        "types",
+    )
 
     def __init__(self, header: str, node: str | None, seconds: str, milliseconds: str, serial: int) -> None:
         self.header = header
@@ -24,12 +32,26 @@ class Event:
         self.serial = serial
         self.types: list[int] = []
         self.bodies: list[str] = []
+        self.has_eoe = False
+        self.reasons: tuple[str, ...] = ()
+        """Why grouping thinks that records are missing; decoding may find more."""
+        self.amends = False
+        """True if its records came after the event had gone out."""
         self.deadline = 0
         """Stream time in seconds at which it is no longer waited for."""
         self.begun = 0
         """How many events had begun before it."""
         self.first_batch = 0
-        self.last_batch = 0
+        self.records_by_batch: dict[int, int] | None = None
+        """How many records it has in each batch, if it goes on beyond its first one."""
+
+    def count_records(self, batch: int) -> None:
+        """Note which of the records so far came in *batch*, the latest one."""
+        if self.records_by_batch is None:
+            self.records_by_batch = {}
+        count = len(self.types) + self.has_eoe - sum(self.records_by_batch.values())
+        if count:
+            self.records_by_batch[batch] = count
 
 
 @dataclass(slots=True)

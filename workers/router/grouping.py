@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from auditline.workers.router.decode import types
+from auditline.workers.router.decode.types import is_complete_alone
 from auditline.workers.router.event import Event
 
 DEADLINE_SECONDS = 3
@@ -25,7 +26,7 @@ REMEMBERED_EVENTS = 8192
 EOE_WINDOW_EVENTS = 1000
 """A stream had an EOE among this many events: then the lack of one says that records were refused."""
 
-_HEADER = re.compile(r"(?:node=(\S+) )?audit\(([0-9]{1,15})\.([0-9]{3}):([0-9]{1,20})(?=\):)").match
+_HEADER = re.compile(r"((?:node=(\S+) )?audit\(([0-9]{1,15})\.([0-9]{3}):([0-9]{1,20}))(?=\):)").match
 _EOE = types.EOE
 
 
@@ -52,54 +53,45 @@ class Grouper:
 
     def feed(self, kinds: Iterable[int], payloads: Iterable[str], batch: int) -> None:
         """Take the records of one batch: their types, and `audit(…): body` each."""
-        get = self.open.get
+        open_events = self.open
+        get = open_events.get
         for kind, payload in zip(kinds, payloads, strict=True):
-            header, _, body = payload.partition("): ")
+            header, blank, body = payload.partition("): ")
             event = get(header)
             if event is None:
-                event = self._begin(kind, payload, batch)
-                if event is None:
-                    continue
-                header, body = event.header, payload[len(event.header) + 2 :].lstrip(" ")
-            if event.last_batch != batch:
-                self._reach_into(event, batch)
-            elif event.later_records is not None:
-                event.later_records[batch] += 1
+                if not blank and (event := get(payload.removesuffix("):"))) is not None:
+                    header, body = event.header, ""
+                else:
+                    event = self._begin(kind, payload, batch)
+                    if event is None:
+                        continue
             if kind == _EOE:
-                del self.open[header]
+                del open_events[header]
                 event.has_eoe = True
                 self.events_since_eoe = 0
-                self._finish(event)
+                self._finish(event, batch)
             else:
                 event.types.append(kind)
                 event.bodies.append(body)
-        self._bound()
+        self._end_batch(batch)
 
-    def idle(self) -> None:
-        """The source had nothing for a while: whatever is open will not become more."""
+    def idle(self, batch: int) -> None:
+        """The source had nothing for a while, or has ended: whatever is open will not become more."""
         while self.open:
-            self._close_oldest()
-
-    def finish_input(self) -> None:
-        """The input has ended; the same as an idle mark."""
-        self.idle()
+            self._close_oldest(batch)
 
     def _begin(self, kind: int, payload: str, batch: int) -> Event | None:
-        """Return a new open event, or the open one of a header that is spelled without a blank behind it."""
+        """Return a new open event; None if the record needs none, or was taken whole."""
         match = _HEADER(payload)
         if match is None:
             self._emit_unparsed(kind, payload)
             return None
-        header = match[0]
-        known = self.open.get(header)
-        if known is not None:
-            return known
+        header, node, seconds, milliseconds, serial = match.groups()
         if self.skipped and self._skip(header):
             return None
-        seconds = match[2]
-        event = Event(header, match[1], seconds, match[3], int(match[4]))
-        self.last_good = (seconds, match[3])
-        event.first_batch = event.last_batch = batch
+        event = Event(header, node, seconds, milliseconds, int(serial))
+        self.last_good = (seconds, milliseconds)
+        event.first_batch = batch
         if header in self._out_young or header in self._out_old:
             if kind == _EOE:
                 # The end of an event that was given up too early: nothing in it to tell.
@@ -108,12 +100,12 @@ class Grouper:
             event.amends = True
         self._begun = event.begun = self._begun + 1
         if seconds != self._second or not self._begun % _CHECK_EVENTS:
-            self._advance(seconds)
+            self._advance(seconds, batch)
         event.deadline = self.clock + DEADLINE_SECONDS
-        if types.is_complete_alone(kind):
+        if is_complete_alone(kind):
             event.types.append(kind)
             event.bodies.append(payload[match.end() + 2 :].lstrip(" "))
-            self._finish(event)
+            self._finish(event, batch)
             return None
         self.open[header] = event
         return event
@@ -126,53 +118,48 @@ class Grouper:
             self.skipped[header] = left - 1
         else:
             del self.skipped[header]
-            self._remember(header)
+            self._out_young.add(header)
         return True
 
-    def _advance(self, seconds: str) -> None:
+    def _advance(self, seconds: str, batch: int) -> None:
         self._second = seconds
         self.clock = max(self.clock, int(seconds))
         while self.open:
             oldest = next(iter(self.open.values()))
             if oldest.deadline > self.clock and self._begun - oldest.begun < MAX_YOUNGER_EVENTS:
                 return
-            self._close_oldest()
+            self._close_oldest(batch)
 
-    def _close_oldest(self, reason: str | None = None) -> None:
-        header = next(iter(self.open))
-        self._close(self.open.pop(header), reason)
+    def _close_oldest(self, batch: int, reason: str | None = None) -> None:
+        self._close(next(iter(self.open)), batch, reason)
 
-    def _close(self, event: Event, reason: str | None) -> None:
+    def _close(self, header: str, batch: int, reason: str | None) -> None:
         """End an event that had no EOE; where the stream has them, that says that records were refused."""
+        event = self.open.pop(header)
         self.events_since_eoe += 1
         if reason is not None:
             event.reasons = (reason,)
         elif self.events_since_eoe < EOE_WINDOW_EVENTS and types.SYSCALL in event.types and not event.amends:
             event.reasons = ("no_eoe",)
-        self._finish(event)
+        self._finish(event, batch)
 
-    def _finish(self, event: Event) -> None:
+    def _finish(self, event: Event, batch: int) -> None:
+        if event.records_by_batch is not None:
+            event.count_records(batch)
         if not event.types:
             # A lone EOE: all the event's other records are lost, or excluded by rule.
-            event.types.append(types.EOE)
+            event.types.append(_EOE)
             event.bodies.append("")
-        self._remember(event.header)
+        self._out_young.add(event.header)
         self._emit(event)
 
-    def _remember(self, header: str) -> None:
-        self._out_young.add(header)
+    def _end_batch(self, batch: int) -> None:
+        """Count, batch by batch, the records of events that go on; keep within the bounds."""
+        while len(self.open) > MAX_OPEN_EVENTS:
+            self._close_oldest(batch, "evicted")
+        for header in [header for header, event in self.open.items() if len(event.types) > MAX_RECORDS]:
+            self._close(header, batch, "evicted")
+        for event in self.open.values():
+            event.count_records(batch)
         if len(self._out_young) > REMEMBERED_EVENTS // 2:
             self._out_old, self._out_young = self._out_young, set()
-
-    def _reach_into(self, event: Event, batch: int) -> None:
-        """Count the records by batch from the first one that an event reaches into beyond its own."""
-        if event.later_records is None:
-            event.later_records = {event.first_batch: len(event.types)}
-        event.later_records[batch] = 1
-        event.last_batch = batch
-
-    def _bound(self) -> None:
-        while len(self.open) > MAX_OPEN_EVENTS:
-            self._close_oldest("evicted")
-        for header in [header for header, event in self.open.items() if len(event.types) > MAX_RECORDS]:
-            self._close(self.open.pop(header), "evicted")

@@ -68,16 +68,10 @@ class Inflow:
 
     def put_out(self, event: Event, sequence: int, current: BatchState) -> None:
         """Note that *event* went to the outputs as *sequence*, while *current* was being grouped."""
-        later = event.later_records
-        if later is None:
-            batches: list[int] | dict[int, int] = [event.first_batch]
-        else:
-            batches = later
-            self._straddling.append((event.header, later))
-        for number in batches:
-            state = self._undone.get(number)
-            if state is None:
-                continue
+        if event.records_by_batch is None:
+            self.note_sequence(current, sequence)
+            return
+        for state in self._reached(event):
             if state is not current:
                 state.open_events -= 1
             self.note_sequence(state, sequence)
@@ -90,15 +84,19 @@ class Inflow:
 
     def drop_from(self, event: Event, current: BatchState) -> None:
         """Note that *event* was filtered: it goes nowhere, and holds nothing back."""
-        counts = event.later_records or {event.first_batch: len(event.types) + event.has_eoe}
-        for number, records in counts.items():
-            state = self._undone.get(number)
-            if state is not None:
-                state.tally.filtered += records
-                if state is not current:
-                    state.open_events -= 1
-        if event.later_records is not None:
-            self._straddling.append((event.header, event.later_records))
+        if event.records_by_batch is None:
+            current.tally.filtered += len(event.types) + event.has_eoe
+            return
+        for state in self._reached(event):
+            state.tally.filtered += event.records_by_batch[state.number]
+            if state is not current:
+                state.open_events -= 1
+
+    def _reached(self, event: Event) -> list[BatchState]:
+        """Return the batches, not yet done, that an event of several batches has records in."""
+        counts = event.records_by_batch or {}
+        self._straddling.append((event.header, counts))
+        return [self._undone[number] for number in counts if number in self._undone]
 
     def advance(self, done_sequence: int) -> list[BatchState]:
         """Return the batches that are done now that everything up to *done_sequence* is safe, in order."""

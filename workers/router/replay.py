@@ -10,6 +10,7 @@ from auditline.workers.common.host import host_id, host_id_of
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import UNPARSED, frame, read_chunks
+from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.record_names import type_name
 from auditline.workers.router.render.fragments import FragmentRenderer
@@ -36,7 +37,7 @@ class Replay:
                 kinds, payloads = frame(lines)
                 self._grouper.feed(kinds, payloads, 0)
                 self._write()
-        self._grouper.finish_input()
+        self._grouper.idle(0)
         self._write()
 
     def _take_event(self, event: Event) -> None:
@@ -78,5 +79,6 @@ def replay_command(
     if schema != "audit":
         raise ValueError(schema)
     names = IdNames(passwd or Path("/etc/passwd"), group or Path("/etc/group")) if resolve else NoNames()
+    relax_collector()
     Replay(sys.stdout.buffer, names, node).run(paths or ["-"])
     return Exit.OK

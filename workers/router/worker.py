@@ -1,6 +1,5 @@
 """The router's process: batches in, events out, acknowledgements back."""
 
-import gc
 import logging
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from auditline.workers.router.audit_stream import AuditStream, Lines
 from auditline.workers.router.destinations import Destinations
 from auditline.workers.router.health import Health, ProcessFeed
 from auditline.workers.router.ledger import Ledger, sum_tallies
+from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.name_service import NameServiceClient
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.render.fragments import FragmentRenderer
@@ -30,8 +30,6 @@ CLOSE_SECONDS = 0.7
 GREETING_SECONDS = 0.5
 """After SIGTERM: how long a producer that has not yet greeted is waited for."""
 NAMES_SECONDS = 1.0
-_GC_THRESHOLDS = (100_000, 20, 20)
-"""Events are freed by their counts; the collector would look at thousands of them for nothing."""
 
 
 def run(life: Life, settings: Settings, stdout_fd: int, supervisor_pipe_fd: int, names_socket_fd: int) -> None:
@@ -41,12 +39,11 @@ def run(life: Life, settings: Settings, stdout_fd: int, supervisor_pipe_fd: int,
         SystemExit: EXIT_OUTPUT_GONE, when nobody is left to write to.
         AuditlineError: an output cannot be opened.
     """
-    gc.set_threshold(*_GC_THRESHOLDS)
     context = OutputContext(stdout_fd=stdout_fd, state_directory=settings.state.directory, counters=life.counters)
     feed = ProcessFeed(supervisor_pipe_fd)
     names = _open_names(settings, names_socket_fd)
     router = Router(life, settings, Hub(endpoint(settings.run.directory)), Destinations(settings, context), feed, names)
-    gc.freeze()
+    relax_collector()
     life.ready()
     router.run()
 

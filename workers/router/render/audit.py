@@ -65,6 +65,7 @@ class AuditRenderer:
         return {key: value for key, value in kernel.items() if value not in (None, {}, [])}
 
     def actor(self, facts: Facts, meaning: Meaning) -> dict[str, Any]:
+        """Return who did it, ids as names."""
         return _filled(
             primary=self._actor_name(meaning.actor_primary, facts),
             secondary=self._actor_name(meaning.actor_secondary, facts),
@@ -76,6 +77,7 @@ class AuditRenderer:
         return None if found is None else self._name(*found, facts)
 
     def path(self, path: dict[str, str], facts: Facts) -> dict[str, str]:
+        """Return a PATH with the names of its owner and group."""
         return {key: self._name(key, value, facts) for key, value in path.items()}
 
     def _name(self, key: str, value: str, facts: Facts) -> str:

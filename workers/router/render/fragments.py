@@ -7,6 +7,7 @@ byte.
 """
 
 import re
+from binascii import unhexlify
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -14,29 +15,29 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.facts import HIDING_CALLS, gather_facts
 from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields
-from auditline.workers.router.decode.records import UNSET
+from auditline.workers.router.decode.records import ENCODED_FIELDS, UNSET
 from auditline.workers.router.decode.socket_address import BIG_ENDIAN_ARCHITECTURES
-from auditline.workers.router.decode.text import NULL_VALUES, decode_hex, is_hex
+from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts
 from auditline.workers.router.names import IdNames
-from auditline.workers.router.naming.engine import default_how, file_kind, find_meaning
+from auditline.workers.router.naming.engine import default_how, file_kind, find_meaning, system_call_row
 from auditline.workers.router.render.audit import AuditRenderer
 from auditline.workers.router.render.lines import timestamp_of_second, to_json
 
 MEMO_ENTRIES = 2048
 """Small memos hit as often on real logs as large ones, and stay in the processor's cache."""
 
-_HEAD = re.compile(r"arch=[0-9a-f]+ syscall=[0-9]+(?: success=(?:yes|no) exit=-?[0-9]+)?")
+_HEAD = re.compile(r"arch=[0-9a-f]+ syscall=[0-9]+(?: success=(?:yes|no)(?: exit=-?[0-9]+)?)?")
 _MIDDLE = re.compile(
     r"([0-9a-f]+) a1=([0-9a-f]+) a2=([0-9a-f]+) a3=([0-9a-f]+) items=([0-9]+) ppid=([0-9]+) pid=([0-9]+)"
 ).fullmatch
 _IDS = re.compile(
     r"[0-9]+ uid=[0-9]+ gid=[0-9]+ euid=[0-9]+ suid=[0-9]+ fsuid=[0-9]+ egid=[0-9]+ sgid=[0-9]+ fsgid=[0-9]+"
 )
-_PLAIN_CONTEXT = re.compile(
-    r'([^ "]+) ses=([0-9]+) comm=("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")'
-).fullmatch
-_CONTEXT_KEYS = frozenset({"tty", "ses", "comm", "exe", "subj", "key"})
+_PLAIN_PROGRAM = re.compile(r'("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")').fullmatch
+_PROGRAM_KEYS = frozenset({"comm", "exe", "subj", "key"})
+_PLAIN_TERMINAL = re.compile(r'([^ "\\=?]+) ses=([0-9]+)').fullmatch
+_PLAIN_PAIR = re.compile(r"([a-z_]+)=([0-9A-Za-z:]+)").fullmatch
 _PATH_HEAD_KEYS = frozenset({"item", "name", "inode"})
 
 _Fragment = TypeVar("_Fragment")
@@ -57,7 +58,7 @@ class _Memo(dict[str, _Fragment | None], Generic[_Fragment]):
 
 
 class _Head(NamedTuple):
-    """What arch, syscall, success and exit give."""
+    """What arch, syscall, success and perhaps exit give."""
 
     result: str
     action: str
@@ -70,12 +71,13 @@ class _Head(NamedTuple):
     data: str
     hides_items: bool
     is_little_endian: bool
+    thing_is_exit: bool
+    """The thing's name is what the call returned: a new process."""
 
 
-class _Context(NamedTuple):
-    """What tty, ses, comm, exe, subj and key give."""
+class _Program(NamedTuple):
+    """What comm, exe, subj and key give."""
 
-    session: str
     selinux: str
     how: str
     key: str
@@ -99,7 +101,8 @@ class FragmentRenderer:
         self._plain = AuditRenderer(names)
         self._heads = _Memo(_make_head)
         self._ids = _Memo(self._make_ids)
-        self._contexts = _Memo(_make_context)
+        self._terminals = _Memo(_make_terminal)
+        self._programs = _Memo(_make_program)
         self._path_tails = _Memo(self._make_path_tail)
         self._names = _Memo(_make_path_name)
         self._fields = _Memo(_make_field)
@@ -122,14 +125,25 @@ class FragmentRenderer:
 
     # Longer than other functions, because every call costs a tenth of the time that the whole of it takes.
     def _fast(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool] | None:  # noqa: C901, PLR0911, PLR0912, PLR0915
-        head_text, _, rest = event.bodies[0].partition(" a0=")
+        bodies = event.bodies
+        head_text, _, rest = bodies[0].partition(" a0=")
         middle_text, _, tail = rest.partition(" auid=")
         ids_text, _, context_text = tail.partition(" tty=")
+        terminal_text, _, program_text = context_text.partition(" comm=")
+        call_text, _, exit_text = head_text.partition(" exit=")
         middle = _MIDDLE(middle_text)
-        head = self._heads[head_text]
         actor = self._ids[ids_text]
-        context = self._contexts[context_text]
-        if middle is None or head is None or actor is None or context is None:
+        terminal = self._terminals[terminal_text]
+        program = self._programs[program_text]
+        head = self._heads[call_text]
+        if head is None or middle is None or actor is None or terminal is None or program is None:
+            return None
+        exit_json = thing = ""
+        if exit_text.isdigit():
+            exit_json = f',"exit":"{exit_text}"'
+            if head.thing_is_exit:
+                thing = f'"thing":{{"what":"{head.what}","primary":"{exit_text}"}},'
+        elif (head := self._heads[head_text]) is None:
             return None
         a0, a1, a2, a3, items, ppid, pid = middle.groups()
         data = paths = socket = arguments = command = ""
@@ -137,7 +151,7 @@ class FragmentRenderer:
         thing_rank = 3
         path_count = 0
         seen = 0
-        for kind, body in zip(event.types[1:], event.bodies[1:], strict=True):
+        for kind, body in zip(event.types, bodies, strict=True):
             if kind == types.PATH:
                 first, _, tail = body.partition(" dev=")
                 if not tail:
@@ -148,7 +162,13 @@ class FragmentRenderer:
                 path_tail = self._path_tails[tail]
                 if path_tail is None or item[:5] != "item=" or not item[5:].isdigit():
                     return None
-                if _is_plain_quoted(name):
+                if (
+                    name[:1] == '"' == name[-1:]
+                    and name.isascii()
+                    and name.isprintable()
+                    and name.count('"') == 2
+                    and "\\" not in name
+                ):
                     name_json = name
                 elif (name_json := self._names[name]) is None:  # type: ignore[assignment]
                     return None
@@ -181,9 +201,9 @@ class FragmentRenderer:
                 if address is None or socket or not head.is_little_endian:
                     return None
                 socket, socket_thing = address
-            else:
+            elif body is not bodies[0]:
                 return None
-        if items != str(path_count) and not (head.hides_items and path_count < 2):  # noqa: PLR2004
+        if items != str(path_count) and not (head.hides_items and path_count < 2):
             return None
         if head.on_path and path_count:
             thing = f'"thing":{{"what":"{thing_what}"'
@@ -194,23 +214,22 @@ class FragmentRenderer:
             thing += f"{thing_selinux}}},"
         elif head.on_socket and socket:
             thing = f'"thing":{{"what":"socket"{socket_thing}}},'
-        else:
+        elif not thing:
             thing = head.thing
         if paths:
             paths = f',"paths":[{paths}]'
         serial = event.serial
         identity = f"{host}-{event.seconds}.{event.milliseconds}-{serial}"
         host_json = "" if host_name is None else f'"host":{{"name":{self._hosts[host_name]}}},'
-        return (
-            identity,
+        line = (
             f'{{"@timestamp":"{timestamp_of_second(event.seconds)}.{event.milliseconds}Z",'
             f'"event":{{"id":"{identity}"}},{host_json}"audit":{{"kernel":{{"sequence":{serial},'
-            f'"category":"audit-rule","record_type":"syscall",{context.session}"result":"{head.result}",'
-            f'"actor":{{{actor}{context.selinux}}},{head.action}{thing}{head.how or context.how}{context.key}'
-            f'"data":{{{head.data},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}","ppid":"{ppid}","pid":"{pid}"'
-            f'{context.data}{data}{command}}}{paths}{socket}}}}},"auditline":{{"complete":true{arguments}}}}}',
-            True,
+            f'"category":"audit-rule","record_type":"syscall",{terminal[0]}"result":"{head.result}",'
+            f'"actor":{{{actor}{program.selinux}}},{head.action}{thing}{head.how or program.how}{program.key}'
+            f'"data":{{{head.data}{exit_json},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}","ppid":"{ppid}","pid":"{pid}"'
+            f'{terminal[1]}{program.data}{data}{command}}}{paths}{socket}}}}},"auditline":{{"complete":true{arguments}}}}}'
         )
+        return identity, line, True
 
     def _make_ids(self, text: str) -> str | None:
         if _IDS.fullmatch(text) is None:
@@ -220,20 +239,39 @@ class FragmentRenderer:
 
     def _make_path_tail(self, text: str) -> _PathTail | None:
         text = f"nametype={text[1:]}" if text[:1] == "\0" else f"dev={text}"
-        if _has_surprises(text):
-            return None
-        facts = _facts_of(types.PATH, text)
-        path = facts.paths[0]
-        if facts.undecodable or len(facts.warnings) > 1 or not _PATH_HEAD_KEYS.isdisjoint(path) or not path:
+        path = _plain_pairs(text) or _unusual_path(text)
+        if path is None or not _PATH_HEAD_KEYS.isdisjoint(path):
             return None
         labels = {key[4:]: value for key, value in path.items() if key.startswith("obj_")}
         name_type = path.get("nametype", path.get("objtype"))
         return _PathTail(
-            json=f",{_inside(self._plain.path(path, facts))}}}",
+            json=f",{_inside(self._plain.path(path, _NO_FACTS))}}}",
             kind=file_kind(path.get("mode", "")),
             rank={"PARENT": 2, "UNKNOWN": 1}.get(name_type or "", 0),
             selinux=f',"selinux":{to_json(labels)}' if labels else "",
         )
+
+
+_NO_FACTS = Facts(record_type=types.PATH)
+
+
+def _plain_pairs(text: str) -> dict[str, str] | None:
+    """Return the fields of a text in which nothing is quoted, encoded or null, and none comes twice."""
+    pairs: dict[str, str] = {}
+    for token in text.split(" "):
+        match = _PLAIN_PAIR(token)
+        if match is None or match[1] in pairs or match[1] in ENCODED_FIELDS or match[1] == "obj":
+            return None
+        pairs[match[1]] = match[2]
+    return pairs
+
+
+def _unusual_path(text: str) -> dict[str, str] | None:
+    """The same for labels and whatever else the plain decoding takes without a complaint of its own."""
+    facts = _facts_of(types.PATH, text)
+    if _has_surprises(text) or facts.undecodable or len(facts.warnings) > 1:
+        return None
+    return facts.paths[0] or None
 
 
 def _make_head(text: str) -> _Head | None:
@@ -254,21 +292,30 @@ def _make_head(text: str) -> _Head | None:
         data=_inside(facts.data),
         hides_items=facts.value("syscall") in HIDING_CALLS,
         is_little_endian=facts.value("arch") not in BIG_ENDIAN_ARCHITECTURES,
+        thing_is_exit=system_call_row(facts.value("syscall") or "").primary == ("exit",),
     )
 
 
-def _make_context(text: str) -> _Context | None:
-    match = _PLAIN_CONTEXT(text)
+def _make_terminal(text: str) -> tuple[str, str] | None:
+    """Return the session and the terminal."""
+    match = _PLAIN_TERMINAL(text)
+    if match is None or not _is_plain(text):
+        return None
+    session = UNSET if match[2] == "4294967295" else match[2]
+    return f'"session":"{session}",', f',"tty":"{match[1]}"'
+
+
+def _make_program(text: str) -> _Program | None:
+    match = _PLAIN_PROGRAM(text)
     if match is not None and _is_plain(text):
-        tty, session, comm, exe, key = match.groups()
-        return _Context(
-            session=f'"session":"{UNSET if session == "4294967295" else session}",',
+        comm, exe, key = match.groups()
+        return _Program(
             selinux="",
             how=f'"how":{comm if _is_interpreter(exe) else exe},',
             key="" if key == "(null)" else f'"key":{key},',
-            data=f',"tty":"{tty}","comm":{comm},"exe":{exe}',
+            data=f',"comm":{comm},"exe":{exe}',
         )
-    return _make_unusual_context(f"tty={text}")
+    return _make_unusual_program(f"comm={text}")
 
 
 @lru_cache(MEMO_ENTRIES)
@@ -276,15 +323,14 @@ def _is_interpreter(exe: str) -> bool:
     return default_how(exe[1:-1], "") == ""
 
 
-def _make_unusual_context(text: str) -> _Context | None:
+def _make_unusual_program(text: str) -> _Program | None:
     """The same for labels, keys and names in hex, several keys."""
-    if _has_surprises(text) or not _CONTEXT_KEYS.issuperset(key for key, _ in kernel_fields(text)):
+    if _has_surprises(text) or not _PROGRAM_KEYS.issuperset(key for key, _ in kernel_fields(text)):
         return None
     facts = _facts_of(types.SYSCALL, text)
     if facts.warnings or facts.undecodable or not facts.data:
         return None
-    return _Context(
-        session=_member("session", facts.session),
+    return _Program(
         selinux=f',"selinux":{to_json(facts.selinux)}' if facts.selinux else "",
         how=_member("how", default_how(facts.value("exe"), facts.value("comm"))),
         key=_member("key", facts.keys[0] if len(facts.keys) == 1 else facts.keys),
@@ -294,8 +340,8 @@ def _make_unusual_context(text: str) -> _Context | None:
 
 def _make_path_name(text: str) -> str | None:
     """Return a name that is not plainly quoted as JSON; "" for (null)."""
-    if is_hex(text):
-        return _json_of_utf8(decode_hex(text))
+    if (raw := _from_hex(text)) is not None:
+        return _json_of_utf8(raw)
     if " " in text or _has_surprises(f"name={text}"):
         return None
     facts = _facts_of(types.PATH, f"name={text}")
@@ -308,8 +354,8 @@ def _make_path_name(text: str) -> str | None:
 def _make_field(body: str) -> str | None:
     """Return the one field of a CWD or PROCTITLE."""
     key, _, value = body.partition("=")
-    if key == "proctitle" and is_hex(value):
-        title = _json_of_utf8(decode_hex(value).rstrip(b"\0").replace(b"\0", b" "))
+    if key == "proctitle" and (raw := _from_hex(value)) is not None:
+        title = _json_of_utf8(raw.rstrip(b"\0").replace(b"\0", b" "))
         return None if title is None else f',"proctitle":{title}'
     if key == "cwd" and _is_plain_quoted(value):
         return f',"cwd":{value}'
@@ -319,9 +365,19 @@ def _make_field(body: str) -> str | None:
     return f",{_inside(facts.data)}" if facts.data else ""
 
 
+def _from_hex(text: str) -> bytes | None:
+    """Return the bytes of upper-case hex, None for anything else; faster than a regular expression."""
+    if text.isupper() or text.isdecimal():
+        try:
+            return unhexlify(text)
+        except ValueError:
+            return None
+    return None
+
+
 def _is_plain_quoted(value: str) -> bool:
     """True if a quoted value is its own JSON: nothing in it needs an escape."""
-    return value[:1] == '"' == value[-1:] and value.count('"') == 2 and len(value) > 2 and _is_plain(value)  # noqa: PLR2004
+    return value[:1] == '"' == value[-1:] and value.count('"') == 2 and len(value) > 2 and _is_plain(value)
 
 
 def _is_plain(text: str) -> bool:

@@ -142,6 +142,15 @@ def test_system_calls_without_an_architecture_are_the_machines_own_and_warned_ab
     )
 
 
+def test_system_calls_that_the_machine_lacks_are_left_out_on_demand_while_one_remains() -> None:
+    text = "-a always,exit -F arch=b64 -S open,openat\n-a always,exit -F arch=b64 -S open,creat"
+
+    found = parse_rules(text, "a.rules", "aarch64", leaves_out_unknown_calls=True)
+
+    assert [rule.syscalls for rule in found.rules] == [frozenset({56})]
+    assert found.problems == ("a.rules:2: 'open' is no system call of aarch64",)
+
+
 def test_all_system_calls_are_meant_when_none_or_all_is_named() -> None:
     assert one_rule("-a always,exit -F uid=0").syscalls is None
     assert one_rule("-a always,exit -F arch=b64 -S open,all").syscalls is None

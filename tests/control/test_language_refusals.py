@@ -156,4 +156,4 @@ def test_a_wrong_line_is_refused_with_its_place_and_the_reason(line: str, messag
 def test_what_a_message_quotes_cannot_steer_a_terminal_or_fill_it() -> None:
     problem = the_problem("-a always,exit -F exe=\u202e" + "x" * 1000)
 
-    assert problem == f"a.rules:1: exe: '\\u202e{'x' * 79}…' must begin with /"
+    assert problem == f"a.rules:1: exe: '\\u202e{'x' * 79}...' must begin with /"

@@ -83,4 +83,4 @@ def _compiled_lines(rule_file: RuleFile, output_format: str) -> Iterator[str]:
             "rule": text,
             "data": base64.b64encode(data).decode("ascii"),
         }
-        yield ujson.dumps(document, ensure_ascii=False, escape_forward_slashes=False) + "\n"
+        yield ujson.dumps(document, escape_forward_slashes=False) + "\n"

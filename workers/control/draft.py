@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 
 from auditline.workers.common.errors import RuleError
 from auditline.workers.common.tables import lookup
@@ -15,7 +16,7 @@ from auditline.workers.control.fields import (
     known_field,
     operator_number,
 )
-from auditline.workers.control.rule import KEY_SEPARATOR, Action, Field, Rule, RuleList
+from auditline.workers.control.rule import KEY_SEPARATOR, Action, Field, MachineError, Rule, RuleList
 from auditline.workers.control.syscalls import syscall_number, syscalls_differ_in_32_bits
 from auditline.workers.control.values import UNSET, parse_permissions, parse_value
 from auditline.workers.control.words import shown
@@ -45,8 +46,9 @@ _KEY_FIELDS = frozenset({"path", "dir", "perm", "exe", "fstype"})
 class Draft:
     """Collects one rule; each method takes one option's value and raises RuleError where that makes no rule."""
 
-    def __init__(self, machine: str) -> None:
+    def __init__(self, machine: str, *, leaves_out_unknown_calls: bool) -> None:
         self._machine = machine
+        self._leaves_out_unknown_calls = leaves_out_unknown_calls
         self._list: RuleList | None = None
         self._action = Action.ALWAYS
         self._is_prepended = False
@@ -137,7 +139,7 @@ class Draft:
             raise RuleError(["-S names no system call"])
         self._is_every_syscall = self._is_every_syscall or "all" in names
         named = [name for name in names if name != "all"]
-        self._syscalls.update(syscall_number(name, self._architecture, self._machine) for name in named)
+        self._syscalls.update(self._syscall_numbers(named))
         self._check_syscall_list()
         if self._architecture is None and syscalls_differ_in_32_bits(named, self._machine):
             self.warnings.append("-S without -F arch= before it: 32-bit programs have other calls under these numbers")
@@ -182,6 +184,17 @@ class Draft:
     @property
     def _key_bytes(self) -> int:
         return len(os.fsencode(KEY_SEPARATOR.join(self._keys)))
+
+    def _syscall_numbers(self, names: Sequence[str]) -> Iterator[int]:
+        """Yield numbers; what the machine lacks is left out, where that is wanted and something remains."""
+        unknown: list[MachineError] = []
+        for name in names:
+            try:
+                yield syscall_number(name, self._architecture, self._machine)
+            except MachineError as error:
+                unknown.append(error)
+        if unknown and (len(unknown) == len(names) or not self._leaves_out_unknown_calls):
+            raise unknown[0]
 
     def _check_syscall_list(self) -> None:
         if self._has_syscalls and self._list not in (None, RuleList.EXIT):

@@ -45,38 +45,43 @@ _NOT_YET: Mapping[str, str] = {
 _NO_RULE = frozenset({"-h", "-l", "-m", "-R", "-s", "-v", "--help", "--signal", "--version"})
 
 
-def parse_rules(text: str, file: str, machine: str | None = None) -> RuleFile:
+def parse_rules(
+    text: str, file: str, machine: str | None = None, *, leaves_out_unknown_calls: bool = False
+) -> RuleFile:
     """Read a rules file; *file* is the name in messages, *machine* decides b64, b32 and numbers (None: this one).
+
+    A rule with an unknown system call is a problem; with *leaves_out_unknown_calls* only if no other call remains.
 
     Bytes that were not UTF-8 are expected as surrogates (errors="surrogateescape"); outside of comments they are a
     problem of their line, like any control character. A line ends with LF or CR LF.
     """
     lines = text.removeprefix("\ufeff").split("\n")
-    return parse_lines([line.removesuffix("\r") for line in lines], file, machine)
+    parser = _Parser(file, machine or this_machine(), leaves_out_unknown_calls=leaves_out_unknown_calls)
+    return parser.read(line.removesuffix("\r") for line in lines)
 
 
 def parse_lines(lines: Iterable[str], file: str, machine: str | None = None) -> RuleFile:
     """Read rules that are apart already; their numbers in messages begin at 1."""
-    parser = _Parser(file, machine or this_machine())
-    for number, line in enumerate(lines, 1):
-        parser.take(number, line)
-    return parser.rule_file
+    return _Parser(file, machine or this_machine(), leaves_out_unknown_calls=False).read(lines)
 
 
 class _Parser:
     """Collects what the lines of one file give."""
 
-    def __init__(self, file: str, machine: str) -> None:
+    def __init__(self, file: str, machine: str, *, leaves_out_unknown_calls: bool) -> None:
         self._file = file
         self._machine = machine
+        self._leaves_out_unknown_calls = leaves_out_unknown_calls
         self._rules: list[Rule] = []
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._machine_problems: list[MachineProblem] = []
         self._delete_all = False
 
-    @property
-    def rule_file(self) -> RuleFile:
+    def read(self, lines: Iterable[str]) -> RuleFile:
+        """Take all lines and return what they give; a wrong one leaves a problem and the rules as they were."""
+        for number, line in enumerate(lines, 1):
+            self._take_or_tell(number, line)
         return RuleFile(
             rules=tuple(self._rules),
             delete_all=self._delete_all,
@@ -85,8 +90,7 @@ class _Parser:
             machine_problems=tuple(self._machine_problems),
         )
 
-    def take(self, number: int, line: str) -> None:
-        """Take one line; a wrong one leaves a problem and the rules as they were."""
+    def _take_or_tell(self, number: int, line: str) -> None:
         try:
             self._take(number, line)
         except RuleError as error:
@@ -104,7 +108,7 @@ class _Parser:
         if words == [_DELETE_ALL]:
             self._take_delete_all()
             return
-        draft = Draft(self._machine)
+        draft = Draft(self._machine, leaves_out_unknown_calls=self._leaves_out_unknown_calls)
         for option, value in _options(words):
             _TAKE[option](draft, value)
         self._rules.append(draft.finish(self._file, number, content))

@@ -109,7 +109,8 @@ class _Collector:
             known = ", ".join(f"@{name}" for name in shipped_set_names())
             self._problems.append(f"{printable(pattern)}: there is no such set of rules; shipped are {known}")
         elif self._is_new(pattern):
-            self.add(parse_rules(text, pattern, self._machine), is_shipped=True)
+            rule_file = parse_rules(text, pattern, self._machine, leaves_out_unknown_calls=True)
+            self.add(rule_file, is_shipped=True)
 
     def add_files(self, pattern: str, base: Path) -> None:
         """Take the files that match a glob."""

@@ -46,5 +46,5 @@ def join_word(word: str) -> str:
 
 def shown(text: str) -> str:
     """Return *text* in quotes, shortened, with nothing in it that could steer a terminal."""
-    cut = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    cut = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
     return repr(cut)

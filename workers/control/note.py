@@ -203,7 +203,7 @@ def _decode(text: bytes) -> KernelNote:
     content = json.loads(text)
     if content["version"] != _VERSION:
         raise ValueError(f"version must be {_VERSION}, not {content['version']!r}")
-    fields = {name: int(content["fields"][name]) for name in _FIELDS if name in content["fields"]}
+    fields = {name: int(value) for name, value in content["fields"].items() if name in _FIELDS}
     if not all(0 <= value < 1 << 32 for value in fields.values()):
         raise ValueError("a field is not a number of 32 bits")
     return KernelNote(

@@ -33,6 +33,8 @@ _MAX_BUFFER_BYTES = 8970 - 16 - 1040
 _ALL_PERMISSIONS = 15
 _OPERATOR = re.compile(r"!=|>=|<=|&=|=|>|<|&")
 _EXCLUSIVE = (frozenset({"path", "dir", "inode"}), frozenset({"exe"}), frozenset({"arch"}))
+"""A rule has one of each set: the kernel answers EINVAL; two of arch would leave open whose names -S means."""
+
 _KEY_NEEDS = "a watch, -S, path, dir, perm, exe or fstype"
 _REFUSED_LISTS = {
     "entry": "the kernel has no entry list any more; use exit",

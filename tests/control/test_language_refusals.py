@@ -34,6 +34,8 @@ FIELDS_OF_LISTS = [
     ("-S open -a always,filesystem", "-S is for the exit list"),
     ("-a always,exit -F msgtype=CWD", "only for exclude, user"),
     ("-a always,exclude -F exit=0", "only for exit"),
+    ("-a always,exclude -F exe=/bin/ls -k x", "key is not for the list exclude"),
+    ("-a always,exclude -F exe=/bin/ls -F key=x", "key is not for the list exclude"),
     ("-a always,exclude -F euid=0", "not for the list exclude"),
     ("-a always,exit -F fstype=tracefs", "only for filesystem"),
     ("-a always,filesystem -F fstype=tracefs -F uid=0", "not for the list filesystem"),

@@ -102,6 +102,7 @@ class Draft:
         """Take `-k KEY`."""
         if self._list is None or not self._may_have_key:
             raise RuleError([f"-k needs {_KEY_NEEDS} before it"])
+        self._check_list(known_field("key"))
         self._add_key(text)
 
     def condition(self, text: str) -> None:

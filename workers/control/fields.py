@@ -136,5 +136,5 @@ _FIELDS: Sequence[tuple[str, ValueKind, Iterable[RuleList], tuple[str, ...]]] = 
     ("obj_lev_low obj_lev_high", ValueKind.LABEL, _EXIT, ORDER),
     ("exe", ValueKind.PATH, _CREDENTIAL, EQUALITY),
     ("path dir", ValueKind.PATH, _EXIT, ("=",)),
-    ("key", ValueKind.KEY, RuleList, ("=",)),
+    ("key", ValueKind.KEY, (*_PROCESS, RuleList.FILESYSTEM), ("=",)),
 )

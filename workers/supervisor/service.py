@@ -125,16 +125,16 @@ class Service:
             logger.warning("no source of audit events is left: only health events are written")
 
     def _open_source(self) -> None:
-        for notice in find_notices():
-            logger.warning("%s", notice)
+        notices = find_notices()
         try:
-            self._wiring.source = open_audit_source(self._settings.audit.socket)
+            source = open_audit_source(self._settings.audit.socket)
         except KernelError as error:
             if self._settings.audit.socket != "auto":
                 raise
             logger.warning("%s", error)
             return
-        for notice in self._wiring.source.notices:
+        self._wiring.source = source
+        for notice in (*notices, *source.notices):
             logger.warning("%s", notice)
 
     def _turn(self, most_seconds: float | None = None) -> None:

@@ -27,6 +27,9 @@ from auditline.workers.router.render.lines import timestamp_of_second, to_json
 MEMO_ENTRIES = 2048
 """Small memos hit as often on real logs as large ones, and stay in the processor's cache."""
 
+_PATH, _CWD, _PROCTITLE = types.PATH, types.CWD, types.PROCTITLE
+_EXECVE, _SOCKADDR = types.EXECVE, types.SOCKADDR
+
 _HEAD = re.compile(r"arch=[0-9a-f]+ syscall=[0-9]+(?: success=(?:yes|no)(?: exit=-?[0-9]+)?)?")
 _MIDDLE = re.compile(
     r"([0-9a-f]+) a1=([0-9a-f]+) a2=([0-9a-f]+) a3=([0-9a-f]+) items=([0-9]+) ppid=([0-9]+) pid=([0-9]+)"
@@ -105,7 +108,9 @@ class FragmentRenderer:
         self._programs = _Memo(_make_program)
         self._path_tails = _Memo(self._make_path_tail)
         self._names = _Memo(_make_path_name)
-        self._fields = _Memo(_make_field)
+        self._items = _Memo(_make_item)
+        self._directories = _Memo(_make_directory)
+        self._titles = _Memo(_make_title)
         self._commands = _Memo(_make_command)
         self._addresses = _Memo(_make_address)
         self._hosts = _Memo(to_json)
@@ -146,78 +151,68 @@ class FragmentRenderer:
         elif (head := self._heads[head_text]) is None:
             return None
         a0, a1, a2, a3, items, ppid, pid = middle.groups()
-        data = paths = socket = arguments = command = ""
-        thing_what = thing_name = thing_inode = thing_selinux = ""
+        data = socket = arguments = command = thing_path = ""
         thing_rank = 3
-        path_count = 0
-        seen = 0
+        paths = []
+        has_cwd = has_title = False
+        path_tails = self._path_tails
         for kind, body in zip(event.types, bodies, strict=True):
-            if kind == types.PATH:
-                first, _, tail = body.partition(" dev=")
-                if not tail:
+            if kind == _PATH:
+                first, dev, tail = body.partition(" dev=")
+                if not dev:
                     first, _, tail = body.partition(" nametype=")
                     tail = f"\0{tail}"
                 item, _, name = first.partition(" name=")
                 name, _, inode = name.partition(" inode=")
-                path_tail = self._path_tails[tail]
-                if path_tail is None or item[:5] != "item=" or not item[5:].isdigit():
+                item_json = self._items[item]
+                path_tail = path_tails[tail]
+                if item_json is None or path_tail is None:
                     return None
-                if (
-                    name[:1] == '"' == name[-1:]
-                    and name.isascii()
-                    and name.isprintable()
-                    and name.count('"') == 2
-                    and "\\" not in name
-                ):
+                # A quoted name is its own JSON, if nothing in it needs an escape.
+                if name.count('"') == 2 and name[0] == '"' == name[-1] and name.isprintable() and "\\" not in name:
                     name_json = name
                 elif (name_json := self._names[name]) is None:  # type: ignore[assignment]
                     return None
-                fragment = f'{{"item":"{item[5:]}"'
-                if name_json:
-                    fragment += f',"name":{name_json}'
-                if inode:
-                    if not inode.isdigit():
-                        return None
-                    fragment += f',"inode":"{inode}"'
-                fragment += path_tail.json
-                paths = f"{paths},{fragment}" if paths else fragment
-                path_count += 1
-                if path_tail.rank < thing_rank:
-                    thing_rank, thing_name, thing_inode = path_tail.rank, name_json, inode
-                    thing_what, thing_selinux = path_tail.kind or head.what or "", path_tail.selinux
-            elif kind == types.CWD or kind == types.PROCTITLE:  # noqa: PLR1714 (twice as fast)
-                field = self._fields[body]
-                if field is None or seen & (1 << (kind & 31)):
+                if inode and not inode.isdigit():
                     return None
-                seen |= 1 << (kind & 31)
+                tail_json, what, rank, labels = path_tail
+                name_member = f',"name":{name_json}' if name_json else ""
+                inode_member = f',"inode":"{inode}"' if inode else ""
+                paths.append(f"{{{item_json}{name_member}{inode_member}{tail_json}")
+                if rank < thing_rank:
+                    thing_rank = rank
+                    primary = f',"primary":{name_json}' if name_json else ""
+                    secondary = f',"secondary":"{inode}"' if inode else ""
+                    thing_path = f'"thing":{{"what":"{what or head.what}"{primary}{secondary}{labels}}},'
+            elif kind == _CWD:
+                if has_cwd or (field := self._directories[body]) is None:
+                    return None
+                has_cwd = True
                 data += field
-            elif kind == types.EXECVE:
-                made = self._commands[body]
-                if made is None or command:
+            elif kind == _PROCTITLE:
+                if has_title or (field := self._titles[body]) is None:
+                    return None
+                has_title = True
+                data += field
+            elif kind == _EXECVE:
+                if command or (made := self._commands[body]) is None:
                     return None
                 command, arguments = made
-            elif kind == types.SOCKADDR:
-                address = self._addresses[body]
-                if address is None or socket or not head.is_little_endian:
+            elif kind == _SOCKADDR:
+                if socket or not head.is_little_endian or (address := self._addresses[body]) is None:
                     return None
                 socket, socket_thing = address
             elif body is not bodies[0]:
                 return None
-        if items != str(path_count) and not (head.hides_items and path_count < 2):
+        if items != str(len(paths)) and not (head.hides_items and len(paths) < 2):
             return None
-        if head.on_path and path_count:
-            thing = f'"thing":{{"what":"{thing_what}"'
-            if thing_name:
-                thing += f',"primary":{thing_name}'
-            if thing_inode:
-                thing += f',"secondary":"{thing_inode}"'
-            thing += f"{thing_selinux}}},"
-        elif head.on_socket and socket:
+        if paths and head.on_path:
+            thing = thing_path
+        elif socket and head.on_socket:
             thing = f'"thing":{{"what":"socket"{socket_thing}}},'
         elif not thing:
             thing = head.thing
-        if paths:
-            paths = f',"paths":[{paths}]'
+        paths_json = f',"paths":[{",".join(paths)}]' if paths else ""
         serial = event.serial
         identity = f"{host}-{event.seconds}.{event.milliseconds}-{serial}"
         host_json = "" if host_name is None else f'"host":{{"name":{self._hosts[host_name]}}},'
@@ -227,7 +222,7 @@ class FragmentRenderer:
             f'"category":"audit-rule","record_type":"syscall",{terminal[0]}"result":"{head.result}",'
             f'"actor":{{{actor}{program.selinux}}},{head.action}{thing}{head.how or program.how}{program.key}'
             f'"data":{{{head.data}{exit_json},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}","ppid":"{ppid}","pid":"{pid}"'
-            f'{terminal[1]}{program.data}{data}{command}}}{paths}{socket}}}}},"auditline":{{"complete":true{arguments}}}}}'
+            f'{terminal[1]}{program.data}{data}{command}}}{paths_json}{socket}}}}},"auditline":{{"complete":true{arguments}}}}}'
         )
         return identity, line, True
 
@@ -338,8 +333,12 @@ def _make_unusual_program(text: str) -> _Program | None:
     )
 
 
+def _make_item(text: str) -> str | None:
+    return f'"item":"{text[5:]}"' if text[:5] == "item=" and text[5:].isdigit() else None
+
+
 def _make_path_name(text: str) -> str | None:
-    """Return a name that is not plainly quoted as JSON; "" for (null)."""
+    """Return the JSON of a name that is not plainly quoted; "" for (null)."""
     if (raw := _from_hex(text)) is not None:
         return _json_of_utf8(raw)
     if " " in text or _has_surprises(f"name={text}"):
@@ -351,15 +350,31 @@ def _make_path_name(text: str) -> str | None:
     return "" if name is None else to_json(name)
 
 
-def _make_field(body: str) -> str | None:
-    """Return the one field of a CWD or PROCTITLE."""
-    key, _, value = body.partition("=")
-    if key == "proctitle" and (raw := _from_hex(value)) is not None:
+def _make_directory(body: str) -> str | None:
+    """Return the member of a CWD."""
+    value = body[4:]
+    if (
+        body[:4] == "cwd="
+        and value.count('"') == 2
+        and value[0] == '"' == value[-1]
+        and value != '""'
+        and _is_plain(value)
+    ):
+        return f',"cwd":{value}'
+    return _make_member(types.CWD, body)
+
+
+def _make_title(body: str) -> str | None:
+    """Return the member of a PROCTITLE."""
+    if body[:10] == "proctitle=" and (raw := _from_hex(body[10:])) is not None:
         title = _json_of_utf8(raw.rstrip(b"\0").replace(b"\0", b" "))
         return None if title is None else f',"proctitle":{title}'
-    if key == "cwd" and _is_plain_quoted(value):
-        return f',"cwd":{value}'
-    facts = _facts_of(types.CWD if key == "cwd" else types.PROCTITLE, body)
+    return _make_member(types.PROCTITLE, body)
+
+
+def _make_member(kind: int, body: str) -> str | None:
+    """Return the one field of a record of one field, the plain way; "" if it is null."""
+    facts = _facts_of(kind, body)
     if _has_surprises(body) or facts.undecodable or facts.warnings or len(list(kernel_fields(body))) != 1:
         return None
     return f",{_inside(facts.data)}" if facts.data else ""
@@ -375,13 +390,8 @@ def _from_hex(text: str) -> bytes | None:
     return None
 
 
-def _is_plain_quoted(value: str) -> bool:
-    """True if a quoted value is its own JSON: nothing in it needs an escape."""
-    return value[:1] == '"' == value[-1:] and value.count('"') == 2 and len(value) > 2 and _is_plain(value)
-
-
 def _is_plain(text: str) -> bool:
-    return "\\" not in text and text.isascii() and text.isprintable()
+    return "\\" not in text and text.isprintable()
 
 
 def _json_of_utf8(raw: bytes) -> str | None:

@@ -1,0 +1,131 @@
+"""What it costs to turn raw audit records into JSON lines, beside laurel with names resolved and nothing from /proc.
+
+    python benchmarks/normalize.py --laurel PATH LOG...
+
+For each log (plain or compressed) two ratios, ours over laurel's, each with both raw numbers:
+* CPU per event of normalizing alone: grouping, decoding, naming, rendering, encoding. Ours is timed in this process
+  over batches as the kernel reader makes them; laurel's is its whole process minus one that reads an empty log.
+* CPU of the whole commands, start-up included: `auditline replay LOG` and laurel reading LOG.
+The runs are interleaved; the median of --rounds counts.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from auditline.workers.router.event import Event
+from auditline.workers.router.grouping import Grouper
+from auditline.workers.router.log_lines import frame, read_chunks
+from auditline.workers.router.memory import relax_collector
+from auditline.workers.router.names import IdNames
+from auditline.workers.router.render.fragments import FragmentRenderer
+
+BATCH_RECORDS = 256
+LAUREL_SETTINGS = """\
+directory = "{directory}"
+user = "root"
+[auditlog]
+file = "out.log"
+size = 10000000000
+[transform]
+execve-argv = [ "array" ]
+[translate]
+universal = true
+user-db = true
+[enrich]
+pid = false
+container = false
+execve-env = []
+script = false
+"""
+
+Batch = tuple[list[int], bytes]
+
+
+def make_batches(path: str) -> list[Batch]:
+    """Return the log as the router gets it: types, and payloads joined by NUL."""
+    lines = [line for chunk in read_chunks(path) for line in chunk if line]
+    batches = []
+    for start in range(0, len(lines), BATCH_RECORDS):
+        kinds, payloads = frame(lines[start : start + BATCH_RECORDS])
+        batches.append((kinds, "\0".join(payloads).encode("utf-8", "surrogateescape")))
+    return batches
+
+
+def normalize(batches: Sequence[Batch]) -> tuple[int, float]:
+    """Return the number of events and our CPU seconds for them."""
+    lines: list[str] = []
+    names = IdNames(Path("/etc/passwd"), Path("/etc/group"))
+    render = FragmentRenderer(names).render
+
+    def take(event: Event) -> None:
+        lines.append(render(event, "0" * 16, "host")[1])
+
+    grouper = Grouper(take, lambda *_: None)
+    count = 0
+    start = time.process_time()
+    for number, (kinds, payload) in enumerate(batches):
+        grouper.feed(kinds, payload.decode("utf-8", "surrogateescape").split("\0"), number)
+        count += len(lines)
+        "\n".join(lines).encode()
+        lines.clear()
+    grouper.idle(len(batches))
+    return count + len(lines), time.process_time() - start
+
+
+def cpu_of(command: Sequence[str], stdin: Path) -> float:
+    """Return the CPU seconds of a command that reads *stdin*."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with stdin.open("rb") as log:
+        subprocess.run(command, stdin=log, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def compare(laurel: Sequence[str], path: str, scratch: Path, rounds: int) -> None:
+    """Print the two ratios for one log."""
+    plain, empty = scratch / "log", scratch / "empty"
+    plain.write_text("\n".join(line for chunk in read_chunks(path) for line in chunk), errors="surrogateescape")
+    empty.write_bytes(b"")
+    batches = make_batches(path)
+    ours, theirs, our_command, their_command = [], [], [], []
+    events = 0
+    for _ in range(rounds):
+        events, seconds = normalize(batches)
+        ours.append(seconds)
+        their_command.append(cpu_of(laurel, plain))
+        theirs.append(their_command[-1] - cpu_of(laurel, empty))
+        our_command.append(cpu_of([sys.executable, "-m", "auditline.workers.supervisor", "replay", "-"], plain))
+    name = Path(path).name
+    show(f"{name}: normalizing", median(ours) / events * 1e6, median(theirs) / events * 1e6, "us/event")
+    show(f"{name}: whole command", median(our_command), median(their_command), "CPU s")
+
+
+def show(what: str, ours: float, theirs: float, unit: str) -> None:
+    """Print a ratio and what it is made of."""
+    print(f"{what}: ratio {ours / theirs:.2f} (auditline {ours:.2f} {unit}, laurel {theirs:.2f} {unit})")
+
+
+def main() -> None:
+    """Compare all logs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--laurel", default="laurel", help="laurel's executable (0.5.1 is in Debian 12)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("logs", nargs="+")
+    options = parser.parse_args()
+    relax_collector()
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        settings = Path(scratch) / "laurel.toml"
+        settings.write_text(LAUREL_SETTINGS.format(directory=scratch))
+        for log in options.logs:
+            compare([options.laurel, "-c", str(settings)], log, Path(scratch), options.rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,8 +12,8 @@ import pytest
 
 from auditline.workers.common.counters import read_pages
 from auditline.workers.control.compile import comparable, compile_rule
-from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.keeper import own_processes_rule
+from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.language import parse_rules
 from auditline.workers.control.messages import KernelStatus
 from auditline.workers.control.note import NOTE_FILE

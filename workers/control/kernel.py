@@ -31,8 +31,7 @@ _NETLINK_CAP_ACK = 10
 _KERNEL = (0, 0)
 _DATAGRAM_BYTES = 65536
 _RECEIVE_BUFFER_BYTES = 1 << 20
-# The kernel refuses a datagram larger than the socket's send buffer (212,992 bytes by default).
-_LARGEST_SEND_BYTES = 100_000
+_SEND_BUFFER_BYTES = 1 << 20
 _CLAIM_SEQUENCE = 0x61756474
 _OPEN = Request(0, b"", "open the audit socket")
 _STATUS = Request(messages.AUDIT_GET, b"", "read audit status")
@@ -64,6 +63,9 @@ class AuditControl:
         # A refusal otherwise carries the whole request, a kilobyte and more for a rule.
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
+        # The kernel refuses a datagram larger than the buffer it granted (net.core.wmem_max limits it).
+        self._largest_send_bytes = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +160,7 @@ class AuditControl:
         datagram = bytearray()
         for request in requests[start:]:
             message = pack_request(request, self._next_sequence(), is_acknowledged=True)
-            if datagram and len(datagram) + len(message) > _LARGEST_SEND_BYTES:
+            if datagram and len(datagram) + len(message) > self._largest_send_bytes:
                 self._sequence -= 1
                 break
             datagram += message

@@ -13,7 +13,7 @@ from auditline.workers.router.event import Event, Facts, Meaning
 from auditline.workers.router.names import IdNames, id_kind
 from auditline.workers.router.naming.engine import category_of, find_meaning
 from auditline.workers.router.record_names import type_name
-from auditline.workers.router.render.lines import event_id, raw_records, timestamp, to_json, whole_event_id
+from auditline.workers.router.render.lines import event_id, printable, raw_records, timestamp, to_json, whole_event_id
 
 
 class AuditRenderer:
@@ -59,7 +59,7 @@ class AuditRenderer:
             "socket": facts.socket,
         }
         if "truncated_record" in facts.reasons:
-            kernel["messages"] = [_printable(record) for record in raw_records(event)]
+            kernel["messages"] = [printable(record) for record in raw_records(event)]
         if facts.warnings:
             kernel["warnings"] = facts.warnings
         return {key: value for key, value in kernel.items() if value not in (None, {}, [])}
@@ -100,10 +100,6 @@ def _ours(event: Event, facts: Facts, host: str) -> dict[str, Any]:
             {"field": field, "base64": base64.b64encode(raw).decode()} for field, raw in facts.undecodable
         ]
     return ours
-
-
-def _printable(record: str) -> str:
-    return record.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _filled(**values: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from auditline.workers.router.event import Event, Facts
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.naming.engine import default_how, file_kind, find_meaning, system_call_row
 from auditline.workers.router.render.audit import AuditRenderer
+from auditline.workers.router.render.last_resort import render_raw
 from auditline.workers.router.render.lines import timestamp_of_second, to_json
 
 MEMO_ENTRIES = 2048
@@ -122,11 +123,14 @@ class FragmentRenderer:
 
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
         """Return the event's id, its line without the newline, and whether it is complete."""
-        if event.has_eoe and event.types[0] == types.SYSCALL and not event.amends:
-            fast = self._fast(event, host, host_name)
-            if fast is not None:
-                return fast
-        return self._plain.render(event, host, host_name)
+        try:
+            if event.has_eoe and event.types[0] == types.SYSCALL and not event.amends:
+                fast = self._fast(event, host, host_name)
+                if fast is not None:
+                    return fast
+            return self._plain.render(event, host, host_name)
+        except Exception as error:  # noqa: BLE001 (whatever it is, the event is kept and the next one is read)
+            return render_raw(event, host, host_name, error)
 
     # Longer than other functions, because every call costs a tenth of the time that the whole of it takes.
     def _fast(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool] | None:  # noqa: C901, PLR0911, PLR0912, PLR0915

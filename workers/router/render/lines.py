@@ -64,3 +64,8 @@ def raw_records(event: Event) -> list[str]:
         f"type={type_name(kind).upper()} msg={header}): {body}"
         for kind, body in zip(event.types, event.bodies, strict=True)
     ]
+
+
+def printable(record: str) -> str:
+    """Return a raw record with bytes that are not UTF-8 in their readable form."""
+    return record.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -80,3 +80,9 @@ def source_distribution(tracked_files, tmp_path_factory):
 
 def test_the_source_distribution_is_complete(tracked_files, source_distribution):
     assert set(tracked_files) - {".gitignore"} <= source_distribution
+
+
+def test_continuous_integration_runs_the_command_that_the_readme_gives():
+    *_, command = (TREE / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+    assert command in (TREE / "README.md").read_text(encoding="utf-8").splitlines()

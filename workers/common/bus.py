@@ -113,8 +113,7 @@ class Producer:
     def pump(self) -> None:
         """Take what the router said and send what its window allows."""
         self._watch_connection()
-        while (frames := _receive(self._socket)) is not None:
-            self._take(frames)
+        self._take_all()
         while self._may_send() and self._next <= self._store.last_number:
             if not self._send(self._store.read(self._next)):
                 break
@@ -144,6 +143,7 @@ class Producer:
             if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
                 self._greet()
             elif event == zmq.EVENT_DISCONNECTED:
+                self._take_all()
                 # A new socket, because the old one would keep what it has queued for the dead router
                 # and give it to the next one ahead of our greeting.
                 self._disconnect(linger_milliseconds=0)
@@ -161,6 +161,10 @@ class Producer:
             "last": self._store.last_number,
         }
         self._try_send([_HELLO, json.dumps(greeting).encode(), self._store.done_state])
+
+    def _take_all(self) -> None:
+        while (frames := _receive(self._socket)) is not None:
+            self._take(frames)
 
     def _take(self, frames: list[bytes]) -> None:
         kind = frames[0]

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.facts import HIDING_CALLS, gather_facts
-from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields
+from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields, split_enrichment
 from auditline.workers.router.decode.records import ENCODED_FIELDS, UNSET
 from auditline.workers.router.decode.socket_address import BIG_ENDIAN_ARCHITECTURES
 from auditline.workers.router.decode.text import NULL_VALUES
@@ -105,6 +105,7 @@ class FragmentRenderer:
         self._plain = AuditRenderer(names)
         self._heads = _Memo(_make_head)
         self._ids = _Memo(self._make_ids)
+        self._enriched_ids = _Memo(self._make_enriched_ids)
         self._terminals = _Memo(_make_terminal)
         self._programs = _Memo(_make_program)
         self._path_tails = _Memo(self._make_path_tail)
@@ -119,6 +120,7 @@ class FragmentRenderer:
     def forget_names(self) -> None:
         """Names of ids have changed: what was rendered with the old ones must go."""
         self._ids.clear()
+        self._enriched_ids.clear()
         self._path_tails.clear()
 
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
@@ -139,9 +141,10 @@ class FragmentRenderer:
         middle_text, _, tail = rest.partition(" auid=")
         ids_text, _, context_text = tail.partition(" tty=")
         terminal_text, _, program_text = context_text.partition(" comm=")
+        program_text, enriched, names_text = program_text.partition(GROUP_SEPARATOR)
         call_text, _, exit_text = head_text.partition(" exit=")
         middle = _MIDDLE(middle_text)
-        actor = self._ids[ids_text]
+        actor = self._ids[ids_text] if not enriched else self._enriched_ids[f"{ids_text}{enriched}{names_text}"]
         terminal = self._terminals[terminal_text]
         program = self._programs[program_text]
         head = self._heads[call_text]
@@ -233,18 +236,31 @@ class FragmentRenderer:
     def _make_ids(self, text: str) -> str | None:
         if _IDS.fullmatch(text) is None:
             return None
+        return self._actor_of(text)
+
+    def _make_enriched_ids(self, text: str) -> str | None:
+        """The same with the names that auditd wrote behind the record."""
+        ids, names = split_enrichment(text)
+        if not names or _IDS.fullmatch(ids) is None:
+            return None
+        return self._actor_of(text)
+
+    def _actor_of(self, text: str) -> str:
         facts = _facts_of(types.SYSCALL, f"auid={text}")
         return _inside(self._plain.actor(facts, find_meaning(facts)))
 
     def _make_path_tail(self, text: str) -> _PathTail | None:
         text = f"nametype={text[1:]}" if text[:1] == "\0" else f"dev={text}"
-        path = _plain_pairs(text) or _unusual_path(text)
-        if path is None or not _PATH_HEAD_KEYS.isdisjoint(path):
+        facts = _NO_FACTS
+        path = _plain_pairs(text)
+        if path is None and (facts := _path_facts(text)) is not None:
+            path = facts.paths[0]
+        if not path or not _PATH_HEAD_KEYS.isdisjoint(path):
             return None
         labels = {key[4:]: value for key, value in path.items() if key.startswith("obj_")}
         name_type = path.get("nametype", path.get("objtype"))
         return _PathTail(
-            json=f",{_inside(self._plain.path(path, _NO_FACTS))}}}",
+            json=f",{_inside(self._plain.path(path, facts))}}}",
             kind=file_kind(path.get("mode", "")),
             rank={"PARENT": 2, "UNKNOWN": 1}.get(name_type or "", 0),
             selinux=f',"selinux":{to_json(labels)}' if labels else "",
@@ -265,12 +281,13 @@ def _plain_pairs(text: str) -> dict[str, str] | None:
     return pairs
 
 
-def _unusual_path(text: str) -> dict[str, str] | None:
-    """The same for labels and whatever else the plain decoding takes without a complaint of its own."""
+def _path_facts(text: str) -> Facts | None:
+    """Return what the plain way makes of labels, of names added by auditd, and of whatever else has no complaint."""
+    record, _ = split_enrichment(text)
     facts = _facts_of(types.PATH, text)
-    if _has_surprises(text) or facts.undecodable or len(facts.warnings) > 1:
+    if _has_surprises(record) or facts.undecodable or len(facts.warnings) > 1:
         return None
-    return facts.paths[0] or None
+    return facts
 
 
 def _make_head(text: str) -> _Head | None:

@@ -90,8 +90,11 @@ def open_data_socket(*, multicast: bool, receive_buffer_bytes: int = DEFAULT_REC
     name = "the audit multicast group" if multicast else "the audit socket"
     data_socket = None
     try:
-        data_socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
-        data_socket.bind((0, AUDIT_NLGRP_READLOG if multicast else 0))
+        data_socket = _open_bound(AUDIT_NLGRP_READLOG if multicast else 0)
+        if multicast:
+            # Whoever joins or leaves is a record (1335), but of our own joining we may hear nothing, because it is made
+            # just before we are in: this one shows the reader that the group can be heard here.
+            _open_bound(AUDIT_NLGRP_READLOG).close()
         granted = _grow_receive_buffer(data_socket, receive_buffer_bytes)
     except OSError as error:
         if data_socket is not None:
@@ -228,6 +231,16 @@ def check_receive_error(error_number: int, sieve: Sieve) -> None:
         sieve.count_overflow()
     elif error_number != errno.EINTR:
         raise KernelError("read the audit socket", error_number, os.strerror(error_number))
+
+
+def _open_bound(groups: int) -> socket.socket:
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_AUDIT)
+    try:
+        opened.bind((0, groups))
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
 
 def _grow_receive_buffer(data_socket: socket.socket, wanted_bytes: int) -> int:

@@ -208,7 +208,7 @@ class Reader:
         self._last_number_then = self._journal.last_number
 
     def _settle_deafness(self) -> None:
-        """A listener's own joining is a record (1335): whoever does not hear that hears nothing."""
+        """While audit is enabled, `open_data_socket` makes records that a listener must hear."""
         if self._is_deafness_settled:
             return
         if self._counters.get("records_received_total"):

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def _cells(line: str) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with `each_document` on every document, one with `LANGUAGE_example` on every block of that language."""
+    """Run a test of `each_document` on all documents, one of a `LANGUAGE_example` on all blocks of that language."""
     documents = [Document(path) for path in DOCUMENTS]
     if "each_document" in metafunc.fixturenames:
         metafunc.parametrize("each_document", documents, ids=[document.name for document in documents])
@@ -113,7 +114,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _record_pairs(examples: list[Example]) -> list[tuple[Example, Example]]:
     """Return each block of records with the block of JSON behind it."""
-    return [(log, after) for log, after in zip(examples, examples[1:], strict=False) if log.language == "log"]
+    return [(log, after) for log, after in pairwise(examples) if log.language == "log"]
 
 
 @pytest.fixture

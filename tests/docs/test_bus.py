@@ -135,7 +135,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 @pytest.fixture
-def raw_producer(context: Any, hub: Hub, tmp_path: Path) -> Any:  # noqa: ARG001  # the other end must be there
+def raw_producer(context: Any, hub: Hub, tmp_path: Path) -> Any:  # the other end must be there
     socket = context.socket(zmq.DEALER)
     socket.connect(endpoint(tmp_path))
     return socket
@@ -149,7 +149,7 @@ def raw_router(context: Any, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def make_producer(raw_router: Any, tmp_path: Path) -> Iterator[Callable[[MemoryStore], Producer]]:  # noqa: ARG001
+def make_producer(raw_router: Any, tmp_path: Path) -> Iterator[Callable[[MemoryStore], Producer]]:
     made: list[Producer] = []
 
     def make(store: MemoryStore) -> Producer:

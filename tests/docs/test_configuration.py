@@ -25,7 +25,7 @@ from auditline.workers.control.files import shipped_set_names
 from auditline.workers.control.language import parse_rules
 from auditline.workers.control.rule import Action, RuleList
 
-SECTIONS = {
+SECTIONS: dict[str, Any] = {
     "state": StateSettings(),
     "run": RunSettings(),
     "audit": AuditSettings(),
@@ -77,7 +77,9 @@ def test_keys_defaults_and_limits_are_those_of_the_settings(section: str, docume
 
     documented = {row["key"]: (row["default"], row["values"]) for row in document.table(section)}
 
-    assert documented == {f"`{key}`": (describe_default(getattr(settings, key)), describe_values(hints[key])) for key in keys}
+    assert documented == {
+        f"`{key}`": (describe_default(getattr(settings, key)), describe_values(hints[key])) for key in keys
+    }
 
 
 def test_what_all_outputs_have_is_said_once(document: Any) -> None:

@@ -53,7 +53,7 @@ def render(text: str) -> dict[str, Any]:
     renderer = AuditRenderer(NoNames())
     grouper = Grouper(lambda event: documents.append(renderer.render(event, "0" * 16, None)[1]), lambda *_: None)
     grouper.feed(*frame(text.splitlines()), 0)
-    grouper.finish_input()
+    grouper.idle(0)
     assert len(documents) == 1
     document: dict[str, Any] = json.loads(documents[0])
     return document
@@ -79,7 +79,14 @@ def in_old_words(event: dict[str, Any]) -> dict[str, Any]:
     words.update({f"actor.attrs.{key}": value for key, value in event["user"]["ids"].items()})
     words.update({f"actor.selinux.{key}": value for key, value in event["user"].get("selinux", {}).items()})
     process = event["process"]
-    for new, old in {"pid": "pid", "ppid": "ppid", "title": "proctitle", "name": "comm", "exe": "exe", "cwd": "cwd"}.items():
+    for new, old in {
+        "pid": "pid",
+        "ppid": "ppid",
+        "title": "proctitle",
+        "name": "comm",
+        "exe": "exe",
+        "cwd": "cwd",
+    }.items():
         if new in process:
             words[f"data.{old}"] = process[new]
     for key, value in event["data"].items():
@@ -100,12 +107,12 @@ def look_up(kernel: dict[str, Any], path: str) -> Any:
 
 @pytest.mark.skipif(not GOLDENS, reason="the reference's cases are not beside the checkout (AUDITLINE_CASES)")
 @pytest.mark.parametrize(("name", "records", "golden"), load_cases(), ids=[case[0] for case in load_cases()])
-def test_event_says_what_the_reference_says_or_differs_on_purpose(name: str, records: str, golden: dict[str, Any]) -> None:
+def test_event_says_what_the_reference_says_or_differs_on_purpose(
+    name: str, records: str, golden: dict[str, Any]
+) -> None:
     document = render(records)
 
     kernel = document["audit"]["kernel"]
-    expected = {
-        path: DIFFERENT_ON_PURPOSE.get((name, path), value) for path, value in in_old_words(golden).items()
-    }
+    expected = {path: DIFFERENT_ON_PURPOSE.get((name, path), value) for path, value in in_old_words(golden).items()}
     assert {path: look_up(kernel, path) for path in expected} == expected
     assert kernel.get("paths", []) == golden.get("paths", [])

@@ -68,6 +68,8 @@ class Facts:
     keys: list[str] = field(default_factory=list)
     """Keys of the rules that matched."""
     data: dict[str, str | list[str]] = field(default_factory=dict)
+    listed: set[tuple[str, str]] = field(default_factory=set)
+    """The values in the lists of *data*, by key."""
     paths: list[dict[str, str]] = field(default_factory=list)
     socket: dict[str, str] = field(default_factory=dict)
     arguments: list[str] | None = None
@@ -80,7 +82,8 @@ class Facts:
 
     def value(self, key: str) -> str | None:
         """Return a field of the event by its name, wherever it was put; of several values the first."""
-        found = self.data.get(key) or self.ids.get(key)
+        # Ids first: in data there may be what a sender of text claims them to be.
+        found = self.ids.get(key) or self.data.get(key)
         return found[0] if isinstance(found, list) else found
 
 

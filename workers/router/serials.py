@@ -34,7 +34,7 @@ class SerialGaps:
             self._fill(serial)
 
     def settle(self, clock: int, *, is_idle: bool = False) -> list[tuple[int, int]]:
-        """Return, and forget, the holes (first serial, count) that are too old to be filled; all of them if *is_idle*."""
+        """Return, and forget, the holes (first serial, count) too old to be filled; all of them if *is_idle*."""
         if not self.missing:
             return []
         lasting = [hole for hole in self.missing if not is_idle and clock - hole[2] < REORDER_SECONDS]

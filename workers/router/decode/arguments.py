@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from auditline.workers.router.decode.records import Fields
 from auditline.workers.router.decode.text import to_text
 
-_KEY = re.compile(r"a(\d{1,9})(?:\[(\d{1,9})\])?")
+_KEY = re.compile(r"a([0-9]{1,9})(?:\[([0-9]{1,9})\]|(_len))?")
+
+MAX_LEFT_OUT = 1024
+"""So many arguments may be left out for being empty; more in a record of a few bytes are somebody's joke."""
 
 
 @dataclass(slots=True)
@@ -18,42 +21,78 @@ class Arguments:
     count: int | None
     arguments: list[str] = field(default_factory=list)
     missing: int = 0
+    """How many arguments are in no record."""
+    cut: list[int] = field(default_factory=list)
+    """Which arguments lack some of their pieces."""
+    repeated: list[int] = field(default_factory=list)
+    """Which arguments came again, which the kernel never does; the first counts."""
     undecodable: dict[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the records have, by position."""
+
+    whole: dict[int, str] = field(default_factory=dict)
+    exact: dict[int, bytes] = field(default_factory=dict)
+    pieces: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    lengths: dict[int, int] = field(default_factory=dict)
+    """How many characters the pieces of an argument have in the records, less their quotes."""
+    encoded: set[int] = field(default_factory=set)
+    repeated: list[int] = field(default_factory=list)
 
 
 def join_arguments(records: Sequence[Fields]) -> Arguments:
     """Return the arguments in order.
 
-    A long argument comes as `a1_len=N a1[0]=… a1[1]=…` and may go on in the next record. The kernel leaves empty
-    arguments out: one that is missing between others is empty.
-    Source: kernel/auditsc.c, audit_log_execve_info().
+    A long argument comes as `a1_len=N a1[0]=… a1[1]=…` and may go on in the next record. Kernels before 6 leave
+    empty arguments out: one that is missing between others is empty.
+    Source: kernel/auditsc.c, audit_log_execve_info(), and records of Linux 6.18.
     """
-    whole: dict[int, str] = {}
-    exact: dict[int, bytes] = {}
-    pieces: dict[int, list[bytes]] = {}
+    found = _Found()
     for record in records:
-        for key, text in record.text.items():
-            match = _KEY.fullmatch(key)
-            if match is None:
-                continue
-            position = int(match[1])
-            if match[2] is None:
-                whole[position] = text
-                if key in record.undecodable:
-                    exact[position] = record.undecodable[key]
-            else:
-                pieces.setdefault(position, []).append(record.undecodable.get(key) or text.encode())
-    for position, parts in pieces.items():
-        raw = b"".join(parts)
-        whole[position], is_readable_form = to_text(raw)
+        for key in record.text:
+            _take(key, record, found)
+    cut = []
+    for position, pieces in found.pieces.items():
+        raw = b"".join(pieces[number] for number in sorted(pieces))
+        length = len(raw) * 2 if position in found.encoded else len(raw)
+        if max(pieces) >= len(pieces) or length < found.lengths.get(position, 0):
+            cut.append(position)
+        found.whole[position], is_readable_form = to_text(raw)
         if is_readable_form:
-            exact[position] = raw
-    return _in_order(_count(records), whole, exact)
+            found.exact[position] = raw
+    joined = _in_order(_count(records), found.whole, found.exact)
+    joined.cut, joined.repeated = sorted(cut), sorted(set(found.repeated))
+    return joined
 
 
 def to_command_line(arguments: Sequence[str]) -> str:
     """Return the arguments as one line that a shell would split again."""
     return shlex.join(arguments)
+
+
+def _take(key: str, record: Fields, found: _Found) -> None:
+    match = _KEY.fullmatch(key)
+    if match is None:
+        return
+    position, text, exact = int(match[1]), record.text[key], record.undecodable.get(key)
+    if match[3]:
+        found.lengths.setdefault(position, int(text) if re.fullmatch("[0-9]{1,9}", text) else 0)
+    elif match[2]:
+        pieces = found.pieces.setdefault(position, {})
+        if int(match[2]) in pieces or position in found.whole:
+            found.repeated.append(position)
+            return
+        pieces[int(match[2])] = text.encode() if exact is None else exact
+        if exact is not None:
+            found.encoded.add(position)
+    elif position in found.whole or position in found.pieces:
+        found.repeated.append(position)
+    else:
+        found.whole[position] = text
+        if exact is not None:
+            found.exact[position] = exact
 
 
 def _count(records: Sequence[Fields]) -> int | None:
@@ -68,13 +107,14 @@ def _in_order(count: int | None, whole: dict[int, str], exact: dict[int, bytes])
     joined = Arguments(count)
     positions = sorted(whole)
     last = positions[-1] if positions else -1
-    # A hostile a4294967295= must not make us fill up to it: gaps count as empty only up to argc.
-    if count is not None and last < count:
-        joined.arguments = [whole.get(position, "") for position in range(last + 1)] if count < 1_000_000 else []
+    # A hostile a4294967295= must not make us fill up to it: gaps count as empty only up to argc, and not too many.
+    if count is not None and last < count and last + 1 - len(positions) <= MAX_LEFT_OUT:
+        joined.arguments = [whole.get(position, "") for position in range(last + 1)]
         joined.missing = count - last - 1
         joined.undecodable = exact
-    if not joined.arguments:
+    else:
+        places = {position: place for place, position in enumerate(positions)}
         joined.arguments = [whole[position] for position in positions]
-        joined.undecodable = {positions.index(position): raw for position, raw in exact.items()}
+        joined.undecodable = {places[position]: raw for position, raw in exact.items()}
         joined.missing = max(0, (count or 0) - len(positions))
     return joined

@@ -2,10 +2,11 @@
 
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.arguments import join_arguments, to_command_line
-from auditline.workers.router.decode.records import UNSET, Fields, decode_record
+from auditline.workers.router.decode.records import UNSET, UNSET_NUMBERS, Fields, decode_record
 from auditline.workers.router.decode.socket_address import decode_socket_address
-from auditline.workers.router.decode.text import decode_hex, to_text
+from auditline.workers.router.decode.text import decode_hex, surrogates_to_text, to_text
 from auditline.workers.router.event import Event, Facts
+from auditline.workers.router.names import id_kind
 
 HIDING_CALLS = frozenset({"mq_open", "mq_unlink"})
 """Their parent directory counts in items= but is hidden. Source: fs/namei.c, AUDIT_INODE_HIDDEN."""
@@ -34,6 +35,8 @@ def gather_facts(event: Event) -> Facts:
         facts.names.update(_enriched_names(fields))
         if fields is not base:
             _take_other(kind, fields, facts, is_naming=fields is naming[1])
+        if kind not in types.OF_SYSTEM_CALLS:
+            _take_the_rest(fields, facts)
     _take_arguments(records, facts)
     facts.result = _result(naming, base)
     _note_missing(event, records, system_call, facts)
@@ -59,15 +62,26 @@ def _base_record(naming: tuple[int, Fields], system_call: Fields | None) -> Fiel
 
 def _take_base(base: Fields, facts: Facts) -> None:
     fields = base.text
-    facts.session = fields.get("ses")
-    facts.keys = _rule_keys(fields.get("key"))
-    facts.selinux = _selinux_context(fields.get("subj", ""))
     for key, value in fields.items():
         if key.endswith(("uid", "gid")):
-            facts.ids[key] = UNSET if value in ("4294967295", "-1") else value
-        elif key not in _DATA_ELSEWHERE or (key == "subj" and not facts.selinux):
+            facts.ids[key] = UNSET if value in UNSET_NUMBERS else value
+        elif key == "ses":
+            facts.session = value
+        elif key == "key":
+            facts.keys = _rule_keys(value)
+        elif key == "subj" and (context := _selinux_context(value)):
+            facts.selinux = context
+        elif key not in _DATA_ELSEWHERE or key == "subj":
             facts.data[key] = value
-    facts.undecodable.extend((f"data.{key}", raw) for key, raw in base.undecodable.items())
+    facts.undecodable.extend((key if key == "key" else f"data.{key}", raw) for key, raw in base.undecodable.items())
+
+
+def _take_the_rest(fields: Fields, facts: Facts) -> None:
+    """Keep what a record has beside its fields, and what a sender says that is not its to say."""
+    for key, value in fields.further:
+        _add_value(key, value, facts)
+    if fields.rest:
+        _add_value("msg", fields.rest, facts)
 
 
 def _take_other(kind: int, fields: Fields, facts: Facts, *, is_naming: bool) -> None:
@@ -88,20 +102,26 @@ def _merge(key: str, value: str, facts: Facts, *, is_naming: bool) -> None:
         return
     if value in (facts.ids.get(key), facts.data.get(key)) or (key == "ses" and value == facts.session):
         return
-    if key in _DATA_ELSEWHERE:
-        if is_naming or key != "subj":
-            return
-    if is_naming and key.endswith(("uid", "gid")) and key not in facts.ids:
-        facts.ids[key] = value
+    if key in _DATA_ELSEWHERE and (is_naming or key != "subj"):
         return
+    if is_naming and key.endswith(("uid", "gid")) and key not in facts.ids:
+        facts.ids[key] = UNSET if value in UNSET_NUMBERS else value
+        return
+    _add_value(key, value, facts)
+
+
+def _add_value(key: str, value: str, facts: Facts) -> None:
     present = facts.data.get(key)
     if present is None:
         facts.data[key] = value
     elif isinstance(present, list):
-        if value not in present:
+        # Thousands of records may have the key: a signal to every process writes one for each.
+        if (key, value) not in facts.listed:
             present.append(value)
-    else:
+            facts.listed.add((key, value))
+    elif present != value:
         facts.data[key] = [present, value]
+        facts.listed.update(((key, present), (key, value)))
 
 
 def _take_path(fields: Fields, facts: Facts) -> None:
@@ -148,6 +168,12 @@ def _take_arguments(records: list[tuple[int, Fields]], facts: Facts) -> None:
     if joined.missing:
         facts.reasons.append("argc_mismatch")
         facts.warnings.append(f"{joined.missing} of {joined.count} arguments are missing")
+    if joined.cut:
+        facts.reasons.append("argv_truncated")
+        facts.warnings.extend(f"argument {position} lacks some of its pieces" for position in joined.cut)
+    if joined.repeated:
+        facts.reasons.append("truncated_record")
+        facts.warnings.extend(f"argument {position} comes twice" for position in joined.repeated)
 
 
 def _result(naming: tuple[int, Fields], base: Fields) -> str:
@@ -181,8 +207,9 @@ def _enriched_names(fields: Fields) -> dict[tuple[str, str], str]:
     names = {}
     for key, name in fields.enrichment.items():
         number = fields.text.get(key)
-        if number is not None and key.endswith(("uid", "gid")) and name not in ("unset", "unknown(" + number + ")"):
-            names[(key[-3:], number)] = name
+        kind = id_kind(key)
+        if number is not None and kind is not None and name not in ("unset", f"unknown({number})"):
+            names[(kind, number)] = surrogates_to_text(name)[0]
     return names
 
 

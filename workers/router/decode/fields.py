@@ -3,33 +3,52 @@
 import re
 from collections.abc import Iterator
 
-_PAIR = re.compile(r"""([A-Za-z0-9_.\-\[\]]+)=("[^"]*"|'[^']*'|[^\s"']\S*|)""")
+# Every pattern here runs over text that others choose, up to a megabyte of it: a key is looked for only where a word
+# begins, or the time would grow with the square of the length. (Possessive quantifiers would be shorter, but
+# CPython 3.11.2 gets them wrong inside of groups.)
+_PAIR = re.compile(r"""(?<![A-Za-z0-9_.\-\[\]])([A-Za-z0-9_.\-\[\]]+)=("[^"]*"|'[^']*'|[^\s"']\S*|)""")
 
 # In user-space text an unquoted value may hold blanks (`op=adding group to /etc/group id=1001`): it goes on
 # over words that are not themselves the beginning of a pair.
-_USER_PAIR = re.compile(r"""([A-Za-z0-9_.\-]+)=("[^"]*"|\S*(?:[ ]+(?![^\s=]+=)[^\s]+)*)""")
+_USER_PAIR = re.compile(
+    r"""(?<![A-Za-z0-9_.\-])([A-Za-z0-9_.\-]+)=("[^"]*"(?=[\s,)]|$)|\S*(?:[ ]+(?![^\s=]+=)[^\s]+)*)"""
+)
 
-_SELINUX_AVC = re.compile(r"avc:\s+(\w+)\s+\{\s*([^}]*?)\s*\}\s+for\s+")
+_SELINUX_AVC = re.compile(r"avc:\s+(\w+)\s+\{([^}]*)\}\s+for\s+")
 
-# Atomic groups, or text made of many `A="` would take exponential time.
-_ENRICHMENT = re.compile(r"""(?>[A-Z0-9_\-]+=(?>"[^"]*"|\S*)(?>\s+|$))+""")
+_ADDED_NAME = re.compile(r"""[A-Z0-9_\-]+=(?:\{[^'}]*\}|"[^"']*"|[^\s"']*)(?:\s+|$)""")
 
 GROUP_SEPARATOR = "\x1d"
 """auditd puts it between a record and the names it adds (log_format = ENRICHED)."""
 
+_OLD_PREFIXES = ("user ", "login ", "tty ")
+"""Kernels before 3.0 began such records with a word.  Source: kernel/audit.c, audit_receive_msg()."""
 
-def split_enrichment(body: str) -> tuple[str, dict[str, str]]:
+
+def split_enrichment(body: str, *, is_from_user_space: bool = False) -> tuple[str, dict[str, str]]:
     """Return a record without the names that auditd added to it, and these names by lower-case key.
 
-    The last separator counts, and only if nothing but upper-case pairs follow, because user-space
-    senders can put one into their own text.
+    A kernel record has no separator of its own: control characters in it are encoded. User space sends what it
+    likes between the quotes of `msg='…'`; there the last separator counts, and only if the record has ended before
+    it and nothing but upper-case pairs follow.
     """
     if GROUP_SEPARATOR not in body:
         return body, {}
-    record, _, added = body.rpartition(GROUP_SEPARATOR)
-    if _ENRICHMENT.fullmatch(added) is None:
-        return body, {}
+    if not is_from_user_space:
+        record, _, added = body.partition(GROUP_SEPARATOR)
+    else:
+        record, _, added = body.rpartition(GROUP_SEPARATOR)
+        has_ended = "msg='" not in record or record.rstrip().endswith("'")
+        if not has_ended or not _is_enrichment(added):
+            return body, {}
     return record, {key.lower(): value.strip('"') for key, value in _PAIR.findall(added)}
+
+
+def _is_enrichment(text: str) -> bool:
+    position = 0
+    while match := _ADDED_NAME.match(text, position):
+        position = match.end()
+    return 0 < position == len(text)
 
 
 def kernel_fields(body: str) -> Iterator[tuple[str, str]]:
@@ -44,22 +63,49 @@ def kernel_fields(body: str) -> Iterator[tuple[str, str]]:
         yield match[1], match[2]
 
 
-def user_fields(body: str) -> Iterator[tuple[str, str]]:
-    """Yield the pairs of a user-space record: those that the kernel put first, then those inside `msg='…'`.
+def text_without_fields(body: str) -> str:
+    """Return what is no pair in a kernel record: nothing, in one that is whole."""
+    if body.startswith("avc:") and (match := _SELINUX_AVC.match(body)) is not None:
+        body = body[match.end() :]
+    return " ".join(_PAIR.sub(" ", body).split())
 
-    The text between the quotes is whatever a privileged process sent. It ends at the record's last quote, and
-    what looks like the kernel's own pairs in it comes second, so that it cannot overwrite them.
+
+def without_old_prefix(body: str) -> str:
+    """Return a record without the word that old kernels put before the first pair of some."""
+    for prefix in _OLD_PREFIXES:
+        body = body.removeprefix(prefix)
+    return body
+
+
+def split_user_record(body: str) -> tuple[str, str | None, bool]:
+    """Return the kernel's part of a user-space record, what its sender wrote inside `msg='…'`, and if that ends.
+
+    The text between the quotes ends at the record's last quote. Without `msg='` all is the first part.
     """
-    head, separator, text = body.partition("msg='")
+    head, separator, text = without_old_prefix(body).partition("msg='")
     if not separator:
-        yield from kernel_fields(body)
-        return
-    yield from kernel_fields(head)
+        return head, None, True
     inside, quote, behind = text.rpartition("'")
-    for match in _USER_PAIR.finditer(inside if quote else text):
-        yield match[1], _without_old_punctuation(match[2].rstrip())
-    if quote and behind:
-        yield from kernel_fields(behind)
+    return (head + behind, inside, True) if quote else (head, text, False)
+
+
+def sender_fields(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of what a user-space sender wrote."""
+    if text.startswith("avc:") and (match := _SELINUX_AVC.match(text)) is not None:
+        yield "seresult", match[1]
+        yield "seperms", ",".join(match[2].split())
+        text = text[match.end() :]
+    is_old = "(hostname=" in text
+    for match in _USER_PAIR.finditer(text):
+        value = match[2].rstrip()
+        yield match[1], _without_old_punctuation(value) if is_old else value
+
+
+def sender_text_without_fields(text: str) -> str:
+    """Return what is no pair in what a user-space sender wrote, but for lone punctuation."""
+    if text.startswith("avc:") and (match := _SELINUX_AVC.match(text)) is not None:
+        text = text[match.end() :]
+    return " ".join(word for word in _USER_PAIR.sub(" ", text).split() if any(map(str.isalnum, word)))
 
 
 def _without_old_punctuation(value: str) -> str:

@@ -1,11 +1,21 @@
 """From one record to its decoded fields."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from auditline.workers.common.tables.lookup import architecture_name, errno_name, signal_name, syscall_names
+from auditline.workers.common.tables.lookup import architecture_name, errno_name, signal_name, syscall_name
 from auditline.workers.router.decode import types
-from auditline.workers.router.decode.fields import kernel_fields, login_body, split_enrichment, user_fields
+from auditline.workers.router.decode.fields import (
+    kernel_fields,
+    login_body,
+    sender_fields,
+    sender_text_without_fields,
+    split_enrichment,
+    split_user_record,
+    text_without_fields,
+    without_old_prefix,
+)
 from auditline.workers.router.decode.text import NULL_VALUES, decode_hex, is_hex, surrogates_to_text, to_text, unquote
 
 ENCODED_FIELDS = frozenset(
@@ -20,19 +30,35 @@ is plain, and in upper-case hex otherwise. Source: the audit field dictionary, f
 
 _ENCODED_IN: dict[int, frozenset[str]] = {types.TTY: frozenset({"data"}), types.USER_TTY: frozenset({"data"})}
 
-_LAST_KEYS: dict[int, str] = {
-    types.CWD: "cwd",
-    types.PROCTITLE: "proctitle",
-    types.SOCKADDR: "saddr",
-    types.EXECVE: "argc",
-    types.PATH: "name",
-    types.SYSCALL: "exe",
+_LAST_KEYS: dict[int, tuple[str, ...]] = {
+    types.SYSCALL: ("key",),
+    types.PATH: ("nametype", "objtype", "rdev"),
+    types.CWD: ("cwd",),
+    types.PROCTITLE: ("proctitle",),
+    types.SOCKADDR: ("saddr",),
+    types.IPC: ("mode",),
+    types.IPC_SET_PERM: ("mode",),
+    types.MQ_OPEN: ("mq_curmsgs",),
+    types.MQ_SENDRECV: ("abs_timeout_nsec",),
+    types.MQ_NOTIFY: ("sigev_signo",),
+    types.MQ_GETSETATTR: ("mq_curmsgs",),
+    types.FD_PAIR: ("fd1",),
+    types.OBJ_PID: ("ocomm",),
+    types.MMAP: ("flags",),
+    types.CAPSET: ("cap_pe",),
+    types.OPENAT2: ("resolve",),
+    types.KERN_MODULE: ("name",),
 }
-"""A field that every whole record of a type has; a record without it was cut."""
+"""A field, or one of several by age of the kernel, that every whole record of a type has near its end; a record
+without it was cut. Source: kernel/auditsc.c, audit_log_exit() and what it calls."""
 
-_ARGUMENT = re.compile(r"a\d+(?:\[\d+\])?")
+_ARCHITECTURE = re.compile(r"[0-9a-f]{1,8}")
+_ARGUMENT = re.compile(r"a[0-9]+(?:\[[0-9]+\])?")
 UNSET = "unset"
-_UNSET_NUMBERS = frozenset({"4294967295", "-1"})
+UNSET_NUMBERS = frozenset({"4294967295", "-1"})
+_UNSET_FIELDS = frozenset({"auid", "old-auid", "oauid", "sauid", "ses", "oses"})
+_KERNEL_OWN_FIELDS = frozenset({"pid", "uid", "auid", "ses", "subj", "key"})
+"""What only the kernel says of a user-space record's sender. Source: kernel/audit.c, audit_log_common_recv_msg()."""
 
 
 @dataclass(slots=True)
@@ -40,54 +66,119 @@ class Fields:
     """A record's decoded fields in the order of the record."""
 
     text: dict[str, str] = field(default_factory=dict)
+    further: list[tuple[str, str]] = field(default_factory=list)
+    """Fields that came before with another value, and those in which a sender speaks for the kernel."""
     undecodable: dict[str, bytes] = field(default_factory=dict)
     """The exact bytes of those fields whose text is not UTF-8."""
     enrichment: dict[str, str] = field(default_factory=dict)
     """Names of ids that auditd wrote behind the record, by field."""
+    rest: str = ""
+    """Text that is in no field."""
     warnings: list[str] = field(default_factory=list)
     is_truncated: bool = False
 
 
 def decode_record(record_type: int, body: str) -> Fields:
-    """Return the fields of one record; what cannot be decoded is kept as it stands, with a warning.
+    """Return the fields of one record; what cannot be decoded is kept as it stands.
 
     *body* is what follows `audit(…): `, read as UTF-8 with surrogateescape. Fields that say nothing (`?`,
-    `(null)`) are left out. Of fields that come twice the first counts.
+    `(null)`) are left out.
     """
     decoded = Fields()
-    body, decoded.enrichment = split_enrichment(body)
-    if types.is_complete_alone(record_type):
-        pairs = user_fields(body)
+    is_from_user_space = types.is_from_user_space(record_type)
+    body, decoded.enrichment = split_enrichment(body, is_from_user_space=is_from_user_space)
+    if record_type in types.OF_SYSTEM_CALLS:
+        _decode_system_call_record(record_type, body, decoded)
+    elif is_from_user_space:
+        _decode_user_record(record_type, body, decoded)
     else:
-        pairs = kernel_fields(login_body(body) if record_type == types.LOGIN else body)
-    raw: dict[str, str] = {}
-    for key, value in pairs:
-        raw.setdefault(key, value)
-    _note_truncation(record_type, body, raw, decoded)
-    for key, value in raw.items():
-        if value not in NULL_VALUES:
-            _decode_field(record_type, key, value, decoded)
+        body = without_old_prefix(body)
+        if record_type == types.LOGIN:
+            body = login_body(body)
+        _take_pairs(record_type, kernel_fields(body), decoded)
+        decoded.rest = surrogates_to_text(text_without_fields(body))[0]
+        if body.count('"') % 2:
+            _note_damage("a quoted value does not end", decoded)
     _name_numbers(record_type, decoded)
     return decoded
 
 
-def _note_truncation(record_type: int, body: str, raw: dict[str, str], decoded: Fields) -> None:
-    last_key = _LAST_KEYS.get(record_type)
-    if last_key is not None and last_key not in raw and not (last_key == "argc" and _ARGUMENT.match(next(iter(raw), ""))):
-        decoded.warnings.append(f"no field {last_key}")
-        decoded.is_truncated = True
-    elif record_type < types.USER_FIRST2 and body.count('"') % 2 and not types.is_complete_alone(record_type):
-        decoded.warnings.append("a quoted value does not end")
-        decoded.is_truncated = True
+def _decode_system_call_record(record_type: int, body: str, decoded: Fields) -> None:
+    """Decode what nobody but the kernel writes, in a form that is known: whatever differs from it is damage."""
+    keys = _take_pairs(record_type, kernel_fields(body), decoded)
+    last_keys = _LAST_KEYS.get(record_type)
+    if last_keys is not None and not any(key in keys for key in last_keys):
+        _note_damage(f"no field {last_keys[0]}", decoded)
+    if record_type == types.EXECVE and not (keys and (keys[0] == "argc" or _ARGUMENT.fullmatch(keys[0]))):
+        _note_damage("no field argc", decoded)
+    if body.count('"') % 2:
+        _note_damage("a quoted value does not end", decoded)
+    elif len(keys) != len(body.split()):
+        _note_damage("text that is no field", decoded)
+    for key, _ in decoded.further:
+        _note_damage(f"{key} comes twice", decoded)
 
 
-def _decode_field(record_type: int, key: str, value: str, decoded: Fields) -> None:
+def _decode_user_record(record_type: int, body: str, decoded: Fields) -> None:
+    head, text, has_end = split_user_record(body)
+    _take_pairs(record_type, kernel_fields(head), decoded)
+    rest = text_without_fields(head)
+    if text is not None:
+        _take_claims(record_type, text, decoded)
+        rest = f"{rest} {sender_text_without_fields(text)}".strip()
+    decoded.rest = surrogates_to_text(rest)[0]
+    if not has_end:
+        _note_damage("msg does not end", decoded)
+
+
+def _take_claims(record_type: int, text: str, decoded: Fields) -> None:
+    """Take what a sender wrote: it comes second, and nothing of it becomes the kernel's word on who the sender is."""
+    claims = Fields()
+    _take_pairs(record_type, sender_fields(text), claims)
+    for key, value in (*claims.text.items(), *claims.further):
+        if key not in decoded.text and key not in _KERNEL_OWN_FIELDS:
+            decoded.text[key] = value
+            if key in claims.undecodable:
+                decoded.undecodable[key] = claims.undecodable[key]
+        elif decoded.text.get(key) != value:
+            decoded.further.append((key, value))
+
+
+def _take_pairs(record_type: int, pairs: Iterable[tuple[str, str]], decoded: Fields) -> list[str]:
+    """Decode *pairs* and return their keys."""
+    keys = []
+    for key, value in pairs:
+        keys.append(key)
+        if value in NULL_VALUES and (value[:1] != '"' or types.is_from_user_space(record_type)):
+            if not value and record_type in types.OF_SYSTEM_CALLS:
+                _note_damage(f"{key} has no value", decoded)
+            continue
+        text, exact = _decode_value(record_type, key, value, decoded)
+        if key not in decoded.text:
+            decoded.text[key] = text
+            if exact is not None:
+                decoded.undecodable[key] = exact
+        elif decoded.text[key] != text:
+            decoded.further.append((key, text))
+    return keys
+
+
+def _note_damage(warning: str, decoded: Fields) -> None:
+    decoded.warnings.append(warning)
+    decoded.is_truncated = True
+
+
+def _decode_value(record_type: int, key: str, value: str, decoded: Fields) -> tuple[str, bytes | None]:
+    """Return a value as text, and its exact bytes where that is only a readable form of them."""
     if value[0] in "\"'":
-        _put_text(key, unquote(value) if value[0] == '"' else value.strip("'"), decoded)
-    elif _is_encoded(record_type, key) and is_hex(value):
-        _put_bytes(record_type, key, decode_hex(value), decoded)
-    else:
-        _put_text(key, value, decoded)
+        value = unquote(value)
+    elif _is_encoded(record_type, key):
+        if is_hex(value):
+            return _decode_bytes(record_type, key, decode_hex(value))
+        if record_type in types.OF_SYSTEM_CALLS:
+            _note_damage(f"{key} is neither quoted nor hexadecimal", decoded)
+    text, is_readable_form = surrogates_to_text(value)
+    return text, value.encode("utf-8", "surrogateescape") if is_readable_form else None
 
 
 def _is_encoded(record_type: int, key: str) -> bool:
@@ -96,33 +187,20 @@ def _is_encoded(record_type: int, key: str) -> bool:
     return key in ENCODED_FIELDS or key in _ENCODED_IN.get(record_type, ())
 
 
-def _put_text(key: str, value: str, decoded: Fields) -> None:
-    if value in NULL_VALUES:
-        return
-    text, is_readable_form = surrogates_to_text(value)
-    decoded.text[key] = text
-    if is_readable_form:
-        decoded.undecodable[key] = value.encode("utf-8", "surrogateescape")
-
-
-def _put_bytes(record_type: int, key: str, raw: bytes, decoded: Fields) -> None:
+def _decode_bytes(record_type: int, key: str, raw: bytes) -> tuple[str, bytes | None]:
     if key == "proctitle":
         raw = raw.rstrip(b"\0").replace(b"\0", b" ")
     if record_type == types.EXECVE and "[" in key:
         # A piece of a long argument may begin in the middle of a character: joined first, decoded then.
-        decoded.undecodable[key] = raw
-        decoded.text[key] = ""
-        return
+        return "", raw
     text, is_readable_form = to_text(raw)
-    decoded.text[key] = text
-    if is_readable_form:
-        decoded.undecodable[key] = raw
+    return text, raw if is_readable_form else None
 
 
 def _name_numbers(record_type: int, decoded: Fields) -> None:
     fields = decoded.text
-    for key in ("auid", "old-auid", "ses"):
-        if fields.get(key) in _UNSET_NUMBERS:
+    for key in _UNSET_FIELDS & fields.keys():
+        if fields[key] in UNSET_NUMBERS:
             fields[key] = UNSET
     if record_type in (types.SYSCALL, types.SECCOMP, types.URINGOP):
         _name_system_call(fields, decoded.warnings)
@@ -136,28 +214,26 @@ def _name_system_call(fields: dict[str, str], warnings: list[str]) -> None:
     word = fields.get("arch")
     if word is None:
         return
-    try:
-        name = architecture_name(int(word, 16))
-    except ValueError:
+    if _ARCHITECTURE.fullmatch(word) is None:
         warnings.append(f"arch is {word}, wanted a hexadecimal number")
         return
+    name = architecture_name(int(word, 16))
     if name is None:
         return
     fields["arch"] = name
     if "syscall" in fields:
-        fields["syscall"] = syscall_names(name).get(_number(fields["syscall"]), fields["syscall"])
+        fields["syscall"] = syscall_name(name, _number(fields["syscall"])) or fields["syscall"]
 
 
 def exit_name(value: str) -> str:
     """Return the errno name for a negative exit (`-13`: `EACCES`), any other value as it stands."""
     if value.startswith("-"):
-        return errno_name(-_number(value)) or value
+        return errno_name(_number(value[1:])) or value
     return value
 
 
 def _number(text: str | None) -> int:
     """Return a decimal number, -1 where it is none: no table holds that."""
-    try:
-        return int(text or "")
-    except ValueError:
-        return -1
+    if text is not None and text.isascii() and text.isdigit() and len(text) < 20:
+        return int(text)
+    return -1

@@ -23,9 +23,9 @@ def decode_hex(value: str) -> bytes:
 
 
 def to_text(raw: bytes) -> tuple[str, bool]:
-    """Return *raw* as text, and True if it had to be written in a readable form because it is not UTF-8.
+    r"""Return *raw* as text, and True if it had to be written in a readable form because it is not UTF-8.
 
-    The readable form has `\\xNN` for each byte that is not part of valid UTF-8; it is for people. The exact
+    The readable form has `\xNN` for each byte that is not part of valid UTF-8; it is for people. The exact
     bytes have to be kept beside it.
     """
     try:

@@ -3,10 +3,11 @@
 Source: include/uapi/linux/audit.h; tests compare them with the generated table.
 """
 
-USER_TTY = 1124
+USER = 1005
 LOGIN = 1006
 USER_FIRST, USER_LAST = 1100, 1299
 USER_FIRST2 = 2100
+USER_TTY = 1124
 
 SYSCALL = 1300
 PATH = 1302
@@ -48,7 +49,15 @@ AUXILIARY = frozenset(
 )  # fmt: skip
 """What the kernel adds to a SYSCALL when it ends (kernel/auditsc.c, audit_log_exit()): never names the event."""
 
+OF_SYSTEM_CALLS = AUXILIARY | {SYSCALL}
+"""All that the kernel writes at the end of a system call, in forms that nobody else has a say in."""
+
 
 def is_complete_alone(record_type: int) -> bool:
     """True for what user space sends, one record an event: 1100-1299 and from 2100 on."""
     return USER_FIRST <= record_type <= USER_LAST or record_type >= USER_FIRST2
+
+
+def is_from_user_space(record_type: int) -> bool:
+    """True for what a process sent, with text of its own choice; also for types that no table knows (negative)."""
+    return is_complete_alone(record_type) or record_type == USER or record_type < 0

@@ -12,8 +12,9 @@ from auditline.workers.router.decode import types
 from auditline.workers.router.event import Facts, Meaning
 from auditline.workers.router.record_names import type_name
 
-_INTERPRETER = re.compile(r"(?:ba|da|k|z|mk|a)?sh|busybox|python[\d.]*|perl[\d.]*|ruby[\d.]*|node(?:js)?|php[\d.]*|lua[\d.]*|tclsh[\d.]*")
-"""Programs whose own path says little: the script's name is in comm."""
+_INTERPRETER = re.compile(
+    r"(?:ba|da|k|z|mk|a)?sh|busybox|python[\d.]*|perl[\d.]*|ruby[\d.]*|node(?:js)?|php[\d.]*|lua[\d.]*|tclsh[\d.]*"
+)
 
 _FILE_KINDS = {
     stat.S_IFREG: "file",
@@ -92,9 +93,14 @@ def system_call_row(name: str) -> Row:
 
 def default_how(exe: str | None, comm: str | None) -> str | None:
     """Return by which means: the executable, or the script if that is an interpreter."""
-    if exe is None or comm is None:
-        return exe or comm
-    return comm if _INTERPRETER.fullmatch(os.path.basename(exe)) else exe
+    if not exe or not comm:
+        return exe or comm or None
+    return comm if is_interpreter(exe) else exe
+
+
+def is_interpreter(exe: str) -> bool:
+    """Return whether a program's own path says less than what it runs, which is in comm."""
+    return _INTERPRETER.fullmatch(os.path.basename(exe)) is not None
 
 
 def _find_row(facts: Facts) -> Row:

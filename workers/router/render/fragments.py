@@ -16,11 +16,11 @@ from auditline.workers.router.decode import types
 from auditline.workers.router.decode.facts import HIDING_CALLS, gather_facts
 from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields, split_enrichment
 from auditline.workers.router.decode.records import ENCODED_FIELDS, UNSET
-from auditline.workers.router.decode.socket_address import BIG_ENDIAN_ARCHITECTURES
+from auditline.workers.router.decode.socket_address import byte_order
 from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts
 from auditline.workers.router.names import IdNames
-from auditline.workers.router.naming.engine import default_how, file_kind, find_meaning, system_call_row
+from auditline.workers.router.naming.engine import default_how, file_kind, find_meaning, is_interpreter, system_call_row
 from auditline.workers.router.render.audit import AuditRenderer
 from auditline.workers.router.render.last_resort import render_raw
 from auditline.workers.router.render.lines import timestamp_of_second, to_json
@@ -253,8 +253,8 @@ class FragmentRenderer:
         text = f"nametype={text[1:]}" if text[:1] == "\0" else f"dev={text}"
         facts = _NO_FACTS
         path = _plain_pairs(text)
-        if path is None and (facts := _path_facts(text)) is not None:
-            path = facts.paths[0]
+        if path is None and (unusual := _path_facts(text)) is not None:
+            facts, path = unusual, unusual.paths[0]
         if not path or not _PATH_HEAD_KEYS.isdisjoint(path):
             return None
         labels = {key[4:]: value for key, value in path.items() if key.startswith("obj_")}
@@ -285,7 +285,7 @@ def _path_facts(text: str) -> Facts | None:
     """Return what the plain way makes of labels, of names added by auditd, and of whatever else has no complaint."""
     record, _ = split_enrichment(text)
     facts = _facts_of(types.PATH, text)
-    if _has_surprises(record) or facts.undecodable or len(facts.warnings) > 1:
+    if _has_surprises(record) or facts.undecodable or facts.warnings:
         return None
     return facts
 
@@ -307,7 +307,7 @@ def _make_head(text: str) -> _Head | None:
         how=_member("how", meaning.how),
         data=_inside(facts.data),
         hides_items=facts.value("syscall") in HIDING_CALLS,
-        is_little_endian=facts.value("arch") not in BIG_ENDIAN_ARCHITECTURES,
+        is_little_endian=byte_order(facts.value("arch")) == "little",
         thing_is_exit=system_call_row(facts.value("syscall") or "").primary == ("exit",),
     )
 
@@ -336,7 +336,7 @@ def _make_program(text: str) -> _Program | None:
 
 @lru_cache(MEMO_ENTRIES)
 def _is_interpreter(exe: str) -> bool:
-    return default_how(exe[1:-1], "") == ""
+    return is_interpreter(exe[1:-1])
 
 
 def _make_unusual_program(text: str) -> _Program | None:
@@ -364,7 +364,7 @@ def _make_path_name(text: str) -> str | None:
         return _json_of_utf8(raw)
     if " " in text or _has_surprises(f"name={text}"):
         return None
-    facts = _facts_of(types.PATH, f"name={text}")
+    facts = _facts_of(types.PATH, f"name={text} nametype=NORMAL")
     if facts.undecodable or facts.warnings:
         return None
     name = facts.paths[0].get("name")

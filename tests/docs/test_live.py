@@ -41,7 +41,7 @@ def test_event_comes_through_the_pipe_that_the_readme_shows(
     shell_environment: dict[str, str],
     tmp_path: Path,
     wait_until: Callable[..., None],
-    kernel_audit: Any,  # the kernel is this test's alone
+    kernel_audit: Any,  # this test's alone until its end
 ) -> None:
     (pipe,) = live_pipes(read_document("README.md"))
     # The service is ended by its own pid, which the shell tells; `jq -c` alone would keep its output until the end.
@@ -56,6 +56,7 @@ def test_event_comes_through_the_pipe_that_the_readme_shows(
         (tmp_path / "events").open("wb") as events,
         subprocess.Popen(["bash", "-c", script], cwd=tmp_path, env=shell_environment, stdout=events) as shell,
     ):
+        wait_until((tmp_path / "pid").read_text)
         try:
             wait_until(lambda: "rules of ours are loaded" in (tmp_path / "diagnostics").read_text(), 20)
             subprocess.run(DENIED_OPEN, stderr=subprocess.DEVNULL, check=False)

@@ -26,7 +26,8 @@ REMEMBERED_EVENTS = 8192
 EOE_WINDOW_EVENTS = 1000
 """A stream had an EOE among this many events: then the lack of one says that records were refused."""
 
-_HEADER = re.compile(r"((?:node=(\S+) )?audit\(([0-9]{1,15})\.([0-9]{3}):([0-9]{1,20}))(?=\):)").match
+_HEADER = re.compile(r"((?:node=(\S+) )?audit\(([0-9]{1,15})\.([0-9]{3}):([0-9]{1,10}))(?=\)[: ]|\)\Z)").match
+"""The colon may be missing: auditd wrote `audit(…) config changed` once."""
 _EOE = types.EOE
 
 
@@ -65,6 +66,7 @@ class Grouper:
                     event = self._begin(kind, payload, batch)
                     if event is None:
                         continue
+                    header, body = event.header, payload[len(event.header) + 2 :].lstrip(" ")
             if kind == _EOE:
                 del open_events[header]
                 event.has_eoe = True
@@ -81,12 +83,14 @@ class Grouper:
             self._close_oldest(batch)
 
     def _begin(self, kind: int, payload: str, batch: int) -> Event | None:
-        """Return a new open event; None if the record needs none, or was taken whole."""
+        """Return a new open event, or the open one of an oddly spelled header; None if the record was taken whole."""
         match = _HEADER(payload)
         if match is None:
             self._emit_unparsed(kind, payload)
             return None
         header, node, seconds, milliseconds, serial = match.groups()
+        if (known := self.open.get(header)) is not None:
+            return known
         if self.skipped and self._skip(header):
             return None
         event = Event(header, node, seconds, milliseconds, int(serial))

@@ -34,15 +34,18 @@ def run(life: Life, settings: Settings, socket_fd: int) -> None:  # noqa: ARG001
         while not life.stopping:
             poller.poll()
             life.drain_wakeup()
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(OSError):
                 question = channel.recv(_MAX_BYTES, socket.MSG_DONTWAIT)
+                if not question:
+                    return
                 channel.send(_answer(question), socket.MSG_DONTWAIT)
 
 
 def _answer(question: bytes) -> bytes:
-    number, kind, identity = question.decode().split(" ")
+    """Return the answer to a question; no name for one that makes no sense."""
+    number, kind, identity = (*question.decode("utf-8", "replace").split(" "), "", "")[:3]
     name = ""
-    with contextlib.suppress(KeyError, OverflowError):
+    with contextlib.suppress(KeyError, OverflowError, ValueError):
         name = pwd.getpwuid(int(identity)).pw_name if kind == "uid" else grp.getgrgid(int(identity)).gr_name
     return f"{number} {name}".encode("utf-8", "replace")
 
@@ -65,17 +68,32 @@ class NameServiceClient:
         prefix = f"{os.getpid()}.{self._asked}"
         try:
             self._channel.send(f"{prefix} {kind} {identity}".encode(), socket.MSG_DONTWAIT)
+            return self._wait_for_answer(prefix)
         except OSError:
-            return self._give_up()
+            self._give_up()
+            return None
+
+    def _wait_for_answer(self, prefix: str) -> str | None:
+        """Return the answer to the question that began with *prefix*.
+
+        Raises:
+            OSError: there is none in time, or the helper's end is closed.
+        """
         deadline = time.monotonic() + ANSWER_SECONDS
         while (left := deadline - time.monotonic()) > 0 and self._poller.poll(left * 1000):
-            number, _, name = self._channel.recv(_MAX_BYTES).decode("utf-8", "replace").partition(" ")
+            answer = self._channel.recv(_MAX_BYTES)
+            if not answer:
+                raise ConnectionResetError
+            number, _, name = answer.decode("utf-8", "replace").partition(" ")
             # Answers to questions that were given up on, also by a router before us, come first.
             if number == prefix:
                 return name or None
-        return self._give_up()
+        raise TimeoutError
 
     def _give_up(self) -> None:
         self._silent_until = time.monotonic() + PAUSE_SECONDS
-        logger.warning("the name service gives no answer within %g s: ids without a local name stay numbers for %g s",
-                       ANSWER_SECONDS, PAUSE_SECONDS)
+        logger.warning(
+            "the name service gives no answer within %g s: ids without a local name stay numbers for %g s",
+            ANSWER_SECONDS,
+            PAUSE_SECONDS,
+        )

@@ -10,6 +10,8 @@ MAX_UNKNOWN_NAMES = 4096
 _unknown_numbers: dict[str, int] = {}
 _unknown_names: dict[int, str] = {}
 _OVERFLOW = -1
+_LAST_NUMBER = 65535
+"""A netlink message's type has 16 bits."""
 
 
 @lru_cache(maxsize=1024)
@@ -18,6 +20,8 @@ def type_number(name: str) -> int:
     known = record_type_number(name)
     if known is not None:
         return known
+    if name.isascii() and name.isdigit() and int(name) <= _LAST_NUMBER:
+        return int(name)
     word = name.lower()
     if word not in _unknown_numbers:
         if len(_unknown_numbers) >= MAX_UNKNOWN_NAMES:

@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from auditline.workers.common.errors import Exit
+from auditline.workers.common.errors import Exit, StorageError
 from auditline.workers.common.host import host_id, host_id_of
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import UNPARSED, frame, read_chunks
 from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.names import IdNames, NoNames
-from auditline.workers.router.record_names import type_name
 from auditline.workers.router.render.fragments import FragmentRenderer
 from auditline.workers.router.unparsed import unparsed_line
 
@@ -29,14 +28,28 @@ class Replay:
         self._grouper = Grouper(self._take_event, self._take_unparsed)
         self._pending: list[str] = []
         self._unparsed_count = 0
+        self._lines: list[str] = []
+        self._originals: dict[str, str] | None = None
 
     def run(self, paths: Sequence[str]) -> None:
-        """Read all *paths* as one stream and write what they hold."""
-        for path in paths:
-            for lines in read_chunks(path):
-                kinds, payloads = frame(lines)
-                self._grouper.feed(kinds, payloads, 0)
-                self._write()
+        """Read all *paths* as one stream and write what they hold.
+
+        Raises:
+            StorageError: one of them cannot be read; what was read before is written.
+        """
+        try:
+            for path in paths:
+                for self._lines in read_chunks(path):
+                    kinds, payloads = frame(self._lines)
+                    self._originals = None
+                    self._grouper.feed(kinds, payloads, 0)
+                    self._write()
+        except StorageError:
+            self._end()
+            raise
+        self._end()
+
+    def _end(self) -> None:
         self._grouper.idle(0)
         self._write()
 
@@ -47,11 +60,18 @@ class Replay:
         self._pending.append(self._renderer.render(event, host, host_name)[1])
 
     def _take_unparsed(self, kind: int, payload: str) -> None:
-        text = payload if kind == UNPARSED else f"type={type_name(kind).upper()} msg={payload}"
-        raw = text.encode("utf-8", "surrogateescape")
+        raw = self._original(kind, payload).encode("utf-8", "surrogateescape")
         self._unparsed_count += 1
         position, last_good = str(self._unparsed_count), self._grouper.last_good
         self._pending.append(unparsed_line(raw, self._own_host, self._node, "replay", position, last_good)[1])
+
+    def _original(self, kind: int, payload: str) -> str:
+        """Return the line of a record as it stands in the log."""
+        if kind == UNPARSED:
+            return payload
+        if self._originals is None:
+            self._originals = {record: line for line in self._lines for record in frame([line])[1]}
+        return self._originals.get(payload, payload)
 
     def _host_of(self, node: str) -> str:
         if node not in self._hosts:

@@ -43,7 +43,7 @@ SYNC_SECONDS = 1.0
 _TURN_SECONDS = 1.0
 _LULL_SECONDS = 0.05
 """While draining: the kernel hands over what it has queued faster than this."""
-_PAUSE_SECONDS = 0.005
+_PAUSE_SECONDS = 0.02
 """After a batch that was not full: fewer and larger batches cost less, and nobody notices so small a delay."""
 _PAUSE_BUFFER_BYTES = 8 * 1024 * 1024
 """Without a buffer as large as this one, a pause could cost records."""

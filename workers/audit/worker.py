@@ -114,7 +114,7 @@ class Reader:
         self._flusher = Flusher(journal.sync)
         self._started = self._last_sync_check = time.monotonic()
         self._mark_due = self._started + IDLE_SECONDS
-        self._last_number_then = 0
+        self._last_number_then = self._last_number_synced = 0
         self._is_announced = False
         self._is_deafness_settled = mode == "unicast"
 
@@ -203,8 +203,9 @@ class Reader:
         if now - self._last_sync_check < SYNC_SECONDS:
             return
         self._last_sync_check = now
-        if self._last_number_then > self._journal.done_number:
+        if self._last_number_then > max(self._journal.done_number, self._last_number_synced):
             self._flusher.request()
+            self._last_number_synced = self._journal.last_number
         self._last_number_then = self._journal.last_number
 
     def _settle_deafness(self) -> None:

@@ -18,6 +18,9 @@ _PARTS = frozenset({types.PATH, types.SOCKADDR, types.EXECVE})
 
 _SELINUX_PARTS = ("user", "role", "domain", "level", "category")
 _DATA_ELSEWHERE = frozenset({"success", "res", "ses", "key", "items", "subj"})
+_IDS_OF_OBJECTS = frozenset(
+    {"ouid", "ogid", "oauid", "sauid", "iuid", "igid", "inode_uid", "inode_gid", "obj_uid", "obj_gid", "new_gid"}
+)
 _KEY_SEPARATOR = "\x01"
 """The kernel joins the keys of several `-k` with it. Source: libaudit, AUDIT_KEY_SEPARATOR."""
 
@@ -63,7 +66,7 @@ def _base_record(naming: tuple[int, Fields], system_call: Fields | None) -> Fiel
 def _take_base(base: Fields, facts: Facts) -> None:
     fields = base.text
     for key, value in fields.items():
-        if key.endswith(("uid", "gid")):
+        if _is_of_subject(key):
             facts.ids[key] = UNSET if value in UNSET_NUMBERS else value
         elif key == "ses":
             facts.session = value
@@ -104,10 +107,14 @@ def _merge(key: str, value: str, facts: Facts, *, is_naming: bool) -> None:
         return
     if key in _DATA_ELSEWHERE and (is_naming or key != "subj"):
         return
-    if is_naming and key.endswith(("uid", "gid")) and key not in facts.ids:
+    if is_naming and _is_of_subject(key) and key not in facts.ids:
         facts.ids[key] = UNSET if value in UNSET_NUMBERS else value
         return
     _add_value(key, value, facts)
+
+
+def _is_of_subject(key: str) -> bool:
+    return key.endswith(("uid", "gid")) and key not in _IDS_OF_OBJECTS
 
 
 def _add_value(key: str, value: str, facts: Facts) -> None:

@@ -102,10 +102,10 @@ def sender_fields(text: str) -> Iterator[tuple[str, str]]:
 
 
 def sender_text_without_fields(text: str) -> str:
-    """Return what is no pair in what a user-space sender wrote, but for lone punctuation."""
+    """Return what is no pair in what a user-space sender wrote, but for punctuation around it."""
     if text.startswith("avc:") and (match := _SELINUX_AVC.match(text)) is not None:
         text = text[match.end() :]
-    return " ".join(word for word in _USER_PAIR.sub(" ", text).split() if any(map(str.isalnum, word)))
+    return " ".join(_USER_PAIR.sub(" ", text).split()).strip(" :,()")
 
 
 def _without_old_punctuation(value: str) -> str:

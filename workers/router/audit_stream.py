@@ -80,7 +80,8 @@ class AuditStream:
         self._unparsed_in_batch = 0
         ends_dropped = self._grouper.ends_dropped
         if batch.kind == BatchKind.RECORDS:
-            payloads = batch.payload.decode("utf-8", "surrogateescape").split("\0")
+            # A batch that its journal could not read any more has no record, where splitting would give one.
+            payloads = batch.payload.decode("utf-8", "surrogateescape").split("\0") if batch.types else []
             self._grouper.feed(memoryview(batch.types).cast("H"), payloads, batch.number)
         elif batch.kind == BatchKind.IDLE:
             self._grouper.idle(batch.number)

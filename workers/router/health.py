@@ -118,11 +118,14 @@ class Health:
         self._lines.add(identity, to_json(document))
 
     def _tell_new_loss(self) -> None:
-        loss = self._measure()["loss"]
+        measured = self._measure()
+        loss = measured["loss"]
         if self._told_loss is None:
             # What a predecessor counted was told by it, or it died before: then it counts as new.
             self._told_loss = dict.fromkeys(loss, 0)
-        if any(loss[kind] > self._told_loss[kind] for kind in loss):
+        # That outputs missed the last health event itself is no news, or it would bring forth the next one for ever.
+        told = self._told_loss | {"rejected": self._told_loss["rejected"] + len(measured["balance"]["outputs"])}
+        if any(loss[kind] > told[kind] for kind in loss):
             logger.error("loss: %s", ", ".join(f"{kind} {count}" for kind, count in loss.items() if count))
             self.tell("loss")
 

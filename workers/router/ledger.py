@@ -4,6 +4,7 @@ What the router counts of a batch is committed to its mapped page when the batch
 number; a batch that comes again after a kill is then not counted twice.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -19,10 +20,9 @@ ROUTER_COUNTERS = (
     "records_unparsed_total",
     "events_incomplete_total",
     "serial_gaps_total",
-    "committed_epoch",
-    "committed_number",
 )
-_INTERNAL = frozenset({"committed_epoch", "committed_number"})
+_BOOKKEEPING = re.compile(r"committed_.*|.*_chunk_.*|.*_seen|.*_seen_for|.*_partial_line")
+"""Slots of a page that are no counts: they let a successor go on where a killed process stopped."""
 
 
 class Ledger:
@@ -35,13 +35,15 @@ class Ledger:
 
     def commit(self, inflow: Inflow, batches: Iterable[BatchState]) -> None:
         """Count batches that are done."""
-        epoch = crc32(f"{inflow.source}:{inflow.epoch}".encode())
         counters = self._counters
-        if counters.get("committed_epoch") != epoch:
-            counters.set("committed_number", 0)
-            counters.set("committed_epoch", epoch)
+        epoch_slot, number_slot = f"committed_{inflow.source}_epoch", f"committed_{inflow.source}_number"
+        counters.extend((epoch_slot, number_slot))
+        epoch = crc32(inflow.epoch.encode())
+        if counters.get(epoch_slot) != epoch:
+            counters.set(number_slot, 0)
+            counters.set(epoch_slot, epoch)
         for batch in batches:
-            if batch.number <= counters.get("committed_number"):
+            if batch.number <= counters.get(number_slot):
                 continue
             tally = batch.tally
             counters.add("batches_done_total")
@@ -50,16 +52,15 @@ class Ledger:
             counters.add("records_unparsed_total", tally.unparsed)
             counters.add("events_incomplete_total", tally.incomplete)
             counters.add("serial_gaps_total", tally.serial_gaps)
-            counters.set("committed_number", batch.number)
+            counters.set(number_slot, batch.number)
 
     def counters(self) -> dict[str, int]:
         """Return every counter of every process, `<process>_<counter>`."""
-        pages = self._pages()
         return {
-            f"{process}_{name}": value
-            for process, page in sorted(pages.items())
+            f"{process}_{name.removeprefix(f'{process}_')}": value
+            for process, page in sorted(self._pages().items())
             for name, value in page.items()
-            if name not in _INTERNAL
+            if _BOOKKEEPING.fullmatch(name) is None
         }
 
     def loss(self, open_tally: Tally, outputs: dict[str, dict[str, int]]) -> dict[str, int]:
@@ -73,8 +74,10 @@ class Ledger:
             "enobufs": reader.get("enobufs_total", 0),
             "incomplete": counters.get("events_incomplete_total") + open_tally.incomplete,
             "unparsed": counters.get("records_unparsed_total") + open_tally.unparsed,
-            "overflow": reader.get("records_overflow_total", 0),
-            "rejected": sum(counts["rejected"] + counts["missed"] for counts in outputs.values()),
+            # A damaged batch had at least one record; how many it had is lost with it.
+            "overflow": reader.get("records_overflow_total", 0) + reader.get("journal_damaged_batches_total", 0),
+            "rejected": sum(counts["rejected"] + counts["missed"] for counts in outputs.values())
+            + sum(counters.as_dict().get(f"output_{name}_events_dropped_total", 0) for name in outputs),
         }
 
     def record_balance(self) -> dict[str, int]:

@@ -155,7 +155,8 @@ class Router:
             if finished:
                 self._ledger.commit(inflow, finished)
                 self._hub.done(inflow.peer, inflow.epoch, inflow.done, inflow.resume_state(finished[-1]))
-            elif inflow.acknowledged < inflow.received:
+            # Beside `done`, which tells of older batches: or a producer whose window is full would wait for ever.
+            if inflow.acknowledged < inflow.received:
                 self._hub.received(inflow.peer, inflow.epoch, inflow.received)
             inflow.acknowledged = inflow.received
         self._confirm()

@@ -1,6 +1,7 @@
 """A small supervisor for tests: registers its pid, runs the real control process, and does what stdin says.
 
-Arguments: a directory for state and counters, then `rules_files` patterns and, after `--`, `rules` lines. Prints
+Arguments: a directory for state, counters and the configuration file `auditline.toml`, which is written from the rest:
+`rules_files` patterns and, after `--`, `rules` lines. Prints
 `ready <pid of control>` after each start and `ended <exit code>` after each end.
 Commands, one a line: go, hup, term, kill, start, started-again (with the go-ahead in the pipe).
 """
@@ -17,7 +18,7 @@ from typing import NoReturn
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.privileges import die_with_parent
-from auditline.workers.common.settings import AuditSettings, Settings, StateSettings
+from auditline.workers.common.settings import AuditSettings, Settings, StateSettings, load_settings, show_settings
 from auditline.workers.control.kernel import NETLINK_AUDIT, claim_pid, release_pid
 from auditline.workers.control.worker import run
 
@@ -30,7 +31,9 @@ def main(directory: Path, patterns: tuple[str, ...], lines: tuple[str, ...]) -> 
     if not is_multicast:
         claim_pid(data_socket)
     audit = AuditSettings(rules_files=patterns, rules=lines, backlog_limit=8193)
-    settings = Settings(state=StateSettings(directory=directory), audit=audit)
+    file = directory / "auditline.toml"
+    file.write_text(show_settings(Settings(state=StateSettings(directory=directory), audit=audit)))
+    settings = load_settings(file, is_root=True, environment={})
     pid, go_fd = start(settings, is_multicast=is_multicast)
     for command in map(str.strip, sys.stdin):
         if command == "go":

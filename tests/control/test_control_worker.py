@@ -22,6 +22,7 @@ pytestmark = pytest.mark.kernel
 SUPERVISOR = Path(__file__).with_name("supervised_control.py")
 WaitUntil = Callable[..., None]
 RECORD = "-a always,exit -F arch=b64 -S swapoff -F uid=65534 -k test-record"
+OTHER = "-a always,exit -F arch=b64 -S swapon -F uid=65534 -k test-other"
 EXCEPT = "-a never,exit -F arch=b64 -S swapoff -F uid=65534 -F exit=-EPERM"
 ANSWER_SECONDS = 10
 
@@ -221,6 +222,27 @@ def test_reload_applies_the_difference_and_a_bad_file_changes_nothing(
 
     wait_until(lambda: rules_of(kernel_audit, EXCEPT, RECORD))
     assert after_bad
+
+
+def test_reload_takes_the_rules_that_the_configuration_has_now(
+    kernel_audit: AuditControl, start: Start, wait_until: WaitUntil, tmp_path: Path
+) -> None:
+    supervisor = start("--", RECORD)
+    supervisor.say("go")
+    wait_until(lambda: rules_of(kernel_audit, RECORD))
+    file = tmp_path / "auditline.toml"
+
+    file.write_text("[audit]\nrule = []\n")
+    supervisor.say("hup")
+    wait_until(lambda: "audit.rule is unknown" in supervisor.log)
+    after_bad = rules_of(kernel_audit, RECORD)
+    (tmp_path / "site.rules").write_text(EXCEPT)
+    file.write_text(f'[audit]\nrules_files = ["site.rules"]\nrules = ["{OTHER}"]\nbacklog_limit = 9000\n')
+    supervisor.say("hup")
+
+    wait_until(lambda: rules_of(kernel_audit, OTHER, EXCEPT) and compiled(RECORD) not in loaded(kernel_audit))
+    assert after_bad
+    assert kernel_audit.status().backlog_limit == 8193
 
 
 def test_rule_is_loaded_when_its_directory_appears(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from auditline.workers.common.errors import KernelError, StorageError
-from auditline.workers.common.settings import Settings
+from auditline.workers.common.settings import Settings, reload_settings
 from auditline.workers.control.compile import comparable, compile_rule
 from auditline.workers.control.kernel import LOCKED, AuditControl
 from auditline.workers.control.language import parse_rules
@@ -15,6 +15,7 @@ from auditline.workers.control.load import carry_out, plan_changes
 from auditline.workers.control.messages import AUDIT_ADD_RULE
 from auditline.workers.control.note import NOTE_FILE, KernelNote, note_of, read_note, restore, write_note
 from auditline.workers.control.refusals import explain
+from auditline.workers.control.reload import with_rules_of
 from auditline.workers.control.rulesets import RuleSet, load_rule_files
 from auditline.workers.control.status_fields import wanted_fields
 
@@ -85,6 +86,14 @@ class KernelKeeper:
         if fields:
             self._write(self._note)
             self._control.set_status(**fields)
+
+    def read_settings(self) -> None:
+        """Take the rules that the configuration file names now.
+
+        Raises:
+            SettingsError: there is a mistake in it; the settings stay as they were.
+        """
+        self._settings = with_rules_of(self._settings, reload_settings(self._settings))
 
     def load_rules(self) -> None:
         """Read the rules files and make our rules theirs; with a mistake in a file nothing is changed, and it is told.

@@ -78,11 +78,14 @@ class _Charge:
         self.advance()
 
     def reload(self) -> None:
-        """Read the rules again, and tell again what is wrong with them."""
+        """Read the configuration and the rules again, and tell again what is wrong with them."""
         self._told.clear()
-        if self._keeper is not None and self._has_go:
-            self._keeper.tell_again()
-            self._steps = [*(step for step in self._steps if step != self._keeper.load_rules), self._keeper.load_rules]
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.tell_again()
+            self.attempt(keeper.read_settings)
+            if self._has_go:
+                self._steps = [*(step for step in self._steps if step != keeper.load_rules), keeper.load_rules]
         self.advance()
 
     def check(self) -> None:
@@ -111,13 +114,17 @@ class _Charge:
         try:
             step()
         except AuditlineError as error:
-            if str(error) not in self._told:
-                self._told.add(str(error))
-                _log.error("%s", error)
+            for problem in str(error).splitlines():
+                self._tell(problem)
             if isinstance(error, KernelError) and error.errno == errno.EPERM:
                 self._steps.clear()
             return False
         return True
+
+    def _tell(self, problem: str) -> None:
+        if problem not in self._told:
+            self._told.add(problem)
+            _log.error("%s", problem)
 
 
 def _work(

@@ -7,7 +7,6 @@ import select
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 from typing import NoReturn
 
 from setproctitle import setproctitle
@@ -19,6 +18,7 @@ from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.privileges import find_account
 from auditline.workers.common.settings import Settings, reload_settings
 from auditline.workers.control.note import NOTE_FILE
+from auditline.workers.control.reload import with_rules_of
 from auditline.workers.supervisor.audit_source import open_audit_source
 from auditline.workers.supervisor.directories import (
     COUNTERS_DIRECTORY,
@@ -193,8 +193,7 @@ class Service:
                 logger.error("%s", problem)  # noqa: TRY400  # it says all that the user needs
             logger.error("the configuration is left as it was")  # noqa: TRY400
             return
-        audit = replace(self._settings.audit, rules=fresh.audit.rules, rules_files=fresh.audit.rules_files)
-        taken = replace(self._settings, audit=audit)
+        taken = with_rules_of(self._settings, fresh)
         if fresh != taken:
             logger.warning("of the configuration's changes only those of the rules take effect before the next start")
         self._settings = self._wiring.settings = taken

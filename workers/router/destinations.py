@@ -11,15 +11,19 @@ logger = logging.getLogger(__name__)
 
 
 class Destinations:
-    """The configured outputs."""
+    """The outputs of one router."""
 
-    def __init__(self, settings: Settings, context: OutputContext) -> None:
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self.outputs = outputs
+
+    @classmethod
+    def open(cls, settings: Settings, context: OutputContext) -> "Destinations":
         """Open every enabled output.
 
         Raises:
             AuditlineError: one of them cannot be opened.
         """
-        self.outputs: list[Output] = [open_output(output, context) for output in settings.enabled_outputs]
+        return cls([open_output(output, context) for output in settings.enabled_outputs])
 
     @property
     def done_sequence(self) -> int:

@@ -42,7 +42,9 @@ def run(life: Life, settings: Settings, stdout_fd: int, supervisor_pipe_fd: int,
     context = OutputContext(stdout_fd=stdout_fd, state_directory=settings.state.directory, counters=life.counters)
     feed = ProcessFeed(supervisor_pipe_fd)
     names = _open_names(settings, names_socket_fd)
-    router = Router(life, settings, Hub(endpoint(settings.run.directory)), Destinations(settings, context), feed, names)
+    router = Router(
+        life, settings, Hub(endpoint(settings.run.directory)), Destinations.open(settings, context), feed, names
+    )
     relax_collector()
     life.ready()
     router.run()

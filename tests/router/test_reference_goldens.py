@@ -31,8 +31,8 @@ def load_cases() -> list[tuple[str, str, dict[str, Any]]]:
     cases = []
     for golden in GOLDENS:
         records = read_records(golden.with_suffix("").with_suffix(".yaml"))
-        for case in json.loads(golden.read_text()):
-            cases.append((case["test_name"], records[case["test_name"]], case["event"]))
+        expected = json.loads(golden.read_text())
+        cases.extend((case["test_name"], records[case["test_name"]], case["event"]) for case in expected)
     return cases
 
 

@@ -1,6 +1,8 @@
 """Lines to stdout: whole, in order, without ever waiting for whoever reads them."""
 
+import hashlib
 import logging
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +25,8 @@ RETRY_SECONDS = 1.0
 """Pause after an error that may pass, such as a full disk behind a redirection."""
 PARTIAL_LINE = "stdout_partial_line"
 """Slot of the counters page: token of the process that has written a line in part; 0: the stream is at a line's end."""
+PARTIAL_LINE_STREAM = "stdout_stream_of_partial_line"
+"""Slot of the counters page: which stream that is; one that the service is started with later may be another."""
 
 _DRAIN_POLL_SECONDS = 0.005
 
@@ -241,11 +245,14 @@ class _PartialLineMark:
         self._counters = context.counters
         self._token = context.token
         self._is_ours = False
-        self._counters.extend((PARTIAL_LINE,))
+        self._stream_id = _identify(context.stdout_fd)
+        self._counters.extend((PARTIAL_LINE, PARTIAL_LINE_STREAM))
 
     def take_over(self) -> bool:
-        """Take the mark that a dead process left, and return whether there was one."""
+        """Take the mark that a dead process left, and return whether there was one on this stream."""
         self._is_ours = self._counters.get(PARTIAL_LINE) not in (0, self._token)
+        if self._is_ours and self._counters.get(PARTIAL_LINE_STREAM) != self._stream_id:
+            self.clear()
         if self._is_ours:
             self.set()
         return self._is_ours
@@ -257,6 +264,7 @@ class _PartialLineMark:
     def set(self) -> None:
         """Mark the stream; to be called before the write."""
         self._is_ours = True
+        self._counters.set(PARTIAL_LINE_STREAM, self._stream_id)
         self._counters.set(PARTIAL_LINE, self._token)
 
     def clear(self) -> None:
@@ -264,3 +272,9 @@ class _PartialLineMark:
         if self._is_ours:
             self._is_ours = False
             self._counters.set(PARTIAL_LINE, 0)
+
+
+def _identify(descriptor: int) -> int:
+    """Return 64 bits that stand for the open file."""
+    found = os.fstat(descriptor)
+    return int.from_bytes(hashlib.blake2b(f"{found.st_dev}:{found.st_ino}".encode(), digest_size=8).digest())

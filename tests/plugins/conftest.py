@@ -4,6 +4,7 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +57,19 @@ def make_lines(make_line) -> Callable[..., list[Line]]:
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     """Return a pipe's two ends; reading never waits. The test may close them."""
+    with _open_pipe() as ends:
+        yield ends
+
+
+@pytest.fixture
+def other_pipe() -> Iterator[tuple[int, int]]:
+    """Return the ends of one more."""
+    with _open_pipe() as ends:
+        yield ends
+
+
+@contextmanager
+def _open_pipe() -> Iterator[tuple[int, int]]:
     read_fd, write_fd = os.pipe()
     fcntl.fcntl(read_fd, fcntl.F_SETFL, os.O_NONBLOCK)
     yield read_fd, write_fd

@@ -2,6 +2,7 @@ import fcntl
 import os
 import socket
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -159,9 +160,21 @@ def test_a_full_disk_behind_a_redirection_is_tried_again_each_second(open_stdout
     os.close(descriptor)
 
 
-def test_a_predecessors_torn_line_is_ended_first(pipe, counters, open_stdout, make_lines, read_all):
-    counters.extend((PARTIAL_LINE,))
-    counters.set(PARTIAL_LINE, 12345)
+@pytest.fixture
+def tear_a_line(open_stdout, make_lines):
+    """Write a line in part and be dead."""
+
+    def tear(descriptor):
+        output = open_stdout(descriptor)
+        output.write(make_lines(1, 1, PIPE_BYTES + 1))
+        output.pump()
+
+    return tear
+
+
+def test_a_predecessors_torn_line_is_ended_first(pipe, counters, tear_a_line, open_stdout, make_lines, read_all):
+    tear_a_line(pipe[1])
+    read_all(pipe[0])
     output = open_stdout(pipe[1])
     [line] = make_lines(1, 1)
 
@@ -169,6 +182,20 @@ def test_a_predecessors_torn_line_is_ended_first(pipe, counters, open_stdout, ma
     output.pump()
 
     assert read_all(pipe[0]) == b"\n" + line.data
+    assert counters.get(PARTIAL_LINE) == 0
+
+
+def test_a_line_that_a_killed_service_has_torn_on_another_stream_is_not_ended_here(
+    pipe, other_pipe, counters, tear_a_line, open_stdout, make_lines, read_all
+):
+    tear_a_line(other_pipe[1])
+    output = open_stdout(pipe[1])
+    [line] = make_lines(1, 1)
+
+    output.write([line])
+    output.pump()
+
+    assert read_all(pipe[0]) == line.data
     assert counters.get(PARTIAL_LINE) == 0
 
 

@@ -18,11 +18,15 @@ SCRIPT = Path(__file__).parent / "stand_ins.py"
 DEADLINE_SECONDS = 20.0
 
 
-def wait_until(is_reached: Callable[[], bool], what: str, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+def wait_until(
+    is_reached: Callable[[], bool], what: str | Callable[[], str], deadline_seconds: float = DEADLINE_SECONDS
+) -> None:
     """Wait until something is so; fail with *what* otherwise."""
     deadline = time.monotonic() + deadline_seconds
     while not is_reached():
-        assert time.monotonic() < deadline, f"{what} has not happened within {deadline_seconds} s"
+        if time.monotonic() > deadline:
+            said = what if isinstance(what, str) else what()
+            pytest.fail(f"{said} has not happened within {deadline_seconds} s")
         time.sleep(0.005)
 
 
@@ -58,11 +62,11 @@ class RunningService:
         return found
 
     def wait_for_workers(self, *titles: str) -> dict[str, psutil.Process]:
-        wait_until(lambda: set(titles) <= set(self.workers()), f"{titles} running; stderr: {self.stderr}")
+        wait_until(lambda: set(titles) <= set(self.workers()), lambda: f"{titles} running; {self._describe()}")
         return self.workers()
 
     def wait_for_message(self, text: str, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        wait_until(lambda: text in self.stderr, f"{text!r} in {self.stderr!r}", deadline_seconds)
+        wait_until(lambda: text in self.stderr, lambda: f"{text!r} in {self.stderr!r}", deadline_seconds)
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -88,6 +92,12 @@ class RunningService:
         for pipe in (self.process.stdout, self.process.stderr):
             assert pipe is not None
             pipe.close()
+
+    def _describe(self) -> str:
+        """Say what there is instead of what was waited for."""
+        command = ["ps", "-L", "-o", "pid,ppid,stat,wchan:24,args", "--pid", str(self.pid), "--ppid", str(self.pid)]
+        processes = subprocess.run(command, capture_output=True, text=True, check=False)
+        return f"processes:\n{processes.stdout}\nstderr:\n{self.stderr}"
 
     def _read_all(self, pipe: object, into: bytearray) -> threading.Thread:
         def read() -> None:

@@ -64,6 +64,13 @@ def slow_to_stop(life: Life) -> None:
     time.sleep(0.5)
 
 
+def counting(life: Life) -> None:
+    """Count one start in the page."""
+    life.counters.extend(("starts_total",))
+    life.counters.add("starts_total")
+    steady(life)
+
+
 def reloading(life: Life) -> None:
     life.ready()
     while not life.stopping:
@@ -92,7 +99,7 @@ def waiting_for_go(life: Life, go_fd: int) -> None:
 
 BEHAVIOURS: dict[str, Callable[[Life], None]] = {
     function.__name__: function
-    for function in (steady, crashing, mistaken, hanging, talking, losing_its_output, slow_to_stop, reloading)
+    for function in (steady, crashing, mistaken, hanging, talking, losing_its_output, slow_to_stop, counting, reloading)
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from auditline.workers.common.errors import BusyError, StorageError
 from auditline.workers.common.privileges import find_account
 from auditline.workers.common.settings import RunSettings, SegmentsSettings, Settings, StateSettings
-from auditline.workers.supervisor.directories import lock_directory, make_directories, remove_remains
+from auditline.workers.supervisor.directories import lock_directory, make_directories, remove_counters, remove_sockets
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount and give files away")
 
@@ -193,13 +193,15 @@ def test_only_sockets_and_pages_are_removed(settings):
     for name in ("counters/audit.page", "counters/audit.new", "counters/readme", "lock"):
         (run / name).touch()
 
-    remove_remains(run)
+    remove_sockets(run)
+    remove_counters(run)
 
     left = sorted(path.relative_to(run).as_posix() for path in run.rglob("*"))
     assert left == ["counters", "counters/readme", "lock"]
 
 
 def test_nothing_to_remove_is_no_error(tmp_path):
-    remove_remains(tmp_path / "nowhere")
+    remove_sockets(tmp_path / "nowhere")
+    remove_counters(tmp_path / "nowhere")
 
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from auditline.workers.common.counters import read_pages
+
 ALL = ("control", "names", "router", "audit reader")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has capabilities to drop and users to switch to")
 
@@ -267,6 +269,23 @@ def test_when_the_supervisor_is_killed_nobody_stays(start_service):
     # Its stdout and stderr reach their end too: nobody else holds them.
     assert service.wait(2) == -signal.SIGKILL
     service.wait_until(lambda: are_gone(workers.values()), "no process is left", 1)
+
+
+def test_counters_go_on_after_a_killed_service_and_begin_anew_after_one_that_was_stopped(start_service, tmp_path):
+    def read_count():
+        return read_pages(tmp_path / "run" / "counters").get("audit", {}).get("starts_total", 0)
+
+    def count_starts(number, wanted):
+        service = start_service(audit="counting")
+        service.wait_until(lambda: read_count() == wanted, lambda: f"{wanted} starts, not {read_count()}")
+        service.send(number)
+        service.wait()
+
+    count_starts(signal.SIGKILL, 1)
+    count_starts(signal.SIGKILL, 2)
+    count_starts(signal.SIGTERM, 3)
+    assert read_count() == 0
+    count_starts(signal.SIGKILL, 1)
 
 
 def test_the_next_start_waits_for_a_dead_supervisors_control(start_service):

@@ -6,7 +6,7 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from auditline.workers.common.counters import PAGE_SUFFIX
@@ -66,14 +66,19 @@ def lock_directory(directory: Path) -> int:
     return descriptor
 
 
-def remove_remains(run_directory: Path) -> None:
-    """Remove the sockets and counter pages of a run that has ended; call it under the lock."""
-    remains = [path for path in _entries(run_directory) if _is_socket(path)]
+def remove_sockets(run_directory: Path) -> None:
+    """Remove the sockets of a run that has ended; call it under the lock."""
+    _remove(path for path in _entries(run_directory) if _is_socket(path))
+
+
+def remove_counters(run_directory: Path) -> None:
+    """Remove the counter pages of a run that has ended; call it under the lock.
+
+    A run that was killed keeps them, and the next one goes on counting: there may be losses in them that no health
+    event has told yet.
+    """
     counters = _entries(run_directory / COUNTERS_DIRECTORY)
-    remains += [path for path in counters if path.suffix in (PAGE_SUFFIX, ".new")]
-    for path in remains:
-        with contextlib.suppress(OSError):
-            path.unlink()
+    _remove(path for path in counters if path.suffix in (PAGE_SUFFIX, ".new"))
 
 
 @contextlib.contextmanager
@@ -112,6 +117,12 @@ def _make_private(path: Path, owner_ids: set[int]) -> None:
             f"{path} must have mode 0700 or be empty, but others may enter it and it holds {foreign[0]!r}"
         )
     path.chmod(_PRIVATE_MODE)
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _is_ours(path: Path) -> bool:

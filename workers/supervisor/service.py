@@ -24,7 +24,8 @@ from auditline.workers.supervisor.directories import (
     COUNTERS_DIRECTORY,
     lock_directory,
     make_directories,
-    remove_remains,
+    remove_counters,
+    remove_sockets,
 )
 from auditline.workers.supervisor.kinds import AUDIT, CONTROL, NAMES, RESTORER, ROUTER, WORKERS, Wiring
 from auditline.workers.supervisor.launch import Surroundings
@@ -65,12 +66,14 @@ def run_command(settings: Settings) -> Exit:
     run_directory = settings.run.directory
     make_directories(settings, account)
     lock_fds = [lock_directory(run_directory), lock_directory(settings.state.directory)]
-    remove_remains(run_directory)
+    remove_sockets(run_directory)
     surroundings = Surroundings(
         counters_directory=run_directory / COUNTERS_DIRECTORY, account=account, supervisor_pid=os.getpid()
     )
     code = Service(settings, life, surroundings, lock_fds, log_sink).run()
-    remove_remains(run_directory)
+    remove_sockets(run_directory)
+    if life.stopping:
+        remove_counters(run_directory)
     return code
 
 

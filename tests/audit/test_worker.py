@@ -34,6 +34,7 @@ class StubSender:
 
     def __init__(self) -> None:
         self.offered: list[Batch] = []
+        self.is_greeted = True
         self.is_finished = False
         self.has_bye = False
         self.turns = 0
@@ -217,6 +218,17 @@ def test_a_router_that_does_not_answer_delays_the_end_by_a_bounded_time(start_re
     bench.stop()
 
     assert 0.3 <= time.monotonic() - begun < 2
+
+
+def test_a_router_that_is_not_there_is_hardly_waited_for(start_reader, monkeypatch):
+    bench = start_reader()
+    bench.sender.is_greeted = False
+    monkeypatch.setattr(bench.sender, "say_bye", lambda: None)
+    begun = time.monotonic()
+
+    bench.stop()
+
+    assert time.monotonic() - begun < worker.BYE_SECONDS / 2
 
 
 def test_what_the_router_leaves_waiting_is_forced_to_the_disk(start_reader, wire, monkeypatch):

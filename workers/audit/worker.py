@@ -39,6 +39,8 @@ DEAF_SECONDS = 5.0
 """A multicast listener that has heard nothing for so long says so."""
 DRAIN_SECONDS = 1.0
 BYE_SECONDS = 2.0
+GREETING_SECONDS = 0.5
+"""While leaving: a router that has not greeted in so long will not come, because none is started any more."""
 SYNC_SECONDS = 1.0
 _TURN_SECONDS = 1.0
 _LULL_SECONDS = 0.05
@@ -54,6 +56,7 @@ _MOST_ROUNDS = 64
 class Sender(Protocol):
     """What the reader needs of `bus.Producer`."""
 
+    is_greeted: bool
     is_finished: bool
 
     def wait(self, fds: Sequence[int], timeout_seconds: float) -> set[int]:
@@ -233,9 +236,12 @@ class Reader:
 
     def _take_leave(self) -> None:
         """See that the router has all that was read; what it has not stays in the journal for the next start."""
-        deadline = time.monotonic() + BYE_SECONDS
+        start = time.monotonic()
         self._sender.say_bye()
-        while not self._sender.is_finished and time.monotonic() < deadline:
+        while not self._sender.is_finished:
+            patience_seconds = BYE_SECONDS if self._sender.is_greeted else GREETING_SECONDS
+            if time.monotonic() - start > patience_seconds:
+                break
             self._sender.wait([], _LULL_SECONDS)
             self._sender.pump()
         self._counters.set("journal_bytes", self._journal.kept_bytes)

@@ -81,10 +81,12 @@ class Producer:
         self._received = 0
         self._bye_wanted = False
         self.is_finished = False
+        """The router has answered our bye."""
         self._connect()
 
     def _connect(self) -> None:
-        self._is_greeted = False
+        self.is_greeted = False
+        """A router is there, and has said where to go on."""
         self._bye_sent = False
         self._next = self._store.done_number + 1
         self._socket = self._context.socket(zmq.DEALER)
@@ -150,7 +152,7 @@ class Producer:
                 self._connect()
 
     def _greet(self) -> None:
-        self._is_greeted = False
+        self.is_greeted = False
         self._attempt += 1
         greeting = {
             "version": PROTOCOL_VERSION,
@@ -173,7 +175,7 @@ class Producer:
         elif kind == _RESUME and _NUMBER.unpack(frames[1])[0] == self._attempt:
             self._next = max(_NUMBER.unpack(frames[2])[0], self._store.done_number + 1)
             self._received = self._next - 1
-            self._is_greeted = True
+            self.is_greeted = True
         elif kind in (_RECEIVED, _DONE) and frames[1].decode() == self._store.epoch:
             number = _NUMBER.unpack(frames[2])[0]
             self._received = max(self._received, number)
@@ -181,7 +183,7 @@ class Producer:
                 self._store.forget(number, frames[3])
 
     def _may_send(self) -> bool:
-        return self._is_greeted and self._next - self._received <= WINDOW_BATCHES
+        return self.is_greeted and self._next - self._received <= WINDOW_BATCHES
 
     def _send(self, batch: Batch) -> bool:
         store = self._store
@@ -192,7 +194,7 @@ class Producer:
         return True
 
     def _send_bye(self) -> None:
-        everything_is_sent = self._is_greeted and self._next > self._store.last_number
+        everything_is_sent = self.is_greeted and self._next > self._store.last_number
         if self._bye_wanted and not self._bye_sent and everything_is_sent:
             self._bye_sent = self._try_send([_BYE, _NUMBER.pack(self._store.last_number), self._store.source.encode()])
 

@@ -28,7 +28,7 @@ DIFFERENT_ON_PURPOSE = {
 
 
 def load_cases() -> list[tuple[str, str, dict[str, Any]]]:
-    cases = []
+    cases: list[tuple[str, str, dict[str, Any]]] = []
     for golden in GOLDENS:
         records = read_records(golden.with_suffix("").with_suffix(".yaml"))
         expected = json.loads(golden.read_text())

@@ -54,6 +54,10 @@ class Event:
             self.records_by_batch[batch] = count
 
 
+Names = dict[tuple[str, str], str]
+"""Names of ids: ("uid", "0") is `root`, ("gid", "0") likewise."""
+
+
 @dataclass(slots=True)
 class Facts:
     """What the records of one event say, decoded and merged; ids are still numbers."""
@@ -73,8 +77,10 @@ class Facts:
     paths: list[dict[str, str]] = field(default_factory=list)
     socket: dict[str, str] = field(default_factory=dict)
     arguments: list[str] | None = None
-    names: dict[tuple[str, str], str] = field(default_factory=dict)
-    """Names of ids that auditd wrote into the record: ("uid", "0") is `root`, ("gid", "0") likewise."""
+    names: Names = field(default_factory=dict)
+    """Names of ids that auditd wrote behind the records, those of *paths* apart."""
+    path_names: list[Names] = field(default_factory=list)
+    """The same for each of *paths*."""
     reasons: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     undecodable: list[tuple[str, bytes]] = field(default_factory=list)

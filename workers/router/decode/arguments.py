@@ -36,9 +36,10 @@ class _Found:
     whole: dict[int, str] = field(default_factory=dict)
     exact: dict[int, bytes] = field(default_factory=dict)
     pieces: dict[int, dict[int, bytes]] = field(default_factory=dict)
+    wanted_lengths: dict[int, int] = field(default_factory=dict)
+    """How many characters the pieces of an argument have in the records, without their quotes."""
     lengths: dict[int, int] = field(default_factory=dict)
-    """How many characters the pieces of an argument have in the records, less their quotes."""
-    encoded: set[int] = field(default_factory=set)
+    """How many of them there are."""
     repeated: list[int] = field(default_factory=list)
 
 
@@ -56,8 +57,7 @@ def join_arguments(records: Sequence[Fields]) -> Arguments:
     cut = []
     for position, pieces in found.pieces.items():
         raw = b"".join(pieces[number] for number in sorted(pieces))
-        length = len(raw) * 2 if position in found.encoded else len(raw)
-        if max(pieces) >= len(pieces) or length < found.lengths.get(position, 0):
+        if max(pieces) >= len(pieces) or found.lengths[position] < found.wanted_lengths.get(position, 0):
             cut.append(position)
         found.whole[position], is_readable_form = to_text(raw)
         if is_readable_form:
@@ -78,15 +78,15 @@ def _take(key: str, record: Fields, found: _Found) -> None:
         return
     position, text, exact = int(match[1]), record.text[key], record.undecodable.get(key)
     if match[3]:
-        found.lengths.setdefault(position, int(text) if re.fullmatch("[0-9]{1,9}", text) else 0)
+        found.wanted_lengths.setdefault(position, int(text) if re.fullmatch("[0-9]{1,9}", text) else 0)
     elif match[2]:
-        pieces = found.pieces.setdefault(position, {})
-        if int(match[2]) in pieces or position in found.whole:
+        number = int(match[2])
+        if position in found.whole or number in found.pieces.get(position, {}):
             found.repeated.append(position)
             return
-        pieces[int(match[2])] = text.encode() if exact is None else exact
-        if exact is not None:
-            found.encoded.add(position)
+        piece, length = (text.encode(), len(text)) if exact is None else (exact, len(exact) * 2)
+        found.pieces.setdefault(position, {})[number] = piece
+        found.lengths[position] = found.lengths.get(position, 0) + length
     elif position in found.whole or position in found.pieces:
         found.repeated.append(position)
     else:

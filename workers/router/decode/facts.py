@@ -35,11 +35,15 @@ def gather_facts(event: Event) -> Facts:
     _take_base(base, facts)
     for kind, fields in records:
         facts.warnings.extend(fields.warnings)
-        facts.names.update(_enriched_names(fields))
+        if kind == types.PATH:
+            facts.path_names.append(_enriched_names(fields))
+        else:
+            facts.names.update(_enriched_names(fields))
         if fields is not base:
             _take_other(kind, fields, facts, is_naming=fields is naming[1])
         if kind not in types.OF_SYSTEM_CALLS:
             _take_the_rest(fields, facts)
+    facts.names.update(_enriched_names(base))
     _take_arguments(records, facts)
     facts.result = _result(naming, base)
     _note_missing(event, records, system_call, facts)

@@ -30,7 +30,7 @@ is plain, and in upper-case hex otherwise. Source: the audit field dictionary, f
 
 _ENCODED_IN: dict[int, frozenset[str]] = {types.TTY: frozenset({"data"}), types.USER_TTY: frozenset({"data"})}
 
-_LAST_KEYS: dict[int, tuple[str, ...]] = {
+LAST_KEYS: dict[int, tuple[str, ...]] = {
     types.SYSCALL: ("key",),
     types.PATH: ("nametype", "objtype", "rdev"),
     types.CWD: ("cwd",),
@@ -106,14 +106,14 @@ def decode_record(record_type: int, body: str) -> Fields:
 def _decode_system_call_record(record_type: int, body: str, decoded: Fields) -> None:
     """Decode what nobody but the kernel writes, in a form that is known: whatever differs from it is damage."""
     keys = _take_pairs(record_type, kernel_fields(body), decoded)
-    last_keys = _LAST_KEYS.get(record_type)
+    last_keys = LAST_KEYS.get(record_type)
     if last_keys is not None and not any(key in keys for key in last_keys):
         _note_damage(f"no field {last_keys[0]}", decoded)
     if record_type == types.EXECVE and not (keys and (keys[0] == "argc" or _ARGUMENT.fullmatch(keys[0]))):
         _note_damage("no field argc", decoded)
     if body.count('"') % 2:
         _note_damage("a quoted value does not end", decoded)
-    elif len(keys) != len(body.split()):
+    elif len(keys) != len(body.split()) and text_without_fields(body):
         _note_damage("text that is no field", decoded)
     for key, _ in decoded.further:
         _note_damage(f"{key} comes twice", decoded)
@@ -147,10 +147,11 @@ def _take_claims(record_type: int, text: str, decoded: Fields) -> None:
 def _take_pairs(record_type: int, pairs: Iterable[tuple[str, str]], decoded: Fields) -> list[str]:
     """Decode *pairs* and return their keys."""
     keys = []
+    is_of_system_call = record_type in types.OF_SYSTEM_CALLS
     for key, value in pairs:
         keys.append(key)
-        if value in NULL_VALUES and (value[:1] != '"' or types.is_from_user_space(record_type)):
-            if not value and record_type in types.OF_SYSTEM_CALLS:
+        if value in NULL_VALUES and (value[:1] != '"' or not is_of_system_call):
+            if not value and is_of_system_call:
                 _note_damage(f"{key} has no value", decoded)
             continue
         text, exact = _decode_value(record_type, key, value, decoded)

@@ -9,7 +9,7 @@ from typing import Any
 
 from auditline.workers.router.decode.facts import gather_facts
 from auditline.workers.router.decode.records import UNSET
-from auditline.workers.router.event import Event, Facts, Meaning
+from auditline.workers.router.event import Event, Facts, Meaning, Names
 from auditline.workers.router.names import IdNames, id_kind
 from auditline.workers.router.naming.engine import category_of, find_meaning
 from auditline.workers.router.record_names import type_name
@@ -55,7 +55,7 @@ class AuditRenderer:
             "how": meaning.how,
             "key": facts.keys[0] if len(facts.keys) == 1 else facts.keys,
             "data": facts.data,
-            "paths": [self.path(path, facts) for path in facts.paths],
+            "paths": [self.path(*named) for named in zip(facts.paths, facts.path_names, strict=True)],
             "socket": facts.socket,
         }
         if "truncated_record" in facts.reasons:
@@ -69,22 +69,22 @@ class AuditRenderer:
         return _filled(
             primary=self._actor_name(meaning.actor_primary, facts),
             secondary=self._actor_name(meaning.actor_secondary, facts),
-            attrs={key: self._name(key, value, facts) for key, value in facts.ids.items()},
+            attrs={key: self._name(key, value, facts.names) for key, value in facts.ids.items()},
             selinux=facts.selinux,
         )
 
     def _actor_name(self, found: tuple[str, str] | None, facts: Facts) -> str | None:
-        return None if found is None else self._name(*found, facts)
+        return None if found is None else self._name(*found, facts.names)
 
-    def path(self, path: dict[str, str], facts: Facts) -> dict[str, str]:
-        """Return a PATH with the names of its owner and group."""
-        return {key: self._name(key, value, facts) for key, value in path.items()}
+    def path(self, path: dict[str, str], names: Names) -> dict[str, str]:
+        """Return a PATH with the names of its owner and group; *names* are those that auditd added to it."""
+        return {key: self._name(key, value, names) for key, value in path.items()}
 
-    def _name(self, key: str, value: str, facts: Facts) -> str:
+    def _name(self, key: str, value: str, names: Names) -> str:
         kind = id_kind(key)
         if kind is None or value == UNSET:
             return value
-        return facts.names.get((kind, value)) or self._names.name(kind, value)
+        return names.get((kind, value)) or self._names.name(kind, value)
 
 
 def _ours(event: Event, facts: Facts, host: str) -> dict[str, Any]:

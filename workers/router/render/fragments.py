@@ -15,10 +15,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.facts import HIDING_CALLS, gather_facts
 from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields, split_enrichment
-from auditline.workers.router.decode.records import ENCODED_FIELDS, UNSET
+from auditline.workers.router.decode.records import LAST_KEYS, UNSET
 from auditline.workers.router.decode.socket_address import byte_order
 from auditline.workers.router.decode.text import NULL_VALUES
-from auditline.workers.router.event import Event, Facts
+from auditline.workers.router.event import Event, Facts, Names
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.naming.engine import default_how, file_kind, find_meaning, is_interpreter, system_call_row
 from auditline.workers.router.render.audit import AuditRenderer
@@ -40,8 +40,14 @@ _IDS = re.compile(
 )
 _PLAIN_PROGRAM = re.compile(r'("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")').fullmatch
 _PROGRAM_KEYS = frozenset({"comm", "exe", "subj", "key"})
-_PLAIN_TERMINAL = re.compile(r'([^ "\\=?]+) ses=([0-9]+)').fullmatch
+_PLAIN_TERMINAL = re.compile(r'((?!\(null\) )[^ "\\=?]+) ses=([0-9]+)').fullmatch
 _PLAIN_PAIR = re.compile(r"([a-z_]+)=([0-9A-Za-z:]+)").fullmatch
+_PLAIN_PATH_KEYS = frozenset(
+    {
+        "dev", "mode", "ouid", "ogid", "rdev", "nametype", "objtype",
+        "cap_fp", "cap_fi", "cap_fe", "cap_fver", "cap_frootid",
+    }
+)  # fmt: skip
 _PATH_HEAD_KEYS = frozenset({"item", "name", "inode"})
 
 _Fragment = TypeVar("_Fragment")
@@ -251,34 +257,31 @@ class FragmentRenderer:
 
     def _make_path_tail(self, text: str) -> _PathTail | None:
         text = f"nametype={text[1:]}" if text[:1] == "\0" else f"dev={text}"
-        facts = _NO_FACTS
+        names: Names = {}
         path = _plain_pairs(text)
         if path is None and (unusual := _path_facts(text)) is not None:
-            facts, path = unusual, unusual.paths[0]
+            path, names = unusual.paths[0], unusual.path_names[0]
         if not path or not _PATH_HEAD_KEYS.isdisjoint(path):
             return None
         labels = {key[4:]: value for key, value in path.items() if key.startswith("obj_")}
         name_type = path.get("nametype", path.get("objtype"))
         return _PathTail(
-            json=f",{_inside(self._plain.path(path, facts))}}}",
+            json=f",{_inside(self._plain.path(path, names))}}}",
             kind=file_kind(path.get("mode", "")),
             rank={"PARENT": 2, "UNKNOWN": 1}.get(name_type or "", 0),
             selinux=f',"selinux":{to_json(labels)}' if labels else "",
         )
 
 
-_NO_FACTS = Facts(record_type=types.PATH)
-
-
 def _plain_pairs(text: str) -> dict[str, str] | None:
-    """Return the fields of a text in which nothing is quoted, encoded or null, and none comes twice."""
+    """Return the fields of a PATH in which nothing is quoted, encoded, null or cut, and none comes twice."""
     pairs: dict[str, str] = {}
     for token in text.split(" "):
         match = _PLAIN_PAIR(token)
-        if match is None or match[1] in pairs or match[1] in ENCODED_FIELDS or match[1] == "obj":
+        if match is None or match[1] in pairs or match[1] not in _PLAIN_PATH_KEYS:
             return None
         pairs[match[1]] = match[2]
-    return pairs
+    return None if pairs.keys().isdisjoint(LAST_KEYS[types.PATH]) else pairs
 
 
 def _path_facts(text: str) -> Facts | None:

@@ -19,22 +19,32 @@ AS_NOBODY = ("setsid", "setpriv", "--reuid=65534", "--regid=65534", "--clear-gro
 class Run:
     """One `auditline run`, whose stdout and stderr are read all the time."""
 
-    def __init__(self, folder: Path, *, rules_file: str = "", prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        audit: str = "",
+        tables: str = "",
+        prefix: tuple[str, ...] = (),
+        stdout: int = subprocess.PIPE,
+    ) -> None:
+        """Start it: *audit* is added to the table of that name, *tables* to the configuration; *prefix* runs it."""
         self.folder = folder
         config = folder / "auditline.toml"
-        rules_files = [rules_file] if rules_file else []
+        rules_files = "" if "rules_files" in audit else "rules_files = []\n"
         config.write_text(
             f'[state]\ndirectory = "{folder}/state"\n[run]\ndirectory = "{folder}/run"\n'
-            f"[audit]\nrules_files = {rules_files}\nrules = ['{RULE}']\n"
+            f"[audit]\nrules = ['{RULE}']\n{rules_files}{audit}\n{tables}\n"
         )
         config.chmod(0o644)
         command = [*prefix, sys.executable, "-m", "auditline.workers.supervisor", "run", "--config", str(config)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True)
         self.pid = self.process.pid
         self._stdout, self._stderr = bytearray(), bytearray()
         self._threads = [
-            self._follow(self.process.stdout, self._stdout),
-            self._follow(self.process.stderr, self._stderr),
+            self._follow(pipe, into)
+            for pipe, into in ((self.process.stdout, self._stdout), (self.process.stderr, self._stderr))
+            if pipe is not None
         ]
 
     @property
@@ -45,6 +55,12 @@ class Run:
     def events(self) -> list[dict[str, Any]]:
         """The whole lines that have come so far."""
         return [json.loads(line) for line in bytes(self._stdout).split(b"\n")[:-1]]
+
+    @property
+    def health(self) -> dict[str, Any]:
+        """The newest health event's object; empty before the first one."""
+        found = [event["audit"]["health"] for event in self.events if "health" in event["audit"]]
+        return found[-1] if found else {}
 
     @property
     def opened_names(self) -> list[str]:

@@ -199,7 +199,7 @@ def test_the_end_of_stdouts_reader_ends_the_service_and_the_next_start_delivers_
 def test_a_hangup_loads_what_a_changed_rules_file_says(kernel_audit, start_loaded, wait_until, tmp_path):
     rules = tmp_path / "more.rules"
     rules.touch()
-    run = start_loaded(rules_file=str(rules))
+    run = start_loaded(audit=f'rules_files = ["{rules}"]')
     before = len(kernel_audit.list_rules())
     rules.write_text("-a always,exit -F arch=b64 -S mkdir -F uid=65534 -k made\n")
 

@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from auditline.workers.common.counters import read_pages
+
 RULE = "-a always,exit -F arch=b64 -S openat -F exit=-EACCES -F uid=65534 -k open"
 AS_NOBODY = ("setsid", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
@@ -67,6 +69,10 @@ class Run:
         """What the audited opens of uid 65534 were about, in order."""
         things = (event["audit"].get("kernel", {}).get("thing", {}) for event in self.events)
         return [thing["primary"] for thing in things if thing.get("what") == "file"]
+
+    def counters(self, process: str) -> dict[str, int]:
+        """What that process has counted so far."""
+        return read_pages(self.folder / "run" / "counters").get(process, {})
 
     def worker(self, title: str) -> psutil.Process | None:
         """The living process of that title."""

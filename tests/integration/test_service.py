@@ -243,3 +243,38 @@ def test_without_root_it_says_what_it_cannot_do_and_does_the_rest(start_run, wai
     assert "CAP_AUDIT_CONTROL is missing" in run.stderr
     run.process.send_signal(signal.SIGTERM)
     assert run.wait(5) == 0
+
+
+def test_the_balance_holds_over_a_kill_of_everything_and_the_next_start(
+    kernel_audit, start_loaded, open_denied, wait_until
+):
+    every_second = "[health]\nperiod_seconds = 1"
+    run = start_loaded(tables=every_second)
+    first = [f"/root/{number}-before" for number in range(8)]
+    for name in first[:4]:
+        open_denied(name)
+    run.worker("router").suspend()
+    for name in first[4:]:
+        open_denied(name)
+    wait_until(lambda: run.counters("audit")["records_received_total"] >= 4 * len(first))
+    for process in reversed(run.family()):
+        process.kill()
+    run.wait()
+    counted = run.counters("audit")["records_received_total"]
+
+    again = start_loaded(tables=every_second)
+    second = [f"/root/{number}-after" for number in range(4)]
+    for name in second:
+        open_denied(name)
+
+    wait_until(
+        lambda: (
+            set(second) <= set(again.opened_names) and again.health and again.health["balance"]["records"]["open"] == 0
+        )
+    )
+    records = again.health["balance"]["records"]
+    assert records["received"] >= counted + 4 * len(second)
+    assert records["received"] == records["written"] + records["filtered"] + records["dropped"]
+    assert set(first) <= set(run.opened_names + again.opened_names)
+    again.process.send_signal(signal.SIGTERM)
+    assert again.wait(5) == 0

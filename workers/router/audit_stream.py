@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from auditline.plugins.outputs.api import Line
@@ -80,13 +80,11 @@ class AuditStream:
         self._unparsed_in_batch = 0
         ends_dropped = self._grouper.ends_dropped
         if batch.kind == BatchKind.RECORDS:
-            # A batch that its journal could not read any more has no record, where splitting would give one.
-            payloads = batch.payload.decode("utf-8", "surrogateescape").split("\0") if batch.types else []
-            self._grouper.feed(memoryview(batch.types).cast("H"), payloads, batch.number)
+            self._grouper.feed(*_records(batch), batch.number)
         elif batch.kind == BatchKind.IDLE:
             self._grouper.idle(batch.number)
         elif batch.kind == BatchKind.START:
-            self._start(json.loads(batch.payload), batch.number)
+            self._start(_opening(batch), batch.number)
         state.tally.filtered += self._grouper.ends_dropped - ends_dropped
         self._settle_gaps(is_idle=batch.kind == BatchKind.IDLE)
         self.inflow.end(state, self._count_open(batch.number), self._snapshot())
@@ -99,6 +97,7 @@ class AuditStream:
         self._mode = opening.get("mode", "")
         if opening.get("boot_id") != self._boot_id:
             self._grouper.idle(batch)
+            self._settle_gaps(is_idle=True)
             self._gaps.restart()
             self._boot_id = opening.get("boot_id", "")
 
@@ -109,9 +108,7 @@ class AuditStream:
             self.inflow.drop_from(event, self._current)
             return
         identity, text, is_complete = self._renderer.render(event, self._host, self._host_name)
-        if not is_complete:
-            self._current.tally.incomplete += 1
-        self.inflow.put_out(event, self._lines.add(identity, text), self._current)
+        self.inflow.put_out(event, self._lines.add(identity, text), self._current, is_complete=is_complete)
 
     def _is_own(self, event: Event) -> bool:
         """In multicast mode no rule is ours to load, so what we do ourselves is filtered here."""
@@ -142,6 +139,9 @@ class AuditStream:
         grouper = self._grouper
         return {
             "clock": grouper.clock,
+            "second": grouper.newest_second,
+            "begun": grouper.begun,
+            "given_up": dict(grouper.given_up),
             "since_eoe": grouper.events_since_eoe,
             "last_good": grouper.last_good,
             "serial": self._gaps.next,
@@ -158,12 +158,37 @@ class AuditStream:
         try:
             known = json.loads(state)
             grouper, gaps = self._grouper, self._gaps
-            grouper.clock = int(known["clock"])
+            grouper.clock, grouper.newest_second = int(known["clock"]), int(known["second"])
+            grouper.begun = int(known["begun"])
+            grouper.recall({str(header): int(clock) for header, clock in known["given_up"].items()})
             grouper.events_since_eoe = int(known["since_eoe"])
             grouper.last_good = (str(known["last_good"][0]), str(known["last_good"][1]))
             grouper.skipped = {str(header): int(count) for header, count in known["skip"].items()}
             gaps.next = None if known["serial"] is None else int(known["serial"])
             gaps.missing = [(int(first), int(count), int(seen)) for first, count, seen in known["missing"]]
             self._boot_id, self._mode = str(known["boot_id"]), str(known["mode"])
+            for header in grouper.skipped:
+                # They are out, but it was not yet known when the state was taken.
+                gaps.see(int(header.rpartition(":")[2]), grouper.clock)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             logger.warning("the state that %s kept for a resend cannot be read: %s", self.inflow.source, error)
+
+
+def _records(batch: Batch) -> tuple[Sequence[int], Sequence[str]]:
+    """Return the types and the texts of a batch; one that is damaged becomes one record that nobody can read."""
+    # A batch that its journal could not read any more has no record, where splitting would give one.
+    payloads = batch.payload.decode("utf-8", "surrogateescape").split("\0") if batch.types else []
+    if len(batch.types) != 2 * len(payloads):
+        return [0], ["\n".join(payloads)]
+    return memoryview(batch.types).cast("H").tolist(), payloads
+
+
+def _opening(batch: Batch) -> dict[str, Any]:
+    try:
+        opening = json.loads(batch.payload)
+    except ValueError:
+        opening = None
+    if not isinstance(opening, dict):
+        logger.warning("batch %d does not say how the source was opened", batch.number)
+        return {}
+    return opening

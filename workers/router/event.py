@@ -10,6 +10,7 @@ class Event:
         "amends",
         "begun",
         "bodies",
+        "counted_bytes",
         "deadline",
         "first_batch",
         "has_eoe",
@@ -44,6 +45,8 @@ class Event:
         self.first_batch = 0
         self.records_by_batch: dict[int, int] | None = None
         """How many records it has in each batch, if it goes on beyond its first one."""
+        self.counted_bytes = 0
+        """Of these records."""
 
     def count_records(self, batch: int) -> None:
         """Note which of the records so far came in *batch*, the latest one."""
@@ -51,7 +54,8 @@ class Event:
             self.records_by_batch = {}
         count = len(self.types) + self.has_eoe - sum(self.records_by_batch.values())
         if count:
-            self.records_by_batch[batch] = count
+            self.records_by_batch[batch] = self.records_by_batch.get(batch, 0) + count
+            self.counted_bytes += sum(map(len, self.bodies[-count:]))
 
 
 Names = dict[tuple[str, str], str]

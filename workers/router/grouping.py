@@ -13,16 +13,21 @@ from auditline.workers.router.event import Event
 
 DEADLINE_SECONDS = 3
 """How many times the second of the stream's time may change, so after 2 to 3 s of it, before an event without its end
-is no longer waited for."""
+is no longer waited for. Changes are counted, so that a clock that is set does no harm."""
+MAX_BACK_SECONDS = 60
+"""An older second than that is no late record: the clock was set back."""
 MAX_YOUNGER_EVENTS = 4096
-"""How many events may begin before such an event is no longer waited for, whatever the time says."""
+"""How many events may begin before such an event is no longer waited for, whatever the time says. So no more than
+these, and `_CHECK_EVENTS`, are ever open."""
 _CHECK_EVENTS = 256
 """After so many events it is looked at who has waited for too many younger ones."""
-MAX_OPEN_EVENTS = 8192
-MAX_RECORDS = 16_384
-"""Records of one event; the longest arguments that Linux takes (6 MiB) make about 1,700."""
+MAX_OPEN_BYTES = 1 << 26
+"""Text of events that are open when a batch ends; the longest arguments that Linux takes are 6 MiB, and twice that
+in hexadecimal. Only this bound depends on where batches end."""
 REMEMBERED_EVENTS = 8192
 """Events that went out whose late records are still known as such."""
+GIVEN_UP_EVENTS, GIVEN_UP_SECONDS = 256, 60
+"""Of those that had no EOE, so of which more may come, the latest: they are still known after a resend."""
 EOE_WINDOW_EVENTS = 1000
 """A stream had an EOE among this many events: then the lack of one says that records were refused."""
 
@@ -39,7 +44,9 @@ class Grouper:
         self._emit_unparsed = emit_unparsed
         self.open: dict[str, Event] = {}
         self.clock = 0
-        """The newest second that a record had, since 1970; 0 at first."""
+        """How many times the second has changed."""
+        self.newest_second = 0
+        """Since 1970; 0 at first."""
         self.last_good = ("0", "000")
         """The time of the last good record, (seconds, milliseconds) as the kernel wrote them."""
         self.events_since_eoe = EOE_WINDOW_EVENTS
@@ -47,7 +54,10 @@ class Grouper:
         """Records to drop by header: they come again although their events are out already."""
         self.ends_dropped = 0
         """EOE records that came after their event had gone out."""
-        self._begun = 0
+        self.given_up: dict[str, int] = {}
+        """Headers of the latest events that went out without an EOE, and the clock then."""
+        self.begun = 0
+        """How many events have begun."""
         self._second = ""
         self._out_young: set[str] = set()
         self._out_old: set[str] = set()
@@ -91,7 +101,7 @@ class Grouper:
         header, node, seconds, milliseconds, serial = match.groups()
         if (known := self.open.get(header)) is not None:
             return known
-        if self.skipped and self._skip(header):
+        if self.skipped and self._skip(kind, header):
             return None
         event = Event(header, node, seconds, milliseconds, int(serial))
         self.last_good = (seconds, milliseconds)
@@ -102,8 +112,8 @@ class Grouper:
                 self.ends_dropped += 1
                 return None
             event.amends = True
-        self._begun = event.begun = self._begun + 1
-        if seconds != self._second or not self._begun % _CHECK_EVENTS:
+        self.begun = event.begun = self.begun + 1
+        if seconds != self._second or not self.begun % _CHECK_EVENTS:
             self._advance(seconds, batch)
         event.deadline = self.clock + DEADLINE_SECONDS
         if is_complete_alone(kind):
@@ -114,23 +124,44 @@ class Grouper:
         self.open[header] = event
         return event
 
-    def _skip(self, header: str) -> bool:
+    def _skip(self, kind: int, header: str) -> bool:
         left = self.skipped.get(header)
         if left is None:
             return False
+        if kind == _EOE:
+            self.events_since_eoe = 0
         if left > 1:
             self.skipped[header] = left - 1
         else:
             del self.skipped[header]
-            self._out_young.add(header)
+            self._remember(header, is_given_up=kind != _EOE)
         return True
+
+    def recall(self, given_up: dict[str, int]) -> None:
+        """Take over which events a predecessor had given up."""
+        self.given_up = given_up
+        self._out_young.update(given_up)
+
+    def _remember(self, header: str, *, is_given_up: bool) -> None:
+        self._out_young.add(header)
+        if is_given_up:
+            self.given_up[header] = self.clock
+            if len(self.given_up) > GIVEN_UP_EVENTS:
+                del self.given_up[next(iter(self.given_up))]
 
     def _advance(self, seconds: str, batch: int) -> None:
         self._second = seconds
-        self.clock = max(self.clock, int(seconds))
+        second = int(seconds)
+        if second > self.newest_second or second < self.newest_second - MAX_BACK_SECONDS:
+            self.newest_second = second
+            self.clock += 1
+            while self.given_up and self.clock - next(iter(self.given_up.values())) > GIVEN_UP_SECONDS:
+                del self.given_up[next(iter(self.given_up))]
+        if not self.begun % _CHECK_EVENTS and len(self._out_young) > REMEMBERED_EVENTS // 2:
+            self._out_old, self._out_young = self._out_young, set()
         while self.open:
             oldest = next(iter(self.open.values()))
-            if oldest.deadline > self.clock and self._begun - oldest.begun < MAX_YOUNGER_EVENTS:
+            if oldest.deadline > self.clock and self.begun - oldest.begun < MAX_YOUNGER_EVENTS:
                 return
             self._close_oldest(batch)
 
@@ -145,6 +176,7 @@ class Grouper:
             event.reasons = (reason,)
         elif self.events_since_eoe < EOE_WINDOW_EVENTS and types.SYSCALL in event.types and not event.amends:
             event.reasons = ("no_eoe",)
+        self._remember(header, is_given_up=True)
         self._finish(event, batch)
 
     def _finish(self, event: Event, batch: int) -> None:
@@ -159,11 +191,10 @@ class Grouper:
 
     def _end_batch(self, batch: int) -> None:
         """Count, batch by batch, the records of events that go on; keep within the bounds."""
-        while len(self.open) > MAX_OPEN_EVENTS:
-            self._close_oldest(batch, "evicted")
-        for header in [header for header, event in self.open.items() if len(event.types) > MAX_RECORDS]:
-            self._close(header, batch, "evicted")
+        open_bytes = 0
         for event in self.open.values():
             event.count_records(batch)
-        if len(self._out_young) > REMEMBERED_EVENTS // 2:
-            self._out_old, self._out_young = self._out_young, set()
+            open_bytes += event.counted_bytes
+        while open_bytes > MAX_OPEN_BYTES:
+            open_bytes -= next(iter(self.open.values())).counted_bytes
+            self._close_oldest(batch, "evicted")

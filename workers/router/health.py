@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 LOSS_SECONDS = 1.0
 """A loss that goes on is told at most so often."""
 
+ENDED_SECONDS = 10.0
+"""Records of a process may come so long after its end."""
+
 Reason = Literal["period", "loss", "state"]
 
 
@@ -29,11 +32,14 @@ class ProcessFeed:
         self.fd: int | None = pipe_fd
         self.processes: dict[str, dict[str, Any]] = {}
         self.pids: set[int] = set()
+        """Processes of ours: those that live, and for some seconds those that have ended."""
+        self._ended: dict[int, float] = {}
         self._rest = b""
         os.set_blocking(pipe_fd, False)
 
     def read(self) -> bool:
         """Take what has come; return True if a process died, was given up or was started again."""
+        self.forget_ended()
         changed = False
         while self.fd is not None:
             try:
@@ -48,6 +54,13 @@ class ProcessFeed:
                 changed = self._take(json.loads(line)) or changed
         return changed
 
+    def forget_ended(self) -> None:
+        """Let go of pids whose last records must have come: the kernel gives them to others."""
+        now = time.monotonic()
+        for pid in [pid for pid, ended in self._ended.items() if now - ended > ENDED_SECONDS]:
+            del self._ended[pid]
+            self.pids.discard(pid)
+
     def describe(self) -> list[dict[str, Any]]:
         """Return `audit.health.processes`."""
         return [process | _usage(process["pid"]) for process in self.processes.values()]
@@ -55,8 +68,11 @@ class ProcessFeed:
     def _take(self, report: dict[str, Any]) -> bool:
         known = self.processes.get(report["name"])
         self.processes[report["name"]] = report
-        if report["pid"]:
+        if known is not None and (known["pid"] != report["pid"] or report["state"] != "started"):
+            self._ended[known["pid"]] = time.monotonic()
+        if report["state"] == "started":
             self.pids.add(report["pid"])
+            self._ended.pop(report["pid"], None)
         has_ended = report["state"] in ("died", "given_up")
         return has_ended or (known is not None and known["restarts"] != report["restarts"])
 
@@ -123,6 +139,8 @@ class Health:
         if self._told_loss is None:
             # What a predecessor counted was told by it, or it died before: then it counts as new.
             self._told_loss = dict.fromkeys(loss, 0)
+        # A count can fall: what a killed router had not yet committed is counted when it comes again.
+        self._told_loss = {kind: min(told, loss[kind]) for kind, told in self._told_loss.items()}
         # That outputs missed the last health event itself is no news, or it would bring forth the next one for ever.
         told = self._told_loss | {"rejected": self._told_loss["rejected"] + len(measured["balance"]["outputs"])}
         if any(loss[kind] > told[kind] for kind in loss):

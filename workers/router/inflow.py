@@ -66,12 +66,16 @@ class Inflow:
         state.open_events = open_events
         state.snapshot = snapshot
 
-    def put_out(self, event: Event, sequence: int, current: BatchState) -> None:
+    def put_out(self, event: Event, sequence: int, current: BatchState, *, is_complete: bool) -> None:
         """Note that *event* went to the outputs as *sequence*, while *current* was being grouped."""
         if event.records_by_batch is None:
             self.note_sequence(current, sequence)
+            current.tally.incomplete += not is_complete
             return
-        for state in self._reached(event):
+        reached = self._reached(event)
+        # Of all its batches the first is done at the latest with the event, and then it does not come again.
+        (reached[0] if reached else current).tally.incomplete += not is_complete
+        for state in reached:
             if state is not current:
                 state.open_events -= 1
             self.note_sequence(state, sequence)
@@ -130,10 +134,6 @@ class Inflow:
         return min(sequences, default=None)
 
     @property
-    def undone(self) -> int:
-        """How many batches have been received and are not done."""
-        return len(self._undone)
-
-    def undone_tallies(self) -> list[Tally]:
-        """Return the tallies of the batches that are not done."""
-        return [state.tally for state in self._undone.values()]
+    def undone(self) -> list[BatchState]:
+        """The batches that have been received and are not done."""
+        return list(self._undone.values())

@@ -1,7 +1,7 @@
 """The ledger: every record and every loss, counted once, also over kills.
 
-What the router counts of a batch is committed to its mapped page when the batch is done, together with the batch's
-number; a batch that comes again after a kill is then not counted twice.
+What the router counts of a batch is committed to its mapped page when the batch is done, followed by the batch's
+number; a batch that comes again after a kill is then not counted twice (but for a kill within these few stores).
 """
 
 import re
@@ -21,7 +21,10 @@ ROUTER_COUNTERS = (
     "events_incomplete_total",
     "serial_gaps_total",
 )
-_BOOKKEEPING = re.compile(r"committed_.*|.*_chunk_.*|.*_seen|.*_seen_for|.*_partial_line")
+_BOOKKEEPING = re.compile(
+    r"committed_[a-z]+_(?:epoch|number)|kernel_lost_seen(?:_for)?|stdout_partial_line"
+    r"|output_.*_chunk_(?:segment|offset|events_before)"
+)
 """Slots of a page that are no counts: they let a successor go on where a killed process stopped."""
 
 
@@ -36,14 +39,9 @@ class Ledger:
     def commit(self, inflow: Inflow, batches: Iterable[BatchState]) -> None:
         """Count batches that are done."""
         counters = self._counters
-        epoch_slot, number_slot = f"committed_{inflow.source}_epoch", f"committed_{inflow.source}_number"
-        counters.extend((epoch_slot, number_slot))
-        epoch = crc32(inflow.epoch.encode())
-        if counters.get(epoch_slot) != epoch:
-            counters.set(number_slot, 0)
-            counters.set(epoch_slot, epoch)
+        committed = self._committed(inflow)
         for batch in batches:
-            if batch.number <= counters.get(number_slot):
+            if batch.number <= committed:
                 continue
             tally = batch.tally
             counters.add("batches_done_total")
@@ -52,7 +50,28 @@ class Ledger:
             counters.add("records_unparsed_total", tally.unparsed)
             counters.add("events_incomplete_total", tally.incomplete)
             counters.add("serial_gaps_total", tally.serial_gaps)
-            counters.set(number_slot, batch.number)
+            counters.set(f"committed_{inflow.source}_number", batch.number)
+
+    def open_tally(self, inflows: Iterable[Inflow]) -> Tally:
+        """Return what has been counted in batches that are neither done nor committed by a killed predecessor."""
+        total = Tally()
+        for inflow in inflows:
+            committed = self._committed(inflow)
+            for batch in inflow.undone:
+                if batch.number > committed:
+                    for each in fields(Tally):
+                        setattr(total, each.name, getattr(total, each.name) + getattr(batch.tally, each.name))
+        return total
+
+    def _committed(self, inflow: Inflow) -> int:
+        """Return the last batch of this epoch that has been counted."""
+        epoch_slot, number_slot = f"committed_{inflow.source}_epoch", f"committed_{inflow.source}_number"
+        counters, epoch = self._counters, crc32(inflow.epoch.encode())
+        counters.extend((epoch_slot, number_slot))
+        if counters.get(epoch_slot) != epoch:
+            counters.set(number_slot, 0)
+            counters.set(epoch_slot, epoch)
+        return counters.get(number_slot)
 
     def counters(self) -> dict[str, int]:
         """Return every counter of every process, `<process>_<counter>`."""
@@ -92,18 +111,8 @@ class Ledger:
             "written": written,
             "filtered": filtered,
             "dropped": dropped,
-            "open": max(0, received - written - filtered - dropped),
+            "open": received - written - filtered - dropped,
         }
 
     def _pages(self) -> dict[str, dict[str, int]]:
         return read_pages(self._directory)
-
-
-def sum_tallies(inflows: Iterable[Inflow]) -> Tally:
-    """Return what has been counted in batches that are not yet done."""
-    total = Tally()
-    for inflow in inflows:
-        for tally in inflow.undone_tallies():
-            for each in fields(Tally):
-                setattr(total, each.name, getattr(total, each.name) + getattr(tally, each.name))
-    return total

@@ -19,8 +19,8 @@ from auditline.workers.common.settings import Settings
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.0
+"""How long the router waits within PAUSE_SECONDS for all answers together: one that hangs, or many slow ones."""
 PAUSE_SECONDS = 30.0
-"""After no answer came in time, nothing is asked for so long."""
 _MAX_BYTES = 512
 
 
@@ -58,20 +58,28 @@ class NameServiceClient:
         self._poller = select.poll()
         self._poller.register(self._channel, select.POLLIN)
         self._asked = 0
-        self._silent_until = 0.0
+        self._window_end = 0.0
+        self._seconds_left = ANSWER_SECONDS
 
     def ask(self, kind: str, identity: str) -> str | None:
         """Return the name of an id; None if it has none, or no answer came in time."""
-        if time.monotonic() < self._silent_until:
+        start = time.monotonic()
+        if start >= self._window_end:
+            self._window_end, self._seconds_left = start + PAUSE_SECONDS, ANSWER_SECONDS
+        if self._seconds_left <= 0:
             return None
         self._asked += 1
         prefix = f"{os.getpid()}.{self._asked}"
         try:
             self._channel.send(f"{prefix} {kind} {identity}".encode(), socket.MSG_DONTWAIT)
-            return self._wait_for_answer(prefix)
+            name = self._wait_for_answer(prefix)
         except OSError:
             self._give_up()
             return None
+        self._seconds_left -= time.monotonic() - start
+        if self._seconds_left <= 0:
+            self._give_up()
+        return name
 
     def _wait_for_answer(self, prefix: str) -> str | None:
         """Return the answer to the question that began with *prefix*.
@@ -79,7 +87,7 @@ class NameServiceClient:
         Raises:
             OSError: there is none in time, or the helper's end is closed.
         """
-        deadline = time.monotonic() + ANSWER_SECONDS
+        deadline = time.monotonic() + self._seconds_left
         while (left := deadline - time.monotonic()) > 0 and self._poller.poll(left * 1000):
             answer = self._channel.recv(_MAX_BYTES)
             if not answer:
@@ -91,9 +99,10 @@ class NameServiceClient:
         raise TimeoutError
 
     def _give_up(self) -> None:
-        self._silent_until = time.monotonic() + PAUSE_SECONDS
+        self._seconds_left = 0.0
         logger.warning(
-            "the name service gives no answer within %g s: ids without a local name stay numbers for %g s",
+            "the name service is slow or gone: %g s were spent waiting, so it is not asked again for %g s, and"
+            " ids without a local name stay numbers for up to 5 minutes",
             ANSWER_SECONDS,
             PAUSE_SECONDS,
         )

@@ -13,7 +13,7 @@ from auditline.workers.common.settings import Settings
 from auditline.workers.router.audit_stream import AuditStream, Lines
 from auditline.workers.router.destinations import Destinations
 from auditline.workers.router.health import Health, ProcessFeed
-from auditline.workers.router.ledger import Ledger, sum_tallies
+from auditline.workers.router.ledger import Ledger
 from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.name_service import NameServiceClient
 from auditline.workers.router.names import IdNames, NoNames
@@ -21,6 +21,7 @@ from auditline.workers.router.render.fragments import FragmentRenderer
 
 logger = logging.getLogger(__name__)
 
+AUDIT_SOURCE = "audit"
 TURN_SECONDS = 1.0
 MESSAGES_PER_TURN = 64
 """Messages taken before the outputs have their turn."""
@@ -79,6 +80,8 @@ class Router:
         self._renderer = FragmentRenderer(names)
         self._streams: dict[str, AuditStream] = {}
         self._resends_ended = False
+        self._state_changed = False
+        self._sources = {AUDIT_SOURCE} if settings.audit.enabled else set()
         self._ledger = Ledger(life.counters, settings.run.directory / "counters")
         self._health = Health(self._lines, self._host, settings.health.period_seconds, feed, self._measure)
         self._byes: dict[str, Bye] = {}
@@ -109,7 +112,11 @@ class Router:
         self._refresh_names()
         if takes_batches:
             self._take_messages()
-        self._health.tick(state_changed=self._feed.read())
+        self._state_changed = self._feed.read() or self._state_changed
+        # An output that takes nothing would have to keep what there is to tell: it is told when it takes again.
+        if takes_batches:
+            self._health.tick(state_changed=self._state_changed)
+            self._state_changed = False
         destinations.write(self._lines.take())
         self._acknowledge()
 
@@ -128,6 +135,9 @@ class Router:
                     self._streams[message.source].inflow.last_number = message.last_number
 
     def _greet(self, hello: Hello) -> None:
+        if hello.source not in self._sources:
+            logger.warning("a producer of unknown source %r greeted: it is not listened to", hello.source)
+            return
         stream = self._streams.get(hello.source)
         if stream is None or stream.inflow.epoch != hello.epoch:
             stream = AuditStream(hello, self._lines, self._renderer, self._host, self._feed.pids)
@@ -168,7 +178,7 @@ class Router:
         firsts = [stream.inflow.first_unconfirmed for stream in self._streams.values()]
         known = [first for first in firsts if first is not None]
         self._destinations.confirm(min(known) - 1 if known else self._lines.sequence)
-        if not self._resends_ended and self._streams:
+        if not self._resends_ended and self._streams.keys() >= self._sources:
             inflows = [stream.inflow for stream in self._streams.values()]
             if all(inflow.received >= inflow.resends_until for inflow in inflows):
                 self._resends_ended = True
@@ -188,8 +198,8 @@ class Router:
             self._turn(0.05)
 
     def _is_drained(self, elapsed_seconds: float) -> bool:
-        if not self._streams:
-            return elapsed_seconds > GREETING_SECONDS
+        if not self._streams.keys() >= self._sources and elapsed_seconds < GREETING_SECONDS:
+            return False
         inflows = [stream.inflow for stream in self._streams.values()]
         all_is_in = all(inflow.last_number is not None and inflow.received >= inflow.last_number for inflow in inflows)
         return all_is_in and self._destinations.done_sequence >= self._lines.sequence
@@ -203,7 +213,7 @@ class Router:
 
     def _measure(self) -> dict[str, Any]:
         outputs = self._destinations.counts()
-        open_tally = sum_tallies(stream.inflow for stream in self._streams.values())
+        open_tally = self._ledger.open_tally(stream.inflow for stream in self._streams.values())
         return {
             "counters": self._ledger.counters(),
             "loss": self._ledger.loss(open_tally, outputs),

@@ -58,7 +58,7 @@ def counts() -> "Counter[str]":
 
 
 @pytest.mark.parametrize("cut_bytes", range(1, ENTRY_BYTES))
-def test_a_torn_tail_is_cut_to_the_last_whole_batch_and_begins_a_new_epoch(cut_bytes, kept, open_journal):
+def test_a_batch_that_a_kill_left_unfinished_is_cut_off_and_was_never_sent(cut_bytes, kept, open_journal):
     directory, epoch = kept
     os.truncate(directory / FIRST_SEGMENT, 5 * ENTRY_BYTES - cut_bytes)
 
@@ -68,11 +68,57 @@ def test_a_torn_tail_is_cut_to_the_last_whole_batch_and_begins_a_new_epoch(cut_b
     journal.close()
     again = open_journal()
 
-    assert journal.epoch != epoch
+    assert journal.epoch == epoch
     assert batches == [batch(3), batch(4)]
     assert (journal.done_number, journal.done_state) == (2, b"state")
     assert again.epoch == journal.epoch
     assert read_all(again) == [batch(3), batch(4), batch(5)]
+
+
+@pytest.mark.parametrize("cut_bytes", [0, 1, ENTRY_BYTES])
+def test_another_boot_begins_a_new_epoch_because_a_power_cut_may_have_taken_what_was_sent(
+    cut_bytes, kept, open_journal, monkeypatch
+):
+    directory, epoch = kept
+    os.truncate(directory / FIRST_SEGMENT, 5 * ENTRY_BYTES - cut_bytes)
+    monkeypatch.setattr("auditline.workers.audit.recovery.boot_id", lambda: "another")
+
+    journal = open_journal()
+    journal.close()
+
+    assert journal.epoch != epoch
+    assert open_journal().epoch == journal.epoch
+
+
+UNFINISHED = entry(6)[:-1]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [b"x", b"ALJ2", UNFINISHED + b"?x", UNFINISHED + b"?", entry(7)[:-1], entry(5)[:-1], b"x" + UNFINISHED],
+    ids=["text", "magic", "longer", "checksum", "number-above", "number-below", "text-before"],
+)
+def test_an_end_that_no_kill_leaves_begins_a_new_epoch(tail, kept, open_journal):
+    directory, epoch = kept
+    with (directory / FIRST_SEGMENT).open("ab") as file:
+        file.write(tail)
+
+    journal = open_journal()
+
+    assert journal.epoch != epoch
+    assert read_all(journal) == [batch(3), batch(4), batch(5)]
+
+
+@pytest.mark.parametrize("written_bytes", [0, 2, HEADER_BYTES, ENTRY_BYTES - 1])
+@pytest.mark.parametrize(("number", "keeps_epoch"), [(6, True), (8, False)])
+def test_a_file_with_nothing_but_an_unfinished_batch_is_dropped(written_bytes, number, keeps_epoch, kept, open_journal):
+    directory, epoch = kept
+    (directory / f"{number:020}.batches").write_bytes(entry(number)[:written_bytes])
+
+    journal = open_journal()
+
+    assert (journal.epoch == epoch) is (keeps_epoch or not written_bytes)
+    assert journal.last_number == 5
 
 
 def test_a_tail_torn_into_what_was_done_never_gives_a_number_twice(kept, open_journal):
@@ -168,7 +214,7 @@ def test_a_kill_while_done_is_stored_leaves_the_one_before(kept_bytes, kept, ope
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("content", [b"", b"0123456789ABCDEF\n", b"\xff" * 16, b"0123456789abcdef0"])
+@pytest.mark.parametrize("content", [b"", b"0123456789ABCDEF\n\n", b"\xff" * 16, b"0123456789abcdef\n"])
 def test_a_damaged_epoch_file_begins_a_new_epoch(content, kept, open_journal):
     directory, epoch = kept
     (directory / "epoch").write_bytes(content)
@@ -184,7 +230,7 @@ def test_a_damaged_epoch_file_begins_a_new_epoch(content, kept, open_journal):
 
 def test_a_new_epoch_for_which_there_is_no_room_is_chosen_again_at_the_next_start(kept, open_journal, monkeypatch):
     directory, epoch = kept
-    os.truncate(directory / FIRST_SEGMENT, 5 * ENTRY_BYTES - 1)
+    (directory / "epoch").unlink()
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail_with_full_disk)
         first = open_journal()
@@ -334,7 +380,7 @@ class JournalMachine(RuleBasedStateMachine):
             with files[-1].open("ab") as file:
                 file.write(torn)
         self.journal = Journal.open(self.directory, "audit", self.max_bytes)
-        assert not files or self.journal.epoch != epoch
+        assert self.journal.epoch == epoch or self.done[0] == 0
 
     @invariant()
     def everything_kept_can_be_read(self) -> None:

@@ -12,13 +12,15 @@ from pathlib import Path
 from auditline.workers.audit.done_record import DoneRecord
 from auditline.workers.audit.segment import LOST, Segment, scan_file
 from auditline.workers.common.errors import StorageError
+from auditline.workers.common.host import boot_id
 
 logger = logging.getLogger(__name__)
 
 SEGMENT_SUFFIX = ".batches"
 FILE_MODE = 0o640
 _SEGMENT_NAME = re.compile(r"[0-9]{20}\.batches")
-_EPOCH = re.compile(rb"[0-9a-f]{16}\n?")
+_EPOCH = re.compile(r"([0-9a-f]{16})\n(.{0,64})\n", re.ASCII)
+"""The epoch and the boot that it was last used in."""
 
 MOST_LOST_BATCHES = 100_000
 """Numbers missing in a row; a larger gap is no damage of ours, and the file behind it is set aside."""
@@ -41,7 +43,8 @@ class Recovered:
 def recover(directory: Path) -> Recovered:
     """Read what *directory* holds, keep what is whole, count and tell what is not.
 
-    The epoch is a new one if a number may be given again that a batch now gone once had.
+    The epoch is a new one if a number may be given again that a batch now gone once had: with damage, and in another
+    boot, since a power cut may have taken batches that were sent. What a kill left unfinished was never sent.
 
     Raises:
         StorageError: the directory cannot be listed.
@@ -50,7 +53,7 @@ def recover(directory: Path) -> Recovered:
         names = sorted(name for name in os.listdir(directory) if _SEGMENT_NAME.fullmatch(name))
     except OSError as error:
         raise StorageError(f"journal {directory}: cannot be read: {error.strerror}") from error
-    found = Recovered(_read_epoch(directory), DoneRecord(directory))
+    found = Recovered(_read_epoch(directory, boot_id()), DoneRecord(directory))
     if found.done.damaged and found.done.number == 0:
         logger.warning("journal %s: what is done cannot be read, so events may come twice", directory)
     is_tail_damaged = _read_segments(directory, names, found)
@@ -66,7 +69,7 @@ def renew_epoch(directory: Path) -> str:
     epoch = secrets.token_hex(8)
     discard(directory / "epoch")
     try:
-        _replace_file(directory, "epoch", epoch.encode() + b"\n")
+        _replace_file(directory, "epoch", f"{epoch}\n{boot_id()}\n".encode())
     except OSError as error:
         logger.warning("journal %s: cannot store its new epoch: %s", directory, error.strerror)
     return epoch
@@ -80,22 +83,24 @@ def discard(path: Path) -> None:
         logger.warning("journal: cannot delete %s: %s", path, error.strerror)
 
 
-def _read_epoch(directory: Path) -> str:
+def _read_epoch(directory: Path, boot: str) -> str:
+    """Return the epoch; "" if there is none of this boot."""
     try:
-        text = (directory / "epoch").read_bytes()
+        match = _EPOCH.fullmatch((directory / "epoch").read_text(errors="replace"))
     except OSError:
         return ""
-    return text.decode().strip() if _EPOCH.fullmatch(text) else ""
+    return match[1] if match and match[2] == boot else ""
 
 
 def _read_segments(directory: Path, names: list[str], found: Recovered) -> bool:
-    """Fill in the segments; return whether the end of the last file was damaged."""
+    """Fill in the segments; return whether the end of the last file was damaged, other than by a kill of its writer."""
     is_tail_damaged = False
-    last_number = 0
+    last_number = unfinished_number = 0
     for name in names:
         path = directory / name
         scan = scan_file(path)
-        is_tail_damaged = scan.torn_bytes > 0
+        is_tail_damaged = scan.torn_bytes > 0 and not scan.unfinished_number
+        unfinished_number = scan.unfinished_number
         if scan.torn_bytes or scan.damaged_bytes:
             text = "journal: %s: %d of %d bytes belong to no whole batch"
             damaged = scan.torn_bytes + scan.damaged_bytes
@@ -114,7 +119,7 @@ def _read_segments(directory: Path, names: list[str], found: Recovered) -> bool:
             _set_aside(path, entries[0][0])
             is_tail_damaged = True
     found.last_number = max(last_number, found.done.number)
-    return is_tail_damaged
+    return is_tail_damaged or unfinished_number not in (0, found.last_number + 1)
 
 
 def _fill_segment(segment: Segment, entries: list[tuple[int, int, int]], found: Recovered) -> None:

@@ -70,6 +70,8 @@ class Scan:
     """Bytes before that which belong to no whole entry."""
     torn_bytes: int = 0
     """Bytes after it."""
+    unfinished_number: int = 0
+    """Those bytes are the beginning of this batch's entry, as a kill of its writer leaves them; 0: they are not."""
 
 
 def encode_entry(number: int, kind: int, types: bytes, payload: bytes) -> list[bytes]:
@@ -107,6 +109,7 @@ def scan_file(path: Path) -> Scan:
             size = os.fstat(fd).st_size
             for entry in _entries(fd, min(size, _MOST_FILE_BYTES)):
                 _note_entry(scan, entry)
+            scan.unfinished_number = _unfinished_number(fd, scan, size, int(path.stem))
         finally:
             os.close(fd)
     except OSError:
@@ -122,6 +125,19 @@ def _note_entry(scan: Scan, entry: Entry) -> None:
     scan.damaged_bytes += entry.offset - scan.whole_bytes
     scan.whole_bytes = entry.end
     scan.entries.append((entry.batch.number, entry.offset, entry.batch.record_count))
+
+
+def _unfinished_number(fd: int, scan: Scan, size: int, first_number: int) -> int:
+    header = os.pread(fd, HEADER_BYTES, scan.whole_bytes)
+    if not header or header[: len(_MAGIC)] != _MAGIC[: len(header)]:
+        return 0
+    next_number = scan.entries[-1][0] + 1 if scan.entries else first_number
+    if len(header) < HEADER_BYTES:
+        return next_number
+    number, _, types_bytes, payload_bytes = _FIELDS.unpack_from(header, len(_MAGIC) + _CHECKSUM.size)
+    entry_bytes = HEADER_BYTES + types_bytes + payload_bytes
+    is_unfinished = number == next_number and size - scan.whole_bytes < entry_bytes <= MOST_ENTRY_BYTES
+    return next_number if is_unfinished else 0
 
 
 def _entries(fd: int, size: int) -> Iterator[Entry]:

@@ -63,6 +63,8 @@ class Surroundings:
     account: Account | None
     """Whom the workers become; None: they keep the uid."""
     supervisor_pid: int
+    capabilities: frozenset[Capability] = frozenset()
+    """What all keep, beside what their kind needs."""
 
 
 def run_worker(
@@ -77,7 +79,7 @@ def run_worker(
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         log_handler.serve_worker()
         lower_privileges(
-            kind.capabilities,
+            kind.capabilities | surroundings.capabilities,
             account=surroundings.account,
             death_signal=kind.death_signal,
             parent_pid=surroundings.supervisor_pid,

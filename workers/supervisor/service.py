@@ -31,6 +31,7 @@ from auditline.workers.supervisor.kinds import AUDIT, CONTROL, NAMES, RESTORER, 
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_notices
 from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
+from auditline.workers.supervisor.reach import PACKAGE_FOLDER, capabilities_to_read
 from auditline.workers.supervisor.worker_log import filter_fork_warning
 
 CONTROL_START_SECONDS = 2.0
@@ -67,8 +68,18 @@ def run_command(settings: Settings) -> Exit:
     make_directories(settings, account)
     lock_fds = [lock_directory(run_directory), lock_directory(settings.state.directory)]
     remove_sockets(run_directory)
+    kept = capabilities_to_read(account)
+    if kept:
+        logger.warning(
+            "%s is not readable for everybody, so all workers keep CAP_DAC_READ_SEARCH; install it under /opt to have"
+            " them without",
+            PACKAGE_FOLDER,
+        )
     surroundings = Surroundings(
-        counters_directory=run_directory / COUNTERS_DIRECTORY, account=account, supervisor_pid=os.getpid()
+        counters_directory=run_directory / COUNTERS_DIRECTORY,
+        account=account,
+        supervisor_pid=os.getpid(),
+        capabilities=kept,
     )
     code = Service(settings, life, surroundings, lock_fds, log_sink).run()
     remove_sockets(run_directory)

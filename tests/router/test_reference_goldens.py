@@ -1,7 +1,6 @@
 """Events that go-libaudit coalesced, and ours for the same records, in the words of schema `audit`."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import NoNames
 from auditline.workers.router.render.audit import AuditRenderer
 
-CASES = Path(os.environ.get("AUDITLINE_CASES", Path(__file__).parents[3] / "shared" / "cases"))
-GOLDENS = sorted(CASES.glob("go-libaudit/aucoalesce/*.golden"))
+GOLDENS = sorted((Path(__file__).parents[1] / "data" / "go-libaudit" / "aucoalesce").glob("*.golden"))
 
 DIFFERENT_ON_PURPOSE = {
     # The reference takes a raw Unix mode for a Go mode, and so every thing for a file.
@@ -105,7 +103,6 @@ def look_up(kernel: dict[str, Any], path: str) -> Any:
     return value
 
 
-@pytest.mark.skipif(not GOLDENS, reason="the reference's cases are not beside the checkout (AUDITLINE_CASES)")
 @pytest.mark.parametrize(("name", "records", "golden"), load_cases(), ids=[case[0] for case in load_cases()])
 def test_event_says_what_the_reference_says_or_differs_on_purpose(
     name: str, records: str, golden: dict[str, Any]

@@ -235,3 +235,25 @@ def test_an_interrupt_ends_as_shells_expect_it():
     )
 
     assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
+
+
+def test_run_refuses_to_start_with_a_wrong_rule_and_says_which(tmp_path):
+    config = tmp_path / "auditline.toml"
+    config.write_text('[audit]\nrules_files = []\nrules = ["-a always,exit -S nonsense -k x"]\n')
+    config.chmod(0o600)
+
+    result = call(["run", "--config", config])
+
+    assert result.returncode == Exit.USAGE
+    assert "nonsense" in result.stderr
+
+
+def test_config_check_prints_no_control_character_of_a_path(tmp_path):
+    config = tmp_path / "esc\x1b[31m.toml"
+    config.write_text("")
+    config.chmod(0o600)
+
+    result = call(["config", "check", "--config", config])
+
+    assert result.returncode == Exit.OK
+    assert "\x1b" not in result.stdout

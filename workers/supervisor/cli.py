@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Namespace) -> Exit:
+    # Until the service has its own handlers: nothing has been touched yet that would have to be put back.
+    signal.signal(signal.SIGTERM, _leave)
     settings = _load_settings(options)
+    if settings.audit.enabled:
+        _check_rules(settings)
     from auditline.workers.supervisor.service import run_command
 
     return run_command(settings)
@@ -63,16 +67,30 @@ def _replay(options: Namespace) -> Exit:
     )
 
 
+def _leave(_number: int, _frame: object) -> NoReturn:
+    sys.exit(Exit.OK)
+
+
 def _config_check(options: Namespace) -> Exit:
+    settings = _load_settings(options)
+    for warning in _check_rules(settings):
+        sys.stdout.write(f"warning: {_printable(warning)}\n")
+    sys.stdout.write(f"{_printable(str(settings.source or 'no file, the defaults'))}: ok\n")
+    return Exit.OK
+
+
+def _check_rules(settings: "Settings") -> Sequence[str]:
+    """Return the warnings about the configured rules.
+
+    Raises:
+        RuleError: what is wrong with them, all of it; better not started than started and blind.
+    """
     from auditline.workers.control.rulesets import load_rule_files
 
-    settings = _load_settings(options)
     rules = load_rule_files(settings.audit.rules_files, settings.audit.rules, Path("/"))
     if rules.problems:
         raise RuleError(rules.problems)
-    sys.stdout.writelines(f"warning: {warning}\n" for warning in rules.warnings)
-    sys.stdout.write(f"{settings.source or 'no file, the defaults'}: ok\n")
-    return Exit.OK
+    return rules.warnings
 
 
 def _config_show(options: Namespace) -> Exit:
@@ -243,10 +261,12 @@ class _ShowVersion(Action):
 
 
 def _tell(problems: Iterable[str]) -> None:
-    for problem in problems:
-        # Problems quote files and arguments: their control characters must not reach a terminal.
-        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in problem)
-        sys.stderr.write(f"auditline: {text}\n")
+    sys.stderr.writelines(f"auditline: {_printable(problem)}\n" for problem in problems)
+
+
+def _printable(text: str) -> str:
+    """Return text that quotes files and arguments so that no control character of theirs reaches a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _open_standard_descriptors() -> None:

@@ -16,7 +16,8 @@ from auditline.plugins.outputs.segment_files import SegmentFile
 
 MOST_IDS = 500_000
 MOST_BYTES = 512 * 1024**2
-_LONGEST_LINE_BYTES = 1024**2
+_PIECE_BYTES = 64 * 1024
+"""So much of a line is in memory at a time, however long it is; an id lies within the first."""
 _BUFFER_BYTES = 256 * 1024
 _ID = re.compile(rb'\{"@timestamp":"[^"\\]{1,64}","event":\{"id":"([^"\\]{1,256})"')
 
@@ -59,7 +60,9 @@ def _read_ids(path: Path, offset: int) -> Iterator[str]:
     """Yield the id of each whole line; a torn last line has none: its event will be written again."""
     with path.open("rb", buffering=_BUFFER_BYTES) as file:
         file.seek(offset)
-        while line := file.readline(_LONGEST_LINE_BYTES):
-            match = _ID.match(line)
-            if match and line.endswith(b"\n"):
+        while piece := file.readline(_PIECE_BYTES):
+            match = _ID.match(piece)
+            while piece and not piece.endswith(b"\n"):
+                piece = file.readline(_PIECE_BYTES)
+            if match and piece:
                 yield match[1].decode("ascii", "replace")

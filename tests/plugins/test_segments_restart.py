@@ -72,6 +72,21 @@ def test_a_torn_last_line_is_left_alone_and_its_event_written_again(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 3 << 20])
+def test_a_long_line_is_known_again_and_a_torn_one_is_not(size, tmp_path, open_segments, abandon, make_line):
+    lines = [make_line(1, size), make_line(2), make_line(3, size)]
+    output = open_segments(segment_bytes=8 << 20)
+    output.write(lines)
+    output.pump()
+    abandon(output)
+    [path] = (tmp_path / "log").glob("*.jsonl")
+    os.truncate(path, path.stat().st_size - 1)
+
+    output = open_segments(segment_bytes=8 << 20)
+
+    assert output._resent_ids == {"e-1", "e-2"}
+
+
 def test_only_lines_behind_the_confirmed_position_are_read(tmp_path, open_segments, abandon, write, clock):
     output = open_segments(segment_bytes=1 << 20)
     for first in range(1, 101, 10):

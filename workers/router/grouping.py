@@ -76,7 +76,7 @@ class Grouper:
                     event = self._begin(kind, payload, batch)
                     if event is None:
                         continue
-                    header, body = event.header, payload[len(event.header) + 2 :].lstrip(" ")
+                    header, body = event.header, payload[len(event.header) + 2 :].removeprefix(" ")
             if kind == _EOE:
                 del open_events[header]
                 event.has_eoe = True
@@ -118,7 +118,7 @@ class Grouper:
         event.deadline = self.clock + DEADLINE_SECONDS
         if is_complete_alone(kind):
             event.types.append(kind)
-            event.bodies.append(payload[match.end() + 2 :].lstrip(" "))
+            event.bodies.append(payload[match.end() + 2 :].removeprefix(" "))
             self._finish(event, batch)
             return None
         self.open[header] = event

@@ -245,6 +245,21 @@ def test_reload_takes_the_rules_that_the_configuration_has_now(
     assert kernel_audit.status().backlog_limit == 8193
 
 
+def test_rule_that_somebody_takes_out_is_told_and_a_reload_loads_it_again(
+    kernel_audit: AuditControl, start: Start, wait_until: WaitUntil
+) -> None:
+    supervisor = start("--", RECORD, OTHER)
+    supervisor.say("go")
+    wait_until(lambda: rules_of(kernel_audit, RECORD, OTHER))
+
+    kernel_audit.delete_rule(compiled(OTHER))
+
+    wait_until(lambda: "1 of our 3 audit rules" in supervisor.log, seconds=20)
+    assert "swapon" in supervisor.log
+    supervisor.say("hup")
+    wait_until(lambda: rules_of(kernel_audit, RECORD, OTHER))
+
+
 def test_rule_is_loaded_when_its_directory_appears(
     kernel_audit: AuditControl, start: Start, wait_until: WaitUntil, tmp_path: Path
 ) -> None:

@@ -42,20 +42,25 @@ OURS = compiled("-a always,exit -F arch=b64 -S swapoff -F uid=65534 -k test-ours
 FOREIGN = compiled("-a always,exit -F arch=b64 -S swapon -F uid=65534 -k test-foreign")
 
 
+def list_of(rule: bytes) -> bytes:
+    return rule[:4]
+
+
 def some_note(**changes: object) -> KernelNote:
     content = {"boot_id": boot_id(), "supervisor_pid": 1, "fields": {"enabled": 0}, **changes}
     return KernelNote(**content)  # type: ignore[arg-type]  # the test names the fields
 
 
-@given(rules=RULES, removed_rules=RULES, fields=FIELDS)
+@given(rules=RULES, removed_rules=RULES, found_rules=RULES, fields=FIELDS)
 def test_note_is_read_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory,
     rules: tuple[bytes, ...],
     removed_rules: tuple[bytes, ...],
+    found_rules: tuple[bytes, ...],
     fields: dict[str, int],
 ) -> None:
     path = tmp_path_factory.getbasetemp() / NOTE_FILE
-    note = some_note(rules=rules, removed_rules=removed_rules, fields=fields)
+    note = some_note(rules=rules, removed_rules=removed_rules, found_rules=found_rules, fields=fields)
 
     write_note(path, note)
 
@@ -139,6 +144,71 @@ def test_rules_of_others_that_were_taken_out_come_back(kernel_audit: AuditContro
 
     assert problems == ()
     assert FOREIGN in map(comparable, kernel_audit.list_rules())
+
+
+OTHERS = tuple(
+    compiled(f"-a {action},exit -F arch=b64 -S swapon -F uid=65534 -F exit={number}")
+    for number, action in enumerate(("always", "never", "always", "always"))
+)
+OF_ANOTHER_LIST = tuple(compiled(f"-a always,exclude -F msgtype={number} -F uid=65534") for number in (1400, 1401))
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("kept", "added"),
+    [((), ()), ((0,), ()), ((1,), ()), ((3,), ()), ((1, 3), ()), ((3, 1), ()), ((0, 1, 2), ()), ((1,), (3,))],
+    ids=str,
+)
+def test_rules_of_others_come_back_in_their_order(
+    kernel_audit: AuditControl, tmp_path: Path, kept: tuple[int, ...], added: tuple[int, ...]
+) -> None:
+    found = tuple(rule for number, rule in enumerate(OTHERS) if number not in added)
+    before = list(map(comparable, kernel_audit.list_rules()))
+    for rule in (*(OTHERS[number] for number in kept), OURS, *(OTHERS[number] for number in added), *OF_ANOTHER_LIST):
+        kernel_audit.add_rule(rule)
+    note = replace(
+        note_of(kernel_audit.status(), os.getpid()),
+        rules=(OURS,),
+        removed_rules=tuple(rule for number, rule in enumerate(OTHERS) if number not in (*kept, *added)),
+        found_rules=(*before, *found, *OF_ANOTHER_LIST),
+    )
+    write_note(tmp_path / NOTE_FILE, note)
+
+    problems = restore(tmp_path / NOTE_FILE, kernel_audit, living_supervisor_pid=None)
+
+    ours = {*OTHERS, *OF_ANOTHER_LIST, OURS}
+    after = [rule for rule in map(comparable, kernel_audit.list_rules()) if rule in ours]
+    assert problems == ()
+    assert after == sorted((*found, *(OTHERS[number] for number in added), *OF_ANOTHER_LIST), key=list_of)
+
+
+@pytest.mark.kernel
+def test_rule_of_others_that_became_ours_stays(kernel_audit: AuditControl, tmp_path: Path) -> None:
+    note = note_of(kernel_audit.status(), os.getpid())
+    write_note(tmp_path / NOTE_FILE, replace(note, rules=(OURS, FOREIGN), removed_rules=(FOREIGN,)))
+    kernel_audit.add_rule(OURS)
+    kernel_audit.add_rule(FOREIGN)
+
+    restore(tmp_path / NOTE_FILE, kernel_audit, living_supervisor_pid=None)
+
+    loaded = list(map(comparable, kernel_audit.list_rules()))
+    assert (FOREIGN in loaded, OURS in loaded) == (True, False)
+
+
+@pytest.mark.kernel
+def test_note_that_vanished_is_known_from_memory(
+    kernel_audit: AuditControl, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    note = replace(note_of(kernel_audit.status(), os.getpid()), rules=(OURS,))
+    kernel_audit.add_rule(OURS)
+    kernel_audit.set_status(rate_limit=99)
+
+    problems = restore(tmp_path / "gone" / NOTE_FILE, kernel_audit, living_supervisor_pid=None, known=note)
+
+    assert problems == ()
+    assert OURS not in map(comparable, kernel_audit.list_rules())
+    assert note_of(kernel_audit.status(), os.getpid()).fields == note.fields
+    assert "kernel-state.json is gone; the kernel is put back from memory" in caplog.text
 
 
 def register_and(wait: Callable[[], None]) -> NoReturn:

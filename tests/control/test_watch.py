@@ -2,6 +2,7 @@
 
 import logging
 import select
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,16 @@ from hypothesis import strategies as st
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import KernelError
 from auditline.workers.control.messages import KernelStatus
-from auditline.workers.control.poll import StatusPoller, lost_between
-from auditline.workers.control.watch import COUNTERS, KERNEL_BACKLOG, KERNEL_LOST, KERNEL_PID, POLLS_FAILED, StatusWatch
+from auditline.workers.control.poll import RuleListing, StatusPoller, lost_between
+from auditline.workers.control.watch import (
+    COUNTERS,
+    KERNEL_BACKLOG,
+    KERNEL_LOST,
+    KERNEL_PID,
+    POLLS_FAILED,
+    RuleWatch,
+    StatusWatch,
+)
 
 SUPERVISOR = 4711
 LAST = 2**32 - 1
@@ -126,3 +135,43 @@ def test_poller_answers_at_once_and_stops() -> None:
     assert readable == [poller.fd]
     assert len(results) == 1
     assert isinstance(results[0], KernelStatus | KernelError)
+
+
+def test_poller_lists_the_rules_now_and_then(wait_until: Callable[..., None]) -> None:
+    poller = StatusPoller(0.001, lists_rules=True)
+    answers: list[object] = []
+
+    def has_listing() -> bool:
+        answers.extend(poller.take())
+        if any(isinstance(answer, KernelError) for answer in answers):
+            pytest.skip("the kernel tells us nothing")
+        return any(isinstance(answer, RuleListing) for answer in answers)
+
+    poller.start()
+    wait_until(has_listing)
+    poller.stop()
+
+    listings = [answer for answer in answers if isinstance(answer, RuleListing)]
+    assert len(listings) <= len(answers) / 2
+
+
+OURS = {b"a": "-a first", b"b": "-a second", b"c": "-a third", b"d": "-a fourth", b"e": "-a fifth"}
+
+
+def test_rules_that_somebody_took_out_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    watch = RuleWatch()
+
+    for present in (b"abcdef", b"acde", b"acde", b"abcde", b"acde"):
+        watch.take({bytes([letter]) for letter in present}, OURS)
+
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert all("1 of our 5 audit rules" in text and text.endswith(": -a second") for text in told)
+
+
+def test_of_many_missing_rules_only_some_are_shown(caplog: pytest.LogCaptureFixture) -> None:
+    RuleWatch().take((), OURS)
+
+    (record,) = caplog.records
+    assert record.getMessage().endswith(": -a first; -a second; -a third; …")
+    assert "5 of our 5" in record.getMessage()

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,12 @@ from auditline.workers.control.language import parse_rules
 from auditline.workers.control.load import carry_out, plan_changes
 from auditline.workers.control.messages import AUDIT_ADD_RULE
 from auditline.workers.control.note import NOTE_FILE, KernelNote, note_of, read_note, restore, write_note
+from auditline.workers.control.poll import RuleListing
 from auditline.workers.control.refusals import explain
 from auditline.workers.control.reload import with_rules_of
 from auditline.workers.control.rulesets import RuleSet, load_rule_files
 from auditline.workers.control.status_fields import wanted_fields
+from auditline.workers.control.watch import RuleWatch
 
 DEFAULT_RULES_BASE = Path("/etc/auditline")
 """What relative patterns are relative to when there is no configuration file."""
@@ -45,6 +48,8 @@ class KernelKeeper:
         self._note_path = settings.state.directory / NOTE_FILE
         self._rule_set: RuleSet | None = None
         self._told: set[str] = set()
+        self._rule_watch = RuleWatch()
+        self._changed_at = 0.0
         self.refused_count = 0
         """Wanted rules that the kernel did not take at the last load."""
         status = control.status()
@@ -75,6 +80,7 @@ class KernelKeeper:
         if rule not in map(comparable, self._control.list_rules()):
             self._write(replace(self._note, rules=tuple(dict.fromkeys((rule, *self._note.rules)))))
             self._control.add_rule(self._own_rule)
+        self._changed_at = time.monotonic()
 
     def set_fields(self) -> None:
         """Set the status fields that the configuration wants otherwise than they are.
@@ -125,6 +131,14 @@ class KernelKeeper:
         if any(rule.path is not None and rule.path.exists() for rule in skipped):
             self.load_rules()
 
+    def compare(self, listing: RuleListing) -> None:
+        """Tell which of our rules are not there any more, unless the listing is older than our last change."""
+        if self._rule_set is None or listing.asked_at < self._changed_at:
+            return
+        texts = {comparable(rule.data): rule.text for rule in self._rule_set.rules}
+        ours = {rule: texts.get(rule, "that for our own processes") for rule in self._note.rules}
+        self._rule_watch.take(listing.rules, ours)
+
     def undo(self, *, living_supervisor_pid: int | None) -> None:
         """Put the kernel back as it was found; what cannot be put back is told.
 
@@ -150,6 +164,7 @@ class KernelKeeper:
         removed = tuple(dict.fromkeys((*self._note.removed_rules, *plan.foreign_removed)))
         self._write(replace(self._note, rules=plan.ours_meanwhile, removed_rules=removed))
         loaded = carry_out(self._control, plan)
+        self._changed_at = time.monotonic()
         self._write(replace(self._note, rules=loaded.ours))
         self.refused_count = len(loaded.refused)
         self._tell_refused(rule_set, loaded.refused)

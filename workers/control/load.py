@@ -30,6 +30,8 @@ class Plan:
     ours_after: tuple[bytes, ...]
     """Ours when nothing is refused, in the order of the lists."""
     foreign_removed: tuple[bytes, ...]
+    foreign_found: tuple[bytes, ...]
+    """All rules of others, as listed; none where none is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ def plan_changes(
         ours_meanwhile=tuple(dict.fromkeys((*after, *ours, *front_stand_ins, *back_stand_ins))),
         ours_after=after,
         foreign_removed=tuple(removed),
+        foreign_found=tuple(foreign) if removed else (),
     )
 
 

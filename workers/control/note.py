@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile, zip_longest
 from pathlib import Path
 
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.host import boot_id
-from auditline.workers.control.compile import HEADER_BYTES
+from auditline.workers.control.compile import HEADER_BYTES, comparable
 from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.messages import (
     AUDIT_ADD_RULE,
@@ -32,6 +33,8 @@ MAX_NOTE_BYTES = 1 << 26
 
 _FIELDS = ("enabled", "failure", "rate_limit", "backlog_limit", "backlog_wait_time")
 _VERSION = 1
+_LIST_BYTES = 4
+"""A compiled rule begins with the number of its list."""
 # The reader, which shares the dead supervisor's socket, needs a moment to die of its SIGKILL.
 _DEAD_PID_SECONDS = 1.0
 _PAUSE_SECONDS = 0.02
@@ -51,6 +54,8 @@ class KernelNote:
     """Ours, in the form that `comparable` gives; may hold some that are not loaded."""
     removed_rules: tuple[bytes, ...] = ()
     """Others', taken out because our rules files say -D."""
+    found_rules: tuple[bytes, ...] = ()
+    """If any were taken out: all of others, in the order in which they were loaded."""
 
 
 def note_of(status: KernelStatus, supervisor_pid: int) -> KernelNote:
@@ -113,25 +118,27 @@ def remove_note(path: Path) -> None:
         raise StorageError(f"{path} cannot be removed: {error.strerror}") from error
 
 
-def restore(path: Path, control: AuditControl, *, living_supervisor_pid: int | None) -> tuple[str, ...]:
+def restore(
+    path: Path, control: AuditControl, *, living_supervisor_pid: int | None, known: KernelNote | None = None
+) -> tuple[str, ...]:
     """Put the kernel back as the note at *path* says and remove the note; return what could not be put back.
 
-    Our rules go, others' that were taken out come back, the status fields get their old values, and the pid of a dead
+    Our rules go, others' that were taken out come back to their places, the status fields get their old values, and the pid of a dead
     supervisor is cleared. If another living daemon is registered the fields are its own, and are left. The note stays
-    only where the kernel permits nothing (locked, or no privilege).
+    only where the kernel permits nothing (locked, or no privilege). *known* is what it says, if it may be lost.
 
     Raises:
         KernelError: the kernel did not answer.
         StorageError: the note cannot be read or removed.
     """
-    note = read_note(path)
+    note = _read_or_remember(path, known)
     if note is None:
         return ()
     status = control.status()
     is_ours = status.pid in (0, living_supervisor_pid)
     fields = _field_changes(note, status)
     # All at once where that is known to be right, since the kernel may let us wait after each send.
-    requests = [*_rule_changes(note), *(fields if is_ours else ())]
+    requests = [*_rule_changes(note, control), *(fields if is_ours else ())]
     codes = control.change(requests)
     if not is_ours:
         is_ours = _clear_dead_pid(control, was_ours=status.pid == note.supervisor_pid)
@@ -172,9 +179,49 @@ def _clear_dead_pid(control: AuditControl, *, was_ours: bool) -> bool:
     return True
 
 
-def _rule_changes(note: KernelNote) -> list[Request]:
+def _read_or_remember(path: Path, known: KernelNote | None) -> KernelNote | None:
+    try:
+        note = read_note(path)
+    except StorageError as error:
+        if known is None:
+            raise
+        _log.warning("%s; the kernel is put back from memory", error)
+        return known
+    if note is None and known is not None:
+        _log.warning("%s is gone; the kernel is put back from memory", path)
+        return known
+    return note
+
+
+def _rule_changes(note: KernelNote, control: AuditControl) -> list[Request]:
+    # One that was taken out and that our files have named since stays: it is theirs again.
+    removed = set(note.removed_rules)
+    ours = dict.fromkeys(rule for rule in note.rules if rule not in removed)
+    listed = map(comparable, control.list_rules()) if removed else ()
+    foreign = list(dict.fromkeys(rule for rule in listed if rule not in ours))
     # The first of ours is the one that keeps our own processes from being audited: it goes last.
-    return [*(add_rule(rule) for rule in note.removed_rules), *(delete_rule(rule) for rule in reversed(note.rules))]
+    return [*_foreign_changes(foreign, note), *(delete_rule(rule) for rule in reversed(ours))]
+
+
+def _foreign_changes(present: Sequence[bytes], note: KernelNote) -> Iterator[Request]:
+    """Yield what brings others' rules, of which *present* are loaded, back, in the order in which they were found.
+
+    The kernel can only append: in each list all those behind the first that is not in its place go to its end.
+    """
+    loaded = set(present)
+    wanted = loaded.union(note.removed_rules)
+    found = dict.fromkeys(rule for rule in (*note.found_rules, *note.removed_rules) if rule in wanted)
+    for number in sorted({rule[:_LIST_BYTES] for rule in wanted}):
+        standing = [rule for rule in present if rule.startswith(number)]
+        newer = takewhile(lambda rule: rule not in found, standing)
+        target = dict.fromkeys((*newer, *(rule for rule in found if rule.startswith(number)), *standing))
+        is_in_place = True
+        for rule, other in zip_longest(target, standing, fillvalue=b""):
+            is_in_place = is_in_place and rule == other
+            if not is_in_place and rule in loaded:
+                yield delete_rule(rule)
+            if not is_in_place:
+                yield add_rule(rule)
 
 
 def _field_changes(note: KernelNote, status: KernelStatus) -> list[Request]:
@@ -194,6 +241,7 @@ def _encode(note: KernelNote) -> bytes:
         "fields": dict(note.fields),
         "rules": [base64.b64encode(rule).decode() for rule in note.rules],
         "removed_rules": [base64.b64encode(rule).decode() for rule in note.removed_rules],
+        "found_rules": [base64.b64encode(rule).decode() for rule in note.found_rules],
     }
     return json.dumps(content, indent=1).encode() + b"\n"
 
@@ -212,6 +260,7 @@ def _decode(text: bytes) -> KernelNote:
         fields=fields,
         rules=tuple(_decode_rule(rule) for rule in content["rules"]),
         removed_rules=tuple(_decode_rule(rule) for rule in content["removed_rules"]),
+        found_rules=tuple(_decode_rule(rule) for rule in content["found_rules"]),
     )
 
 

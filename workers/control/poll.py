@@ -1,27 +1,44 @@
-"""Asks the kernel's status now and then, in a thread, because the kernel may let the asker wait."""
+"""Asks the kernel's status and rules now and then, in a thread, because the kernel may let the asker wait."""
 
 import contextlib
 import os
 import threading
+import time
 from collections import deque
+from dataclasses import dataclass
 
 from auditline.workers.common.errors import KernelError
+from auditline.workers.control.compile import comparable
 from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.messages import KernelStatus
 
 _WORD = 1 << 32
+_ROUNDS_PER_LISTING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RuleListing:
+    """The loaded rules, in the form of `comparable`, at a moment after *asked_at* of the monotonic clock."""
+
+    asked_at: float
+    rules: frozenset[bytes]
+
+
+Answer = KernelStatus | RuleListing | KernelError
 
 
 class StatusPoller:
-    """A thread with a socket of its own that puts the kernel's status where `take` finds it.
+    """A thread with a socket of its own that puts the kernel's answers where `take` finds them.
 
     While the kernel's queue is over its limit the question blocks for up to `backlog_wait_time`, uninterruptibly: the
     worker's main thread must not be the one that waits.
     """
 
-    def __init__(self, period_seconds: float) -> None:
+    def __init__(self, period_seconds: float, *, lists_rules: bool = False) -> None:
+        """The status is asked every period; the rules, if *lists_rules*, every third one, since it costs more."""
         self._period_seconds = period_seconds
-        self._results: deque[KernelStatus | KernelError] = deque(maxlen=16)
+        self._lists_rules = lists_rules
+        self._results: deque[Answer] = deque(maxlen=16)
         self._stop = threading.Event()
         self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         """Readable when there is something to take."""
@@ -32,7 +49,7 @@ class StatusPoller:
         """Ask now, and then every period."""
         self._thread.start()
 
-    def take(self) -> list[KernelStatus | KernelError]:
+    def take(self) -> list[Answer]:
         """Return what came since the last call, oldest first."""
         with contextlib.suppress(BlockingIOError):
             os.read(self.fd, 512)
@@ -46,8 +63,12 @@ class StatusPoller:
         self._stop.set()
 
     def _run(self) -> None:
+        rounds = 0
         while not self._stop.is_set():
-            self._results.append(_ask())
+            rounds += 1
+            self._results.append(_ask_status())
+            if self._lists_rules and rounds % _ROUNDS_PER_LISTING == 0:
+                self._results.append(_ask_rules())
             with contextlib.suppress(BlockingIOError):
                 os.write(self._write_fd, b"\0")
             self._stop.wait(self._period_seconds)
@@ -62,10 +83,19 @@ def lost_between(before: int, now: int) -> int:
     return difference if difference < _WORD // 2 else now
 
 
-def _ask() -> KernelStatus | KernelError:
+def _ask_status() -> KernelStatus | KernelError:
     # A socket for each question: an answer that comes too late dies with it.
     try:
         with AuditControl() as control:
             return control.status()
+    except KernelError as error:
+        return error
+
+
+def _ask_rules() -> RuleListing | KernelError:
+    asked_at = time.monotonic()
+    try:
+        with AuditControl() as control:
+            return RuleListing(asked_at, frozenset(map(comparable, control.list_rules())))
     except KernelError as error:
         return error

@@ -1,6 +1,7 @@
-"""What the kernel's status, asked again and again, says: counters, and that somebody else has changed it."""
+"""What the kernel's status and rules, asked again and again, say: counters, and that somebody else has changed them."""
 
 import logging
+from collections.abc import Collection, Mapping
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import KernelError
@@ -18,6 +19,7 @@ _LOST_SEEN_FOR = "kernel_lost_seen_for"
 """The kernel's counter at the last poll, and for which supervisor: what is lost while we are dead is counted too."""
 COUNTERS = (KERNEL_LOST, KERNEL_BACKLOG, KERNEL_PID, POLLS_FAILED, _LOST_SEEN, _LOST_SEEN_FOR)
 
+_SHOWN_RULES = 3
 _log = logging.getLogger(__name__)
 
 
@@ -84,3 +86,20 @@ class StatusWatch:
             _log.warning("somebody locked the audit configuration until the next boot (enabled=2)")
         else:
             _log.warning("the kernel's audit was switched on again (enabled=1)")
+
+
+class RuleWatch:
+    """Tells which of our rules somebody has taken out; each once, until it is there again."""
+
+    def __init__(self) -> None:
+        self._missing: frozenset[bytes] = frozenset()
+
+    def take(self, present: Collection[bytes], ours: Mapping[bytes, str]) -> None:
+        """Compare what is *present* with what is *ours*: compiled rules, and their text to tell them by."""
+        missing = frozenset(rule for rule in ours if rule not in present)
+        news = [text for rule, text in ours.items() if rule in missing - self._missing]
+        self._missing = missing
+        if news:
+            shown = "; ".join(news[:_SHOWN_RULES]) + ("; …" if len(news) > _SHOWN_RULES else "")
+            text = "%d of our %d audit rules are not loaded any more, and nobody told us; SIGHUP loads them again: %s"
+            _log.warning(text, len(missing), len(ours), shown)

@@ -16,10 +16,10 @@ from auditline.workers.control import watch
 from auditline.workers.control.keeper import KernelKeeper
 from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.note import restore_leftovers
-from auditline.workers.control.poll import StatusPoller
+from auditline.workers.control.poll import RuleListing, StatusPoller
 
 CHECK_SECONDS = 3.0
-"""Between two looks at the kernel's status, and at what skipped rules wait for."""
+"""Between two looks at the kernel's status, and at what skipped rules wait for; rules are looked at every 9 s."""
 RULES_LOADED = "control_rules_loaded"
 RULES_REFUSED = "control_rules_refused"
 RULES_SKIPPED = "control_rules_skipped"
@@ -39,7 +39,7 @@ def run(life: Life, settings: Settings, supervisor_pid: int, is_multicast: bool,
         KernelError: this kernel has no audit.
     """
     life.counters.extend(COUNTERS)
-    poller = StatusPoller(CHECK_SECONDS)
+    poller = StatusPoller(CHECK_SECONDS, lists_rules=not is_multicast)
     status_watch = watch.StatusWatch(life.counters, supervisor_pid, is_multicast=is_multicast)
     with AuditControl() as control:
         charge = _Charge(life.counters)
@@ -94,6 +94,11 @@ class _Charge:
         if self._keeper is not None and self._has_go and not self._steps:
             self.attempt(self._keeper.load_what_appeared)
 
+    def compare(self, listing: RuleListing) -> None:
+        """Tell which of our rules somebody has taken out."""
+        if self._keeper is not None and not self._steps:
+            self._keeper.compare(listing)
+
     def advance(self) -> None:
         """Take the steps that are left."""
         while self._steps and self.attempt(self._steps[0]):
@@ -147,8 +152,11 @@ def _work(
                 charge.allow_rules()
         if life.take_reload():
             charge.reload()
-        for result in poller.take():
-            status_watch.take(result)
+        for answer in poller.take():
+            if isinstance(answer, RuleListing):
+                charge.compare(answer)
+            else:
+                status_watch.take(answer)
         if time.monotonic() >= check_at:
             check_at = time.monotonic() + CHECK_SECONDS
             charge.check()

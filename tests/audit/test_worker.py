@@ -281,3 +281,24 @@ def test_a_long_overflow_is_told_every_thousandth_batch(caplog):
     overflow.end()
 
     assert len(caplog.messages) == 4
+
+
+@pytest.mark.parametrize(("written", "killed"), [(0, 7), (1, 0)])
+def test_what_a_killed_reader_had_in_its_hands_is_counted_unless_the_journal_has_it(
+    start_reader, open_journal, written, killed
+):
+    journal = open_journal()
+    for _ in range(written):
+        journal.append(BatchKind.RECORDS, b"\x14\x05" * 7, b"\0".join([b"x"] * 7))
+    journal.close()
+    counters = CounterPage.unshared(READER_COUNTERS)
+    counters.set("records_received_total", 100)
+    counters.set("received_with_hand", 107)
+    counters.set("records_in_hand", 7)
+    counters.set("batch_in_hand", 1)
+
+    bench = start_reader(counters=counters)
+
+    wait_until(lambda: bench.sender.offered != [])
+    assert counters.get("records_received_total") == 107
+    assert counters.get("records_killed_total") == killed

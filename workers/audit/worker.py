@@ -26,12 +26,17 @@ READER_COUNTERS = (
     "records_received_total",
     "batches_received_total",
     "records_carried_total",
+    "records_killed_total",
+    "records_in_hand",
+    "batch_in_hand",
+    "received_with_hand",
     "journal_bytes",
     *JOURNAL_COUNTERS,
     *OVERFLOW_COUNTERS,
     *SOCKET_COUNTERS,
 )
-"""`records_carried_total`: records that an earlier run left in the journal, not yet done, counted by a new page."""
+"""`records_carried_total`: records that an earlier run left in the journal, not yet done, counted by a new page.
+`records_killed_total`: those that a killed reader had in its hands, told by the three slots behind it."""
 
 IDLE_SECONDS = 2.0
 """An empty socket for so long is written down as a mark."""
@@ -123,6 +128,7 @@ class Reader:
 
     def run(self) -> None:
         """Read until the life is stopping, then what is left, and see it through to the router."""
+        self._count_killed()
         self._count_carried()
         self._announce()
         self._life.ready()
@@ -164,18 +170,37 @@ class Reader:
         return False
 
     def _take(self, received: Received) -> None:
-        # Before the journal has it: a kill in between is one batch received and never written, not one out of nowhere.
-        self._counters.add("records_received_total", received.count)
-        self._counters.add("batches_received_total", 1)
         self._mark_due = time.monotonic() + IDLE_SECONDS
         if not self._is_announced:
             self._announce()
+        self._take_in_hand(received.count)
         batch = self._journal.append(BatchKind.RECORDS, received.types, received.payload)
+        self._counters.set("records_received_total", self._counters.get("received_with_hand"))
+        self._counters.add("batches_received_total", 1)
+        self._counters.set("records_in_hand", 0)
         if batch is None:
             self._overflow.add(received, self._journal.refusal)
         else:
             self._overflow.end()
             self._sender.offer(batch)
+
+    def _take_in_hand(self, count: int) -> None:
+        """Note what a kill from now on could cost, so that a successor can say whether it did."""
+        counters = self._counters
+        counters.set("batch_in_hand", self._journal.last_number + 1)
+        counters.set("received_with_hand", counters.get("records_received_total") + count)
+        counters.set("records_in_hand", count)
+
+    def _count_killed(self) -> None:
+        """Count what a killed predecessor had in its hands."""
+        counters = self._counters
+        count = counters.get("records_in_hand")
+        if count:
+            counters.set("records_received_total", counters.get("received_with_hand"))
+            if self._journal.last_number < counters.get("batch_in_hand"):
+                counters.add("records_killed_total", count)
+                logger.error("a killed reader had %d records in its hands: they are lost", count)
+            counters.set("records_in_hand", 0)
 
     def _count_carried(self) -> None:
         is_new_page = not any(self._counters.get(f"records_{what}_total") for what in ("received", "carried"))

@@ -22,8 +22,8 @@ ROUTER_COUNTERS = (
     "serial_gaps_total",
 )
 _BOOKKEEPING = re.compile(
-    r"committed_[a-z]+_(?:epoch|number)|kernel_lost_seen(?:_for)?|stdout_partial_line"
-    r"|output_.*_chunk_(?:segment|offset|events_before)"
+    r"committed_[a-z]+_(?:epoch|number)|kernel_lost_seen(?:_for)?|stdout_(?:stream_of_)?partial_line"
+    r"|(?:records|batch)_in_hand|received_with_hand|output_.*_chunk_(?:segment|offset|events_before)"
 )
 """Slots of a page that are no counts: they let a successor go on where a killed process stopped."""
 
@@ -105,7 +105,7 @@ class Ledger:
         received = reader.get("records_received_total", 0) + reader.get("records_carried_total", 0)
         written = self._counters.get("records_written_total")
         filtered = self._counters.get("records_filtered_total")
-        dropped = reader.get("records_overflow_total", 0)
+        dropped = reader.get("records_overflow_total", 0) + reader.get("records_killed_total", 0)
         return {
             "received": received,
             "written": written,

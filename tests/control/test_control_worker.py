@@ -139,6 +139,39 @@ def test_kernel_is_left_as_it_was_found(
     assert not (supervisor.directory / NOTE_FILE).exists()
 
 
+def test_kernel_is_left_as_it_was_found_although_the_note_vanished(
+    kernel_audit: AuditControl, found: Found, start: Start, wait_until: WaitUntil
+) -> None:
+    supervisor = start("--", RECORD)
+    supervisor.say("go")
+    wait_until(lambda: rules_of(kernel_audit, RECORD))
+    (supervisor.directory / NOTE_FILE).unlink()
+
+    supervisor.say("term")
+    supervisor.answer("ended")
+    supervisor.end()
+
+    assert state(kernel_audit) == found
+
+
+def test_what_the_kernel_loses_between_the_last_look_and_the_end_is_counted(
+    kernel_audit: AuditControl, found: Found, start: Start, wait_until: WaitUntil
+) -> None:
+    rule = "-a always,exit -F arch=b64 -S access -S faccessat -S faccessat2 -F uid=65534"
+    supervisor = start("--", rule)
+    supervisor.say("go")
+    wait_until(lambda: rules_of(kernel_audit, rule))
+    kernel_audit.set_status(rate_limit=1)
+    touch = "import os\nfor _ in range(50): os.access('/', 0)"
+    subprocess.run([sys.executable, "-c", touch], user=65534, group=65534, extra_groups=[], check=True)
+    lost = kernel_audit.status().lost - found[0].lost
+
+    supervisor.say("term")
+    supervisor.answer("ended")
+
+    assert read_pages(supervisor.directory)["control"]["kernel_lost"] >= lost > 0
+
+
 def test_killed_control_leaves_the_rules_and_its_successor_puts_back_what_the_first_one_found(
     kernel_audit: AuditControl, found: Found, start: Start, wait_until: WaitUntil
 ) -> None:
@@ -280,17 +313,24 @@ def test_rule_is_loaded_when_its_directory_appears(
 def test_rules_of_others_go_for_delete_all_and_come_back(
     kernel_audit: AuditControl, found: Found, start: Start, wait_until: WaitUntil, tmp_path: Path
 ) -> None:
-    foreign = "-a always,exit -F arch=b64 -S swapon -F uid=65534 -k test-foreign"
-    kernel_audit.add_rule(compiled(foreign))
-    (tmp_path / "site.rules").write_text(f"-D\n{RECORD}\n")
+    first, never, last = (
+        f"-a {action},exit -F arch=b64 -S swapon -F uid=65534 -F exit={number}"
+        for number, action in enumerate(("always", "never", "always"))
+    )
+    for foreign in (first, never, last):
+        kernel_audit.add_rule(compiled(foreign))
+    (tmp_path / "site.rules").write_text(f"-D\n{never}\n{RECORD}\n")
     supervisor = start(str(tmp_path / "site.rules"))
     supervisor.say("go")
 
-    wait_until(lambda: rules_of(kernel_audit, RECORD) and compiled(foreign) not in loaded(kernel_audit))
+    wait_until(lambda: rules_of(kernel_audit, RECORD) and compiled(last) not in loaded(kernel_audit))
+    during = loaded(kernel_audit)
     supervisor.say("term")
     supervisor.answer("ended")
 
-    assert loaded(kernel_audit) == [*map(comparable, found[1]), compiled(foreign)]
+    assert compiled(first) not in during
+    assert compiled(never) in during
+    assert loaded(kernel_audit) == [*map(comparable, found[1]), *map(compiled, (first, never, last))]
 
 
 def test_multicast_changes_nothing_but_watches(

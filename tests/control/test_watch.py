@@ -61,6 +61,17 @@ def test_what_was_lost_before_we_came_is_not_ours(counters: CounterPage) -> None
     assert (counters.get(KERNEL_LOST), counters.get(KERNEL_BACKLOG), counters.get(KERNEL_PID)) == (7, 9, SUPERVISOR)
 
 
+def test_counting_tells_nothing_of_what_we_change_ourselves(
+    counters: CounterPage, caplog: pytest.LogCaptureFixture
+) -> None:
+    watch = StatusWatch(counters, SUPERVISOR, is_multicast=False)
+
+    watch.count(status(lost=100, enabled=0))
+    watch.take(status(lost=100))
+
+    assert (counters.get(KERNEL_LOST), caplog.messages) == (0, [])
+
+
 def test_loss_while_the_process_was_dead_is_counted_by_the_next(tmp_path: Path) -> None:
     page = CounterPage.open(tmp_path / "control.page", COUNTERS)
     StatusWatch(page, SUPERVISOR, is_multicast=False).take(status(lost=100))

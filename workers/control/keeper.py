@@ -3,7 +3,7 @@
 import errno
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from auditline.workers.control.compile import comparable, compile_rule
 from auditline.workers.control.kernel import LOCKED, AuditControl
 from auditline.workers.control.language import parse_rules
 from auditline.workers.control.load import carry_out, plan_changes
-from auditline.workers.control.messages import AUDIT_ADD_RULE
+from auditline.workers.control.messages import AUDIT_ADD_RULE, KernelStatus
 from auditline.workers.control.note import NOTE_FILE, KernelNote, note_of, read_note, restore, write_note
 from auditline.workers.control.poll import RuleListing
 from auditline.workers.control.refusals import explain
@@ -52,7 +52,7 @@ class KernelKeeper:
         self._changed_at = 0.0
         self.refused_count = 0
         """Wanted rules that the kernel did not take at the last load."""
-        status = control.status()
+        self.found_status = status = control.status()
         if status.enabled == LOCKED:
             raise KernelError("change the audit configuration", errno.EPERM, explain(0, errno.EPERM, is_locked=True))
         known = _read_or_set_aside(self._note_path)
@@ -139,14 +139,17 @@ class KernelKeeper:
         ours = {rule: texts.get(rule, "that for our own processes") for rule in self._note.rules}
         self._rule_watch.take(listing.rules, ours)
 
-    def undo(self, *, living_supervisor_pid: int | None) -> None:
-        """Put the kernel back as it was found; what cannot be put back is told.
+    def undo(self, *, living_supervisor_pid: int | None, see: Callable[[KernelStatus], None]) -> None:
+        """Put the kernel back as it was found; what cannot be put back is told, the status before goes to *see*.
 
         Raises:
             KernelError: the kernel did not answer.
             StorageError: the note cannot be read or removed.
         """
-        for problem in restore(self._note_path, self._control, living_supervisor_pid=living_supervisor_pid):
+        problems = restore(
+            self._note_path, self._control, living_supervisor_pid=living_supervisor_pid, known=self._written, see=see
+        )
+        for problem in problems:
             _log.error("%s", problem)
 
     def tell_again(self) -> None:
@@ -162,7 +165,8 @@ class KernelKeeper:
             self.refused_count = 0
             return
         removed = tuple(dict.fromkeys((*self._note.removed_rules, *plan.foreign_removed)))
-        self._write(replace(self._note, rules=plan.ours_meanwhile, removed_rules=removed))
+        found = tuple(dict.fromkeys((*self._note.found_rules, *plan.foreign_found)))
+        self._write(replace(self._note, rules=plan.ours_meanwhile, removed_rules=removed, found_rules=found))
         loaded = carry_out(self._control, plan)
         self._changed_at = time.monotonic()
         self._write(replace(self._note, rules=loaded.ours))

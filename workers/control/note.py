@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 from pathlib import Path
@@ -119,13 +119,19 @@ def remove_note(path: Path) -> None:
 
 
 def restore(
-    path: Path, control: AuditControl, *, living_supervisor_pid: int | None, known: KernelNote | None = None
+    path: Path,
+    control: AuditControl,
+    *,
+    living_supervisor_pid: int | None,
+    known: KernelNote | None = None,
+    see: Callable[[KernelStatus], None] = lambda _status: None,
 ) -> tuple[str, ...]:
     """Put the kernel back as the note at *path* says and remove the note; return what could not be put back.
 
-    Our rules go, others' that were taken out come back to their places, the status fields get their old values, and the pid of a dead
-    supervisor is cleared. If another living daemon is registered the fields are its own, and are left. The note stays
-    only where the kernel permits nothing (locked, or no privilege). *known* is what it says, if it may be lost.
+    Our rules go, others' that were taken out come back to their places, the status fields get their old values, and
+    the pid of a dead supervisor is cleared. If another living daemon is registered the fields are its own, and are
+    left. The note stays only where the kernel permits nothing (locked, or no privilege). *known* is what it says, in
+    case it was lost; *see* gets the status before anything is changed.
 
     Raises:
         KernelError: the kernel did not answer.
@@ -135,6 +141,7 @@ def restore(
     if note is None:
         return ()
     status = control.status()
+    see(status)
     is_ours = status.pid in (0, living_supervisor_pid)
     fields = _field_changes(note, status)
     # All at once where that is known to be right, since the kernel may let us wait after each send.

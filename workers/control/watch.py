@@ -44,11 +44,12 @@ class StatusWatch:
             self._has_failed = True
             return
         self._has_failed = False
-        self._count(result)
+        self.count(result)
         self._tell_pid(result.pid)
         self._tell_enabled(result.enabled)
 
-    def _count(self, status: KernelStatus) -> None:
+    def count(self, status: KernelStatus) -> None:
+        """Set the counters, and tell nothing of what we may have changed ourselves."""
         counters = self._counters
         if counters.get(_LOST_SEEN_FOR) == self._supervisor_pid:
             counters.add(KERNEL_LOST, lost_between(counters.get(_LOST_SEEN), status.lost))

@@ -46,12 +46,12 @@ def run(life: Life, settings: Settings, supervisor_pid: int, is_multicast: bool,
         if is_multicast:
             charge.attempt(lambda: _undo_leftovers(settings.state.directory))
         else:
-            charge.attempt(lambda: charge.take(KernelKeeper(control, settings, supervisor_pid)))
+            charge.attempt(lambda: _begin(charge, KernelKeeper(control, settings, supervisor_pid), status_watch))
         life.ready()
         _work(life, charge, poller, status_watch, go_fd, supervisor_pid)
         poller.stop()
         is_supervised = os.getppid() == supervisor_pid
-        charge.give_back(living_supervisor_pid=supervisor_pid if is_supervised else None)
+        charge.give_back(supervisor_pid if is_supervised else None, status_watch)
 
 
 class _Charge:
@@ -108,11 +108,11 @@ class _Charge:
             self._counters.set(RULES_REFUSED, self._keeper.refused_count)
             self._counters.set(RULES_SKIPPED, self._keeper.skipped_count)
 
-    def give_back(self, *, living_supervisor_pid: int | None) -> None:
-        """Put the kernel back as it was found."""
+    def give_back(self, living_supervisor_pid: int | None, status_watch: watch.StatusWatch) -> None:
+        """Put the kernel back as it was found, and count what it lost until then."""
         keeper = self._keeper
         if keeper is not None:
-            self.attempt(lambda: keeper.undo(living_supervisor_pid=living_supervisor_pid))
+            self.attempt(lambda: keeper.undo(living_supervisor_pid=living_supervisor_pid, see=status_watch.count))
 
     def attempt(self, step: Callable[[], None]) -> bool:
         """Return whether *step* was done; its failure is told once, and is the last one if nothing is permitted."""
@@ -130,6 +130,12 @@ class _Charge:
         if problem not in self._told:
             self._told.add(problem)
             _log.error("%s", problem)
+
+
+def _begin(charge: _Charge, keeper: KernelKeeper, status_watch: watch.StatusWatch) -> None:
+    # From here on, or the loss of a burst before the first poll would not be seen as one.
+    status_watch.count(keeper.found_status)
+    charge.take(keeper)
 
 
 def _work(

@@ -12,6 +12,8 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import NamedTuple
 
+from auditline.workers.common.disk import sync_directory
+
 
 class _Job(NamedTuple):
     descriptor: int
@@ -62,7 +64,7 @@ class Syncer:
             try:
                 os.fdatasync(job.descriptor)
                 if job.new_in is not None:
-                    _sync_directory(job.new_in)
+                    sync_directory(job.new_in)
             except OSError as error:
                 # The kernel has dropped what it could not write and reports it once: to try again proves nothing.
                 self._errors.put(error)
@@ -70,11 +72,3 @@ class Syncer:
                 os.close(job.descriptor)
             self.synced_sequence = job.sequence
             self._finished += 1
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

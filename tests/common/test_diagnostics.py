@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditline.workers.common import diagnostics
-from auditline.workers.common.diagnostics import LineFormatter, RepeatedWarning, StderrHandler, make_safe
+from auditline.workers.common.diagnostics import LineFormatter, RepeatedWarning, StderrHandler
+from auditline.workers.common.text import make_safe
 
 
 def record(message: str, *args: object) -> logging.LogRecord:

@@ -4,7 +4,6 @@ import ctypes
 import errno
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -18,8 +17,6 @@ from auditline.workers.control.language import parse_rules
 
 pytestmark = pytest.mark.kernel
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
-SO_RCVBUF_SMALL = 4608
-ACCESSES = "import os\nos.setresuid(65534, 65534, 65534)\nfor _ in range(2000): os.access('/', 0)"
 
 
 def compiled(text: str) -> bytes:
@@ -70,12 +67,11 @@ def data_socket() -> Iterator[socket.socket]:
         yield opened
 
 
-def test_status_and_features_are_read(kernel_audit: AuditControl) -> None:
+def test_status_is_read(kernel_audit: AuditControl) -> None:
     status = kernel_audit.status()
 
     assert status.enabled in (0, 1)
     assert status.features & messages.FEATURE_BACKLOG_WAIT_TIME
-    assert kernel_audit.features().locked in (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("count", [0, 1, 200])
@@ -117,20 +113,6 @@ def test_status_fields_are_set(kernel_audit: AuditControl) -> None:
 
     status = kernel_audit.status()
     assert (status.enabled, status.rate_limit) == (1, 77)
-
-
-def test_positive_acknowledgement_is_a_value(kernel_audit: AuditControl, data_socket: socket.socket) -> None:
-    data_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SO_RCVBUF_SMALL)
-    claim_pid(data_socket)
-    kernel_audit.set_status(enabled=1, backlog_limit=1, backlog_wait_time=0)
-    kernel_audit.add_rule(compiled("-a always,exit -F arch=b64 -S access -S faccessat -F uid=65534 -k test-lost"))
-    subprocess.run([sys.executable, "-c", ACCESSES], check=True)
-    lost = kernel_audit.status().lost
-    release_pid()
-
-    assert lost > 0
-    assert kernel_audit.reset_lost() >= lost
-    assert kernel_audit.status().lost < lost
 
 
 def test_claim_registers_without_touching_the_records(kernel_audit: AuditControl, data_socket: socket.socket) -> None:

@@ -20,7 +20,7 @@ def state_of(control):
     """What must be the same before and after a run."""
     status = control.status()
     fields = ("enabled", "failure", "pid", "rate_limit", "backlog_limit", "backlog_wait_time")
-    return {name: getattr(status, name) for name in fields}, sorted(map(comparable, control.list_rules()))
+    return {name: getattr(status, name) for name in fields}, list(map(comparable, control.list_rules()))
 
 
 def are_gone(processes):

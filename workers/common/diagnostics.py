@@ -5,25 +5,19 @@ A worker's lines come here through the supervisor: `workers/supervisor/worker_lo
 
 import logging
 import os
-import re
 import select
 import threading
 import time
 from typing import Any
+
+from auditline.workers.common.text import make_safe
 
 MAX_LINE_CHARACTERS = 4000
 """With UTF-8 at its longest a line may take several writes; they are made under the handler's lock."""
 STDERR_PATIENCE_SECONDS = 1.0
 """A stderr that takes nothing for so long is given up until it takes something again."""
 
-# C0, DEL, C1, and what turns or breaks lines: a diagnostic may quote a file name or an argument of a hostile process.
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _ATOMIC_PIPE_BYTES = 4096
-
-
-def make_safe(text: str) -> str:
-    """Return *text* on one line and without a character that a terminal acts on; those become escapes as in Python."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class LineFormatter(logging.Formatter):

@@ -40,10 +40,6 @@ class RuleError(InputError):
     """An audit rule is wrong."""
 
 
-class RecordError(AuditlineError):
-    """A record's `audit(SECONDS.MILLIS:SERIAL):` header cannot be read."""
-
-
 class BusyError(AuditlineError):
     """Somebody else holds what we need."""
 

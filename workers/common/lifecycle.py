@@ -96,11 +96,6 @@ class Life:
         self._is_stopping = True
         self._wake()
 
-    def request_reload(self) -> None:
-        """Reload as if a SIGHUP had come."""
-        self._must_reload = True
-        self._wake()
-
     def drain_wakeup(self) -> None:
         """Empty `wakeup_fd`, so that it is readable again only after the next signal."""
         with contextlib.suppress(BlockingIOError):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auditline.workers.common.errors import RuleError
+from auditline.workers.common.text import make_safe
 
 MAX_FILE_BYTES = 16 * 1024 * 1024
 
@@ -55,8 +56,7 @@ def read_shipped_set(name: str) -> str | None:
 
 def printable(path: Path | str) -> str:
     """Return a path for a message: on one line, and as UTF-8 where it is not."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+    return make_safe(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def _problem(status: os.stat_result, *, must_be_trusted: bool) -> str:

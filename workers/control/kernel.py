@@ -1,4 +1,4 @@
-"""Asks the kernel's audit system: status, features, rules, and who is registered as its daemon."""
+"""Asks the kernel's audit system: status, rules, and who is registered as its daemon."""
 
 import errno
 import os
@@ -13,7 +13,6 @@ from auditline.workers.control import messages
 from auditline.workers.control.messages import (
     NLMSG_DONE,
     NLMSG_ERROR,
-    KernelFeatures,
     KernelStatus,
     Reply,
     Request,
@@ -35,7 +34,6 @@ _SEND_BUFFER_BYTES = 1 << 20
 _CLAIM_SEQUENCE = 0x61756474
 _OPEN = Request(0, b"", "open the audit socket")
 _STATUS = Request(messages.AUDIT_GET, b"", "read audit status")
-_FEATURES = Request(messages.AUDIT_GET_FEATURE, b"", "read audit features")
 _RULES = Request(messages.AUDIT_LIST_RULES, b"", "list audit rules")
 
 
@@ -91,14 +89,6 @@ class AuditControl:
                 return status
         raise _refused(_STATUS, errno.EBADMSG)
 
-    def features(self) -> KernelFeatures:
-        """Return which audit features are set and which of them are locked."""
-        for reply in self._ask(_FEATURES):
-            features = messages.parse_features(reply.payload)
-            if features is not None:
-                return features
-        raise _refused(_FEATURES, errno.EBADMSG)
-
     def list_rules(self) -> list[bytes]:
         """Return all loaded rules, each `struct audit_rule_data` with its strings, in the order in which they match."""
         listed = (messages.parse_listed_rule(reply.payload) for reply in self._ask(_RULES))
@@ -107,10 +97,6 @@ class AuditControl:
     def set_status(self, **fields: int) -> None:
         """Set *fields*, named as in `KernelStatus`, in one step."""
         self._change_one(messages.set_status(**fields))
-
-    def reset_lost(self) -> int:
-        """Set the kernel's lost counter to 0 and return what it was."""
-        return self._change_one(messages.reset_lost())
 
     def add_rule(self, rule: bytes, *, is_prepended: bool | None = None) -> None:
         """Load *rule*; EEXIST when it is loaded already (not noticed by the kernel for a prepended one)."""
@@ -149,11 +135,10 @@ class AuditControl:
                 is_locked = False
         return _refused(request, code, is_locked=is_locked)
 
-    def _change_one(self, request: Request) -> int:
+    def _change_one(self, request: Request) -> None:
         (code,) = self.change([request])
         if code < 0:
             raise self.refusal(request, -code)
-        return code
 
     def _change_some(self, requests: Sequence[Request], start: int) -> list[int]:
         first = self._sequence + 1

@@ -15,22 +15,18 @@ AUDIT_SET = 1001
 AUDIT_ADD_RULE = 1011
 AUDIT_DEL_RULE = 1012
 AUDIT_LIST_RULES = 1013
-AUDIT_GET_FEATURE = 1019
 
 FEATURE_BACKLOG_WAIT_TIME = 2
-FEATURE_LOST_RESET = 32
-"""Bits of `KernelStatus.features`."""
+"""A bit of `KernelStatus.features`."""
 
 _NLM_F_REQUEST = 1
 _NLM_F_ACK = 4
 _HEADER = struct.Struct("=IHHII")
 _CODE = struct.Struct("=i")
-_FEATURES = struct.Struct("=4I")
 _BUFLEN = struct.Struct("=I")
 _BUFLEN_OFFSET = 1036
 _STATUS_WORDS = 11
 _LEAST_STATUS_WORDS = 8
-_MASK_RESET_LOST = 0x40
 _STATUS_FIELDS = {
     "enabled": (1, 0x01),
     "failure": (2, 0x02),
@@ -62,14 +58,6 @@ class KernelStatus:
     backlog_wait_time_actual: int | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelFeatures:
-    """What AUDIT_GET_FEATURE tells: bit 0 only_unset_loginuid, bit 1 loginuid_immutable."""
-
-    features: int
-    locked: int
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request; *title* names it in messages to people."""
@@ -98,12 +86,6 @@ def set_status(**fields: int) -> Request:
         words[0] |= bit
     wanted = " ".join(f"{name}={value}" for name, value in fields.items())
     return Request(AUDIT_SET, struct.pack(f"={_STATUS_WORDS}I", *words), f"set audit status {wanted}")
-
-
-def reset_lost() -> Request:
-    """Return the request that sets the kernel's lost counter to 0; its acknowledgement carries the old value."""
-    payload = struct.pack(f"={_STATUS_WORDS}I", _MASK_RESET_LOST, *[0] * (_STATUS_WORDS - 1))
-    return Request(AUDIT_SET, payload, "reset the lost counter")
 
 
 def add_rule(rule: bytes, *, is_prepended: bool | None = None) -> Request:
@@ -168,14 +150,6 @@ def parse_status(payload: bytes) -> KernelStatus | None:
         backlog_wait_time=wait_time,
         backlog_wait_time_actual=wait_time_actual,
     )
-
-
-def parse_features(payload: bytes) -> KernelFeatures | None:
-    """Read struct audit_features; None: too short."""
-    if len(payload) < _FEATURES.size:
-        return None
-    _, _, features, locked = _FEATURES.unpack_from(payload)
-    return KernelFeatures(features=features, locked=locked)
 
 
 def parse_listed_rule(payload: bytes) -> bytes | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 from pathlib import Path
 
+from auditline.workers.common.disk import sync_directory
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.host import boot_id
 from auditline.workers.control.compile import HEADER_BYTES, comparable
@@ -101,7 +102,7 @@ def write_note(path: Path, note: KernelNote) -> None:
             file.flush()
             os.fsync(descriptor)
         new_path.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise StorageError(f"{path}: the kernel's state cannot be saved: {error.strerror}") from error
 
@@ -276,11 +277,3 @@ def _decode_rule(text: str) -> bytes:
     if len(rule) < HEADER_BYTES:
         raise ValueError(f"a rule has {len(rule)} bytes")
     return rule
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
+from auditline.workers.common.text import make_safe
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -74,8 +75,8 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 def _config_check(options: Namespace) -> Exit:
     settings = _load_settings(options)
     for warning in _check_rules(settings):
-        sys.stdout.write(f"warning: {_printable(warning)}\n")
-    sys.stdout.write(f"{_printable(str(settings.source or 'no file, the defaults'))}: ok\n")
+        sys.stdout.write(f"warning: {make_safe(warning)}\n")
+    sys.stdout.write(f"{make_safe(str(settings.source or 'no file, the defaults'))}: ok\n")
     return Exit.OK
 
 
@@ -261,12 +262,7 @@ class _ShowVersion(Action):
 
 
 def _tell(problems: Iterable[str]) -> None:
-    sys.stderr.writelines(f"auditline: {_printable(problem)}\n" for problem in problems)
-
-
-def _printable(text: str) -> str:
-    """Return text that quotes files and arguments so that no control character of theirs reaches a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    sys.stderr.writelines(f"auditline: {make_safe(problem)}\n" for problem in problems)
 
 
 def _open_standard_descriptors() -> None:

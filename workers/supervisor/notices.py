@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from auditline.workers.audit.netlink import NETLINK_AUDIT
+
 COMMAND_LINE_FILE = Path("/proc/cmdline")
 NETLINK_FILE = Path("/proc/net/netlink")
 
-_NETLINK_AUDIT = 9
 _READ_LOG_GROUP_BIT = 1
 
 
@@ -27,7 +28,7 @@ def _audit_was_off(command_line: str) -> Iterator[str]:
 def _copied_records(netlink_table: str) -> Iterator[str]:
     """Rows of /proc/net/netlink: sk, protocol, port id, groups (hexadecimal), ..."""
     rows = (line.split() for line in netlink_table.splitlines()[1:])
-    if any(len(row) > 3 and row[1] == str(_NETLINK_AUDIT) and _is_in_read_log_group(row[3]) for row in rows):
+    if any(len(row) > 3 and row[1] == str(NETLINK_AUDIT) and _is_in_read_log_group(row[3]) for row in rows):
         yield (
             "another process is in the kernel's audit multicast group, most likely systemd-journald: it copies every"
             " record to its journal; systemctl mask --now systemd-journald-audit.socket spares that"

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,16 @@ from hypothesis import strategies as st
 
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.host import boot_id
+from auditline.workers.control import hurry
 from auditline.workers.control.compile import comparable, compile_rule
+from auditline.workers.control.hurry import RCU_EXPEDITED
 from auditline.workers.control.kernel import NETLINK_AUDIT, AuditControl, claim_pid
 from auditline.workers.control.language import parse_rules
+from auditline.workers.control.messages import add_rule
 from auditline.workers.control.note import (
     NOTE_FILE,
     KernelNote,
+    calm_down,
     note_of,
     read_note,
     remove_note,
@@ -51,16 +56,19 @@ def some_note(**changes: object) -> KernelNote:
     return KernelNote(**content)  # type: ignore[arg-type]  # the test names the fields
 
 
-@given(rules=RULES, removed_rules=RULES, found_rules=RULES, fields=FIELDS)
+@given(rules=RULES, removed_rules=RULES, found_rules=RULES, fields=FIELDS, switch=st.sampled_from([None, "0", "1"]))
 def test_note_is_read_as_it_was_written(
     tmp_path_factory: pytest.TempPathFactory,
     rules: tuple[bytes, ...],
     removed_rules: tuple[bytes, ...],
     found_rules: tuple[bytes, ...],
     fields: dict[str, int],
+    switch: str | None,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / NOTE_FILE
-    note = some_note(rules=rules, removed_rules=removed_rules, found_rules=found_rules, fields=fields)
+    note = some_note(
+        rules=rules, removed_rules=removed_rules, found_rules=found_rules, fields=fields, rcu_expedited=switch
+    )
 
     write_note(path, note)
 
@@ -79,7 +87,15 @@ def test_damaged_note_is_told_by_name(tmp_path_factory: pytest.TempPathFactory, 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("version", 2), ("fields", {"enabled": -1}), ("fields", []), ("rules", ["AAAA"]), ("rules", 1), ("boot_id", None)],
+    [
+        ("version", 2),
+        ("fields", {"enabled": -1}),
+        ("fields", []),
+        ("rules", ["AAAA"]),
+        ("rules", 1),
+        ("boot_id", None),
+        ("rcu_expedited", 1),
+    ],
 )
 def test_note_with_a_wrong_value_is_damaged_or_of_another_boot(tmp_path: Path, name: str, value: object) -> None:
     path = tmp_path / NOTE_FILE
@@ -133,6 +149,42 @@ def test_restoring_takes_out_only_our_rules_and_puts_the_fields_back(
     assert kernel_audit.list_rules() == before
     assert note_of(status, os.getpid()) == note
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(not os.access(RCU_EXPEDITED, os.W_OK), reason=f"{RCU_EXPEDITED} cannot be written")
+def test_as_many_rules_as_a_security_standard_has_are_gone_within_two_seconds(
+    kernel_audit: AuditControl, tmp_path: Path
+) -> None:
+    before = kernel_audit.list_rules()
+    ours = tuple(compiled(f"-a always,exit -F arch=b64 -S swapoff -F uid=65534 -F a0={n}") for n in range(300))
+    write_note(tmp_path / NOTE_FILE, replace(note_of(kernel_audit.status(), os.getpid()), rules=ours))
+    kernel_audit.change([add_rule(rule) for rule in ours])
+    start = time.monotonic()
+
+    problems = restore(tmp_path / NOTE_FILE, kernel_audit, living_supervisor_pid=None)
+
+    assert time.monotonic() - start < 2
+    assert problems == ()
+    assert kernel_audit.list_rules() == before
+    assert RCU_EXPEDITED.read_text() == "0\n"
+
+
+def test_a_setting_of_the_host_that_a_killed_process_left_on_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = tmp_path / "rcu_expedited"
+    switch.write_text("1")
+    monkeypatch.setattr(hurry, "RCU_EXPEDITED", switch)
+    path = tmp_path / NOTE_FILE
+    write_note(path, some_note(rcu_expedited="0"))
+    note = read_note(path)
+    assert note is not None
+
+    note = calm_down(note)
+
+    assert switch.read_text() == "0"
+    assert note == some_note()
 
 
 @pytest.mark.kernel

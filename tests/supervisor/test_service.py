@@ -365,7 +365,8 @@ def test_diagnostics_go_on_while_talking_workers_are_killed(start_service):
     for name in ("router", "audit", "control"):
         talks_on = partial(is_said_more_often, service, f"I am {name}", service.stderr.count(f"I am {name}"))
         service.wait_until(talks_on, f"{name} talks")
-    service.wait_until(lambda: descriptor_count(service) == started, "no descriptor is leaked")
+    # Less, where some were still about to say that they are ready when it was counted.
+    service.wait_until(lambda: descriptor_count(service) <= started, "no descriptor is leaked")
     assert psutil.Process(service.pid).num_threads() == 1 + len(ALL)
 
 

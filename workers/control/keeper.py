@@ -14,7 +14,7 @@ from auditline.workers.control.kernel import LOCKED, AuditControl
 from auditline.workers.control.language import parse_rules
 from auditline.workers.control.load import carry_out, plan_changes
 from auditline.workers.control.messages import AUDIT_ADD_RULE, KernelStatus
-from auditline.workers.control.note import NOTE_FILE, KernelNote, note_of, read_note, restore, write_note
+from auditline.workers.control.note import NOTE_FILE, KernelNote, calm_down, note_of, read_note, restore, write_note
 from auditline.workers.control.poll import RuleListing
 from auditline.workers.control.refusals import explain
 from auditline.workers.control.reload import with_rules_of
@@ -57,7 +57,9 @@ class KernelKeeper:
             raise KernelError("change the audit configuration", errno.EPERM, explain(0, errno.EPERM, is_locked=True))
         known = _read_or_set_aside(self._note_path)
         self._written = known
-        self._note = replace(known, supervisor_pid=supervisor_pid) if known else note_of(status, supervisor_pid)
+        self._note = note_of(status, supervisor_pid)
+        if known is not None:
+            self._note = replace(calm_down(known), supervisor_pid=supervisor_pid)
 
     @property
     def loaded_count(self) -> int:

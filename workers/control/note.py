@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile, zip_longest
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from auditline.workers.common.disk import sync_directory
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.host import boot_id
 from auditline.workers.control.compile import HEADER_BYTES, comparable
+from auditline.workers.control.hurry import MANY_RULES, put_back, quick_deletions
 from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.messages import (
     AUDIT_ADD_RULE,
@@ -55,6 +56,8 @@ class KernelNote:
     """Ours, in the form that `comparable` gives; may hold some that are not loaded."""
     removed_rules: tuple[bytes, ...] = ()
     """Others', taken out because our rules files say -D."""
+    rcu_expedited: str | None = None
+    """As it was found, if it may be changed: see `hurry.py`."""
     found_rules: tuple[bytes, ...] = ()
     """If any were taken out: all of others, in the order in which they were loaded."""
 
@@ -141,13 +144,14 @@ def restore(
     note = _read_or_remember(path, known)
     if note is None:
         return ()
+    note = calm_down(note)
     status = control.status()
     see(status)
     is_ours = status.pid in (0, living_supervisor_pid)
     fields = _field_changes(note, status)
     # All at once where that is known to be right, since the kernel may let us wait after each send.
     requests = [*_rule_changes(note, control), *(fields if is_ours else ())]
-    codes = control.change(requests)
+    codes = _change(control, requests, path, note)
     if not is_ours:
         is_ours = _clear_dead_pid(control, was_ours=status.pid == note.supervisor_pid)
         late = fields if is_ours else ()
@@ -164,6 +168,14 @@ def restore(
     return problems if is_ours else (*problems, "another audit daemon is registered: the status fields are left to it")
 
 
+def calm_down(note: KernelNote) -> KernelNote:
+    """Put back the setting that somebody left who was killed while he hurried; return the note without it."""
+    if note.rcu_expedited is None:
+        return note
+    put_back(note.rcu_expedited)
+    return replace(note, rcu_expedited=None)
+
+
 def restore_leftovers(state_directory: Path) -> tuple[str, ...]:
     """Undo what a run that died left in the kernel; return what could not be undone. For a start without `control`.
 
@@ -175,6 +187,13 @@ def restore_leftovers(state_directory: Path) -> tuple[str, ...]:
         return ()
     with AuditControl() as control:
         return restore(path, control, living_supervisor_pid=None)
+
+
+def _change(control: AuditControl, requests: Sequence[Request], path: Path, note: KernelNote) -> list[int]:
+    if len(note.rules) < MANY_RULES:
+        return control.change(requests)
+    with quick_deletions(lambda found: write_note(path, replace(note, rcu_expedited=found))):
+        return control.change(requests)
 
 
 def _clear_dead_pid(control: AuditControl, *, was_ours: bool) -> bool:
@@ -250,6 +269,7 @@ def _encode(note: KernelNote) -> bytes:
         "rules": [base64.b64encode(rule).decode() for rule in note.rules],
         "removed_rules": [base64.b64encode(rule).decode() for rule in note.removed_rules],
         "found_rules": [base64.b64encode(rule).decode() for rule in note.found_rules],
+        "rcu_expedited": note.rcu_expedited,
     }
     return json.dumps(content, indent=1).encode() + b"\n"
 
@@ -269,6 +289,7 @@ def _decode(text: bytes) -> KernelNote:
         rules=tuple(_decode_rule(rule) for rule in content["rules"]),
         removed_rules=tuple(_decode_rule(rule) for rule in content["removed_rules"]),
         found_rules=tuple(_decode_rule(rule) for rule in content["found_rules"]),
+        rcu_expedited=_decode_switch(content["rcu_expedited"]),
     )
 
 
@@ -277,3 +298,9 @@ def _decode_rule(text: str) -> bytes:
     if len(rule) < HEADER_BYTES:
         raise ValueError(f"a rule has {len(rule)} bytes")
     return rule
+
+
+def _decode_switch(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value in ("0", "1")):
+        return value
+    raise ValueError(f"rcu_expedited must be 0 or 1, not {value!r}")

@@ -37,6 +37,7 @@ from auditline.workers.supervisor.worker_log import filter_fork_warning
 CONTROL_START_SECONDS = 2.0
 """The others do not wait longer for control; it may have to wait for the kernel."""
 CONTROL_STOP_SECONDS = 1.3
+"""Then the others are stopped beside it: some kernels need seconds to take hundreds of rules out (see `hurry.py`)."""
 DRAIN_SECONDS = 3.9
 """From the first signal on: then whoever hangs is killed, and what is left of 5 s goes to the kernel's state."""
 RESTORE_SECONDS = 0.6
@@ -218,8 +219,10 @@ class Service:
         """Stop in the order that loses nothing: rules out, then the reader and the router, at last the kernel's pid."""
         began = time.monotonic()
         self._workers.stop(WORKERS, None)
-        self._stop_workers([CONTROL], began + CONTROL_STOP_SECONDS)
+        self._workers.stop([CONTROL], signal.SIGTERM)
+        self._wait_for_end([CONTROL], began + CONTROL_STOP_SECONDS)
         self._stop_workers([AUDIT, ROUTER], began + DRAIN_SECONDS)
+        self._stop_workers([CONTROL], began + DRAIN_SECONDS, number=None)
         self._stop_workers([NAMES], time.monotonic() + KILL_SECONDS, number=signal.SIGKILL)
         if self._wiring.source is not None and (self._settings.state.directory / NOTE_FILE).exists():
             self._workers.start(self._wiring.restorer)

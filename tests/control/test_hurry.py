@@ -66,6 +66,16 @@ def test_without_the_setting_deletions_take_their_time(monkeypatch: pytest.Monke
     assert reached
 
 
+def test_a_setting_that_was_never_changed_needs_no_putting_back(
+    switch: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "write_text", None)
+
+    put_back("0")
+
+    assert caplog.messages == []
+
+
 def test_a_setting_that_cannot_be_put_back_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -48,6 +48,8 @@ def quick_deletions(remember: Callable[[str], None]) -> Iterator[None]:
 
 def put_back(found: str) -> None:
     """Give the setting the value that it had."""
+    if _read() == found:
+        return
     try:
         RCU_EXPEDITED.write_text(found)
     except OSError as error:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,17 +26,18 @@ class Run:
         self,
         folder: Path,
         *,
+        run: str = "",
         audit: str = "",
         tables: str = "",
         prefix: tuple[str, ...] = (),
         stdout: int = subprocess.PIPE,
     ) -> None:
-        """Start it: *audit* is added to the table of that name, *tables* to the configuration; *prefix* runs it."""
+        """Start it: *run* and *audit* are added to these tables, *tables* at the end; *prefix* is what runs it."""
         self.folder = folder
         config = folder / "auditline.toml"
         rules_files = "" if "rules_files" in audit else "rules_files = []\n"
         config.write_text(
-            f'[state]\ndirectory = "{folder}/state"\n[run]\ndirectory = "{folder}/run"\n'
+            f'[state]\ndirectory = "{folder}/state"\n[run]\ndirectory = "{folder}/run"\n{run}\n'
             f"[audit]\nrules = ['{RULE}']\n{rules_files}{audit}\n{tables}\n"
         )
         config.chmod(0o644)
@@ -122,8 +124,8 @@ def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Start `auditline run` with a rule for denied opens of uid 65534."""
     started: list[Run] = []
 
-    def start(name: str = "first", **choices) -> Run:
-        folder = tmp_path / name
+    def start(name: str = "first", parent: Path = tmp_path, **choices) -> Run:
+        folder = parent / name
         folder.mkdir(exist_ok=True)
         started.append(Run(folder, **choices))
         return started[-1]
@@ -131,6 +133,15 @@ def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     yield start
     for run in started:
         run.end()
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that other users reach: pytest's own lie below one that they may not enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from auditline.workers.common.privileges import find_account
 from auditline.workers.common.settings import RunSettings, SegmentsSettings, Settings, StateSettings
 from auditline.workers.supervisor.directories import lock_directory, make_directories, remove_counters, remove_sockets
 
+NOBODY, DAEMON = (find_account(pwd.getpwuid(number).pw_name) for number in (65534, 1))
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount and give files away")
 
 
@@ -90,7 +91,8 @@ def test_a_run_directory_behind_a_link_is_refused(settings, tmp_path):
 
 
 @needs_root
-def test_a_run_directory_that_somebody_else_made_is_refused(settings):
+def test_a_run_directory_that_somebody_else_may_have_made_is_refused(settings, tmp_path):
+    tmp_path.chmod(0o1777)
     settings.run.directory.mkdir(mode=0o700)
     os.chown(settings.run.directory, 65534, 65534)
 
@@ -116,16 +118,46 @@ def test_a_file_in_place_of_a_directory_is_named(settings):
 @needs_root
 def test_the_services_user_gets_what_earlier_runs_of_root_left(settings):
     make_directories(settings, None)
+    (settings.state.directory / "lock").touch()
     (settings.state.directory / "audit").mkdir()
     (settings.state.directory / "audit" / "journal").touch()
     (settings.state.directory / "link").symlink_to("/etc/passwd")
-    account = find_account(pwd.getpwuid(65534).pw_name)
 
-    make_directories(settings, account)
+    make_directories(settings, NOBODY)
 
     owned = [settings.state.directory, settings.state.directory / "audit" / "journal", settings.run.directory]
     assert {path.stat().st_uid for path in owned} == {65534}
     assert os.stat("/etc/passwd").st_uid == 0
+
+
+@needs_root
+def test_what_another_user_had_is_given_back_to_root_and_to_the_next_user(settings):
+    paths = (settings.state.directory, settings.run.directory, settings.outputs[0].directory)
+    make_directories(settings, None)
+    for path in paths:
+        (path / "auditline-1.jsonl").touch()
+
+    owners = []
+    for account in (NOBODY, None, DAEMON, NOBODY):
+        make_directories(settings, account)
+        files = [path / "auditline-1.jsonl" for path in paths]
+        owners.append({path.stat().st_uid for path in (*paths, *files)})
+
+    assert owners == [{NOBODY.user_id}, {0}, {DAEMON.user_id}, {NOBODY.user_id}]
+
+
+@needs_root
+@pytest.mark.parametrize("account", [NOBODY, None])
+def test_a_directory_of_somebody_else_s_things_is_not_taken(settings, account):
+    path = settings.outputs[0].directory
+    path.mkdir(parents=True)
+    (path / "syslog").touch()
+    os.chown(path, DAEMON.user_id, DAEMON.group_id)
+
+    with pytest.raises(StorageError, match=f"belongs to uid {DAEMON.user_id} and holds what is not auditline's"):
+        make_directories(settings, account)
+
+    assert (path / "syslog").stat().st_uid == 0
 
 
 @needs_root
@@ -134,7 +166,9 @@ def test_a_second_name_of_a_file_elsewhere_is_not_given_away(settings, tmp_path)
     (tmp_path / "secret").touch()
     os.link(tmp_path / "secret", settings.state.directory / "mine")
 
-    make_directories(settings, find_account(pwd.getpwuid(65534).pw_name))
+    (settings.state.directory / "lock").touch()
+
+    make_directories(settings, NOBODY)
 
     assert (tmp_path / "secret").stat().st_uid == 0
 

@@ -20,8 +20,10 @@ COUNTERS_DIRECTORY = "counters"
 
 _PRIVATE_MODE = 0o700
 _STATE_MODE = 0o750
-# A control process that outlives its supervisor keeps the lock until it has put the kernel back, 2 s at most.
-_PREDECESSOR_SECONDS = 3.0
+_SEGMENTS = "auditline-*.jsonl"
+# A control process that outlives its supervisor keeps the lock until it has put the kernel back: normally at once, but
+# some kernels need seconds for hundreds of rules.
+_PREDECESSOR_SECONDS = 8.0
 _PAUSE_SECONDS = 0.02
 
 
@@ -31,18 +33,18 @@ def make_directories(settings: Settings, account: Account | None) -> None:
     Raises:
         StorageError: one cannot be made or used, or belongs to somebody else.
     """
-    owner_id = account.user_id if account else os.geteuid()
+    owner = (account.user_id, account.group_id) if account else (os.geteuid(), os.getegid())
     segments = [output.directory for output in settings.enabled_outputs if isinstance(output, SegmentsSettings)]
     for path in (settings.state.directory, *segments):
         with _told(path):
             _make(path, _STATE_MODE)
             _check_not_shared(path)
-            _give(path, account)
+            _give(path, *owner)
     with _told(settings.run.directory):
         _make(settings.run.directory, _PRIVATE_MODE)
-        _make_private(settings.run.directory, {owner_id, os.geteuid()})
+        _make_private(settings.run.directory, {owner[0], os.geteuid()})
         _make(settings.run.directory / COUNTERS_DIRECTORY, _PRIVATE_MODE)
-        _give(settings.run.directory, account)
+        _give(settings.run.directory, *owner)
 
 
 def lock_directory(directory: Path) -> int:
@@ -107,7 +109,9 @@ def _check_not_shared(path: Path) -> None:
 def _make_private(path: Path, owner_ids: set[int]) -> None:
     """Let nobody else into the run directory; one that somebody else made, or uses for more, is refused."""
     found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owner_ids:
+    # Where others cannot make a directory, another owner was the user of an earlier run.
+    is_trusted = found.st_uid in owner_ids or _is_closed_to_others(path.parent)
+    if not stat.S_ISDIR(found.st_mode) or not is_trusted:
         raise StorageError(f"{path} must be a directory of uid {os.geteuid()}, not one of uid {found.st_uid}")
     if stat.S_IMODE(found.st_mode) == _PRIVATE_MODE:
         return
@@ -143,21 +147,40 @@ def _entries(directory: Path) -> list[Path]:
         return []
 
 
-def _give(directory: Path, account: Account | None) -> None:
-    """Make *account* the owner of the directory and of all in it, if it is not: earlier runs may have been root's."""
-    if account is None or directory.stat().st_uid == account.user_id:
+def _is_closed_to_others(directory: Path) -> bool:
+    found = directory.stat()
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _give(directory: Path, user_id: int, group_id: int) -> None:
+    """Make a user the owner of the directory and of all in it, if it is not: earlier runs may have been another's."""
+    found_id = directory.stat().st_uid
+    if found_id == user_id or os.geteuid() != 0:
         return
-    # From the leaves: that the directory itself is theirs says that all in it is.
-    for _, _, names, descriptor in os.fwalk(directory, topdown=False):
-        for name in (*names, "."):
-            _give_entry(name, descriptor, account)
+    if not _is_of_a_run(directory):
+        raise StorageError(
+            f"{directory} belongs to uid {found_id} and holds what is not auditline's: name a directory of its own, or"
+            f" give this one to uid {user_id}"
+        )
+    try:
+        # From the leaves: that the directory itself is theirs says that all in it is.
+        for _, _, names, descriptor in os.fwalk(directory, topdown=False):
+            for name in (*names, "."):
+                _give_entry(name, descriptor, user_id, group_id)
+    except PermissionError as error:
+        raise StorageError(f"{directory} belongs to uid {found_id} and cannot be given to uid {user_id}") from error
 
 
-def _give_entry(name: str, descriptor: int, account: Account) -> None:
+def _is_of_a_run(directory: Path) -> bool:
+    names = {path.name for path in _entries(directory)}
+    return LOCK_FILE in names or any(directory.glob(_SEGMENTS)) or names <= {COUNTERS_DIRECTORY, "lost+found"}
+
+
+def _give_entry(name: str, descriptor: int, user_id: int, group_id: int) -> None:
     found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
     # A second name of a file may have been put here by whoever wants to own it.
     if stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
-        os.chown(name, account.user_id, account.group_id, dir_fd=descriptor, follow_symlinks=False)
+        os.chown(name, user_id, group_id, dir_fd=descriptor, follow_symlinks=False)
 
 
 def _take_lock(descriptor: int, directory: Path) -> None:

@@ -134,7 +134,7 @@ class Worker:
             target=run_worker,
             args=(self.kind, launch, surroundings, log_handler, ready_write_fd),
             name=self.name,
-            # Should the supervisor end by a mistake of its own, Python then does not wait for the workers for ever.
+            # Should the supervisor end by a mistake of its own, Python then ends the workers before it waits for them.
             daemon=True,
         )
         try:

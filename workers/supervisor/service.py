@@ -86,6 +86,10 @@ def run_command(settings: Settings) -> Exit:
     remove_sockets(run_directory)
     if life.stopping:
         remove_counters(run_directory)
+    if multiprocessing.active_children():
+        # Killed, but held in the kernel or by a debugger: Python would wait for it, without end, before it ends itself.
+        logging.shutdown()
+        os._exit(code)
     return code
 
 

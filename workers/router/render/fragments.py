@@ -7,49 +7,45 @@ byte.
 """
 
 import re
-from binascii import unhexlify
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from auditline.workers.router.decode import types
-from auditline.workers.router.decode.facts import HIDING_CALLS, gather_facts
-from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields, split_enrichment
-from auditline.workers.router.decode.records import LAST_KEYS, UNSET
-from auditline.workers.router.decode.socket_address import byte_order
-from auditline.workers.router.decode.text import NULL_VALUES
-from auditline.workers.router.event import Event, Facts, Names
+from auditline.workers.router.decode.fields import GROUP_SEPARATOR, split_enrichment
+from auditline.workers.router.event import Event, Names
 from auditline.workers.router.names import IdNames
-from auditline.workers.router.naming.engine import default_how, file_kind, find_meaning, is_interpreter, system_call_row
+from auditline.workers.router.naming.engine import file_kind, find_meaning
 from auditline.workers.router.render.audit import AuditRenderer
 from auditline.workers.router.render.last_resort import render_raw
 from auditline.workers.router.render.lines import timestamp_of_second, to_json
-
-MEMO_ENTRIES = 2048
-"""Small memos hit as often on real logs as large ones, and stay in the processor's cache."""
+from auditline.workers.router.render.pieces import (
+    MEMO_ENTRIES,
+    PATH_HEAD_KEYS,
+    PathTail,
+    facts_of,
+    inside,
+    make_address,
+    make_command,
+    make_directory,
+    make_head,
+    make_item,
+    make_path_name,
+    make_program,
+    make_terminal,
+    make_title,
+    path_facts,
+    plain_pairs,
+)
 
 _PATH, _CWD, _PROCTITLE = types.PATH, types.CWD, types.PROCTITLE
 _EXECVE, _SOCKADDR = types.EXECVE, types.SOCKADDR
 
-_HEAD = re.compile(r"arch=[0-9a-f]+ syscall=[0-9]+(?: success=(?:yes|no)(?: exit=-?[0-9]+)?)?")
 _MIDDLE = re.compile(
     r"([0-9a-f]+) a1=([0-9a-f]+) a2=([0-9a-f]+) a3=([0-9a-f]+) items=([0-9]+) ppid=([0-9]+) pid=([0-9]+)"
 ).fullmatch
 _IDS = re.compile(
     r"[0-9]+ uid=[0-9]+ gid=[0-9]+ euid=[0-9]+ suid=[0-9]+ fsuid=[0-9]+ egid=[0-9]+ sgid=[0-9]+ fsgid=[0-9]+"
 )
-_PLAIN_PROGRAM = re.compile(r'("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")').fullmatch
-_PROGRAM_KEYS = frozenset({"comm", "exe", "subj", "key"})
-_PLAIN_TERMINAL = re.compile(r'((?!\(null\) )[^ "\\=?]+) ses=([0-9]+)').fullmatch
-_PLAIN_PAIR = re.compile(r"([a-z_]+)=([0-9A-Za-z:]+)").fullmatch
-_PLAIN_PATH_KEYS = frozenset(
-    {
-        "dev", "mode", "ouid", "ogid", "rdev", "nametype", "objtype",
-        "cap_fp", "cap_fi", "cap_fe", "cap_fver", "cap_frootid",
-    }
-)  # fmt: skip
-_PATH_HEAD_KEYS = frozenset({"item", "name", "inode"})
-
 _Fragment = TypeVar("_Fragment")
 
 
@@ -67,60 +63,23 @@ class _Memo(dict[str, _Fragment | None], Generic[_Fragment]):
         return made
 
 
-class _Head(NamedTuple):
-    """What arch, syscall, success and perhaps exit give."""
-
-    result: str
-    action: str
-    what: str | None
-    on_path: bool
-    on_socket: bool
-    thing: str
-    """The thing where no PATH or SOCKADDR is it."""
-    how: str
-    data: str
-    hides_items: bool
-    is_little_endian: bool
-    thing_is_exit: bool
-    """The thing's name is what the call returned: a new process."""
-
-
-class _Program(NamedTuple):
-    """What comm, exe, subj and key give."""
-
-    selinux: str
-    how: str
-    key: str
-    data: str
-
-
-class _PathTail(NamedTuple):
-    """What a PATH has from dev on."""
-
-    json: str
-    kind: str | None
-    rank: int
-    """0: what was acted on, 1: only looked for, 2: a parent directory."""
-    selinux: str
-
-
 class FragmentRenderer:
     """Renders like AuditRenderer, an order of magnitude faster for plain system call events."""
 
     def __init__(self, names: IdNames) -> None:
         self._plain = AuditRenderer(names)
-        self._heads = _Memo(_make_head)
+        self._heads = _Memo(make_head)
         self._ids = _Memo(self._make_ids)
         self._enriched_ids = _Memo(self._make_enriched_ids)
-        self._terminals = _Memo(_make_terminal)
-        self._programs = _Memo(_make_program)
+        self._terminals = _Memo(make_terminal)
+        self._programs = _Memo(make_program)
         self._path_tails = _Memo(self._make_path_tail)
-        self._names = _Memo(_make_path_name)
-        self._items = _Memo(_make_item)
-        self._directories = _Memo(_make_directory)
-        self._titles = _Memo(_make_title)
-        self._commands = _Memo(_make_command)
-        self._addresses = _Memo(_make_address)
+        self._names = _Memo(make_path_name)
+        self._items = _Memo(make_item)
+        self._directories = _Memo(make_directory)
+        self._titles = _Memo(make_title)
+        self._commands = _Memo(make_command)
+        self._addresses = _Memo(make_address)
         self._hosts = _Memo(to_json)
 
     def forget_names(self) -> None:
@@ -252,220 +211,22 @@ class FragmentRenderer:
         return self._actor_of(text)
 
     def _actor_of(self, text: str) -> str:
-        facts = _facts_of(types.SYSCALL, f"auid={text}")
-        return _inside(self._plain.actor(facts, find_meaning(facts)))
+        facts = facts_of(types.SYSCALL, f"auid={text}")
+        return inside(self._plain.actor(facts, find_meaning(facts)))
 
-    def _make_path_tail(self, text: str) -> _PathTail | None:
+    def _make_path_tail(self, text: str) -> PathTail | None:
         text = f"nametype={text[1:]}" if text[:1] == "\0" else f"dev={text}"
         names: Names = {}
-        path = _plain_pairs(text)
-        if path is None and (unusual := _path_facts(text)) is not None:
+        path = plain_pairs(text)
+        if path is None and (unusual := path_facts(text)) is not None:
             path, names = unusual.paths[0], unusual.path_names[0]
-        if not path or not _PATH_HEAD_KEYS.isdisjoint(path):
+        if not path or not PATH_HEAD_KEYS.isdisjoint(path):
             return None
         labels = {key[4:]: value for key, value in path.items() if key.startswith("obj_")}
         name_type = path.get("nametype", path.get("objtype"))
-        return _PathTail(
-            json=f",{_inside(self._plain.path(path, names))}}}",
+        return PathTail(
+            json=f",{inside(self._plain.path(path, names))}}}",
             kind=file_kind(path.get("mode", "")),
             rank={"PARENT": 2, "UNKNOWN": 1}.get(name_type or "", 0),
             selinux=f',"selinux":{to_json(labels)}' if labels else "",
         )
-
-
-def _plain_pairs(text: str) -> dict[str, str] | None:
-    """Return the fields of a PATH in which nothing is quoted, encoded, null or cut, and none comes twice."""
-    pairs: dict[str, str] = {}
-    for token in text.split(" "):
-        match = _PLAIN_PAIR(token)
-        if match is None or match[1] in pairs or match[1] not in _PLAIN_PATH_KEYS:
-            return None
-        pairs[match[1]] = match[2]
-    return None if pairs.keys().isdisjoint(LAST_KEYS[types.PATH]) else pairs
-
-
-def _path_facts(text: str) -> Facts | None:
-    """Return what the plain way makes of labels, of names added by auditd, and of whatever else has no complaint."""
-    record, _ = split_enrichment(text)
-    facts = _facts_of(types.PATH, text)
-    if _has_surprises(record) or facts.undecodable or facts.warnings:
-        return None
-    return facts
-
-
-def _make_head(text: str) -> _Head | None:
-    if _HEAD.fullmatch(text) is None:
-        return None
-    facts = _facts_of(types.SYSCALL, text)
-    meaning = find_meaning(facts)
-    thing = {"what": meaning.what, "primary": meaning.primary, "secondary": meaning.secondary}
-    thing = {key: value for key, value in thing.items() if value is not None}
-    return _Head(
-        result=facts.result,
-        action=_member("action", meaning.action),
-        what=meaning.what,
-        on_path=meaning.what in ("file", "filesystem"),
-        on_socket=meaning.what == "socket" and "primary" not in thing,
-        thing=_member("thing", thing),
-        how=_member("how", meaning.how),
-        data=_inside(facts.data),
-        hides_items=facts.value("syscall") in HIDING_CALLS,
-        is_little_endian=byte_order(facts.value("arch")) == "little",
-        thing_is_exit=system_call_row(facts.value("syscall") or "").primary == ("exit",),
-    )
-
-
-def _make_terminal(text: str) -> tuple[str, str] | None:
-    """Return the session and the terminal."""
-    match = _PLAIN_TERMINAL(text)
-    if match is None or not _is_plain(text):
-        return None
-    session = UNSET if match[2] == "4294967295" else match[2]
-    return f'"session":"{session}",', f',"tty":"{match[1]}"'
-
-
-def _make_program(text: str) -> _Program | None:
-    match = _PLAIN_PROGRAM(text)
-    if match is not None and _is_plain(text):
-        comm, exe, key = match.groups()
-        return _Program(
-            selinux="",
-            how=f'"how":{comm if _is_interpreter(exe) else exe},',
-            key="" if key == "(null)" else f'"key":{key},',
-            data=f',"comm":{comm},"exe":{exe}',
-        )
-    return _make_unusual_program(f"comm={text}")
-
-
-@lru_cache(MEMO_ENTRIES)
-def _is_interpreter(exe: str) -> bool:
-    return is_interpreter(exe[1:-1])
-
-
-def _make_unusual_program(text: str) -> _Program | None:
-    """The same for labels, keys and names in hex, several keys."""
-    if _has_surprises(text) or not _PROGRAM_KEYS.issuperset(key for key, _ in kernel_fields(text)):
-        return None
-    facts = _facts_of(types.SYSCALL, text)
-    if facts.warnings or facts.undecodable or not facts.data:
-        return None
-    return _Program(
-        selinux=f',"selinux":{to_json(facts.selinux)}' if facts.selinux else "",
-        how=_member("how", default_how(facts.value("exe"), facts.value("comm"))),
-        key=_member("key", facts.keys[0] if len(facts.keys) == 1 else facts.keys),
-        data=f",{_inside(facts.data)}",
-    )
-
-
-def _make_item(text: str) -> str | None:
-    return f'"item":"{text[5:]}"' if text[:5] == "item=" and text[5:].isdigit() else None
-
-
-def _make_path_name(text: str) -> str | None:
-    """Return the JSON of a name that is not plainly quoted; "" for (null)."""
-    if (raw := _from_hex(text)) is not None:
-        return _json_of_utf8(raw)
-    if " " in text or _has_surprises(f"name={text}"):
-        return None
-    facts = _facts_of(types.PATH, f"name={text} nametype=NORMAL")
-    if facts.undecodable or facts.warnings:
-        return None
-    name = facts.paths[0].get("name")
-    return "" if name is None else to_json(name)
-
-
-def _make_directory(body: str) -> str | None:
-    """Return the member of a CWD."""
-    value = body[4:]
-    if (
-        body[:4] == "cwd="
-        and value.count('"') == 2
-        and value[0] == '"' == value[-1]
-        and value != '""'
-        and _is_plain(value)
-    ):
-        return f',"cwd":{value}'
-    return _make_member(types.CWD, body)
-
-
-def _make_title(body: str) -> str | None:
-    """Return the member of a PROCTITLE."""
-    if body[:10] == "proctitle=" and (raw := _from_hex(body[10:])) is not None:
-        title = _json_of_utf8(raw.rstrip(b"\0").replace(b"\0", b" "))
-        return None if title is None else f',"proctitle":{title}'
-    return _make_member(types.PROCTITLE, body)
-
-
-def _make_member(kind: int, body: str) -> str | None:
-    """Return the one field of a record of one field, the plain way; "" if it is null."""
-    facts = _facts_of(kind, body)
-    if _has_surprises(body) or facts.undecodable or facts.warnings or len(list(kernel_fields(body))) != 1:
-        return None
-    return f",{_inside(facts.data)}" if facts.data else ""
-
-
-def _from_hex(text: str) -> bytes | None:
-    """Return the bytes of upper-case hex, None for anything else; faster than a regular expression."""
-    if text.isupper() or text.isdecimal():
-        try:
-            return unhexlify(text)
-        except ValueError:
-            return None
-    return None
-
-
-def _is_plain(text: str) -> bool:
-    return "\\" not in text and text.isprintable()
-
-
-def _json_of_utf8(raw: bytes) -> str | None:
-    """Return decoded bytes as JSON; None if they are not UTF-8 or nothing."""
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        return None
-    if not text or text in NULL_VALUES:
-        return None
-    return f'"{text}"' if '"' not in text and _is_plain(text) else to_json(text)
-
-
-def _make_command(body: str) -> tuple[str, str] | None:
-    """Return argc and command line, and the arguments, of an EXECVE that is whole."""
-    facts = _facts_of(types.EXECVE, body)
-    if GROUP_SEPARATOR in body or facts.undecodable or facts.warnings or "argc_mismatch" in facts.reasons:
-        return None
-    arguments = f',"decoded":{{"args":{to_json(facts.arguments)}}}' if facts.arguments else ""
-    return f",{_inside(facts.data)}", arguments
-
-
-def _make_address(body: str) -> tuple[str, str] | None:
-    """Return the socket, and what of it names a thing."""
-    facts = _facts_of(types.SOCKADDR, body)
-    if _has_surprises(body) or facts.undecodable or facts.warnings or len(list(kernel_fields(body))) != 1:
-        return None
-    primary, secondary = facts.socket.get("addr") or facts.socket.get("path"), facts.socket.get("port")
-    thing = f',"primary":{to_json(primary)}' if primary else ""
-    if secondary is not None:
-        thing += f',"secondary":{to_json(secondary)}'
-    return f',"socket":{to_json(facts.socket)}', thing
-
-
-def _has_surprises(text: str) -> bool:
-    """True if a text has names added by auditd, a field twice, or anything that is not a field."""
-    keys = [key for key, _ in kernel_fields(text)]
-    return GROUP_SEPARATOR in text or len(keys) != len(set(keys))
-
-
-def _facts_of(kind: int, body: str) -> Facts:
-    event = Event("audit(0.000:0", None, "0", "000", 0)
-    event.types.append(kind)
-    event.bodies.append(body)
-    return gather_facts(event)
-
-
-def _inside(members: dict[str, Any]) -> str:
-    return to_json(members)[1:-1]
-
-
-def _member(name: str, value: Any) -> str:
-    return f'"{name}":{to_json(value)},' if value else ""

@@ -13,7 +13,8 @@ from auditline.workers.router.decode import types
 from auditline.workers.router.event import Event
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.render.audit import AuditRenderer
-from auditline.workers.router.render.fragments import MEMO_ENTRIES, FragmentRenderer
+from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.render.pieces import MEMO_ENTRIES
 
 HOST = "0123456789abcdef"
 SAMPLE_LINES = 12_000

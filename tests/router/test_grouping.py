@@ -269,11 +269,27 @@ def test_records_a_little_out_of_order_at_the_turn_of_a_second_hasten_nothing(co
 @pytest.mark.parametrize(
     "payload",
     [
-        "", " ", "audit", "audit(", "audit(1.1:1): a", "audit(1.001:): a", "audit(1.001:1", "audit(1.001:1)x",
-        "audit(1.001:12345678901): a", "audit(-1.001:1): a", "audit(1.001:1):", "audit(1.001:1)", "audit(1.001:-1): a",
-        "audit():",         "audit(٣.001:1): a", "AUDIT(1.001:1): a", " audit(1.001:1): a", "node= audit(1.001:1): a", "audit(1.0011:1): a",
+        "",
+        " ",
+        "audit",
+        "audit(",
+        "audit(1.1:1): a",
+        "audit(1.001:): a",
+        "audit(1.001:1",
+        "audit(1.001:1)x",
+        "audit(1.001:12345678901): a",
+        "audit(-1.001:1): a",
+        "audit(1.001:1):",
+        "audit(1.001:1)",
+        "audit(1.001:-1): a",
+        "audit():",
+        "audit(٣.001:1): a",
+        "AUDIT(1.001:1): a",
+        " audit(1.001:1): a",
+        "node= audit(1.001:1): a",
+        "audit(1.0011:1): a",
     ],
-)  # fmt: skip
+)
 def test_a_payload_is_an_event_or_unparsed_and_never_neither(collected: Collected, payload):
     collected.feed([(SYSCALL, payload)]).idle()
 

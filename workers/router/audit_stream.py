@@ -65,8 +65,8 @@ class AuditStream:
         self._renderer = renderer
         self._host, self._host_name = host
         self._own_pids = own_pids
-        self._grouper = Grouper(self._take_event, self._take_unparsed)
         self._gaps = SerialGaps()
+        self._grouper = Grouper(self._take_event, self._take_unparsed, self._gaps.see)
         self._boot_id = ""
         self._mode = ""
         self._unparsed_in_batch = 0
@@ -102,8 +102,6 @@ class AuditStream:
             self._boot_id = opening.get("boot_id", "")
 
     def _take_event(self, event: Event) -> None:
-        if not event.amends:
-            self._gaps.see(event.serial, self._grouper.clock)
         if self._mode == "multicast" and self._is_own(event):
             self.inflow.drop_from(event, self._current)
             return
@@ -141,7 +139,7 @@ class AuditStream:
             "clock": grouper.clock,
             "second": grouper.newest_second,
             "begun": grouper.begun,
-            "given_up": dict(grouper.given_up),
+            "given_up": grouper.out_by_then(),
             "since_eoe": grouper.events_since_eoe,
             "last_good": grouper.last_good,
             "serial": self._gaps.next,
@@ -167,10 +165,7 @@ class AuditStream:
             gaps.next = None if known["serial"] is None else int(known["serial"])
             gaps.missing = [(int(first), int(count), int(seen)) for first, count, seen in known["missing"]]
             self._boot_id, self._mode = str(known["boot_id"]), str(known["mode"])
-            for header in grouper.skipped:
-                # They are out, but it was not yet known when the state was taken.
-                gaps.see(int(header.rpartition(":")[2]), grouper.clock)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             logger.warning("the state that %s kept for a resend cannot be read: %s", self.inflow.source, error)
 
 

@@ -39,9 +39,16 @@ _EOE = types.EOE
 class Grouper:
     """Takes records, gives complete events to *emit* and records without a readable header to *emit_unparsed*."""
 
-    def __init__(self, emit: Callable[[Event], None], emit_unparsed: Callable[[int, str], None]) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        emit_unparsed: Callable[[int, str], None],
+        see_serial: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """*see_serial* is told the serial of each event that begins, and the clock then."""
         self._emit = emit
         self._emit_unparsed = emit_unparsed
+        self._see_serial = see_serial
         self.open: dict[str, Event] = {}
         self.clock = 0
         """How many times the second has changed."""
@@ -116,6 +123,8 @@ class Grouper:
         if seconds != self._second or not self.begun % _CHECK_EVENTS:
             self._advance(seconds, batch)
         event.deadline = self.clock + DEADLINE_SECONDS
+        if self._see_serial is not None and not event.amends:
+            self._see_serial(event.serial, self.clock)
         if is_complete_alone(kind):
             event.types.append(kind)
             event.bodies.append(payload[match.end() + 2 :].removeprefix(" "))
@@ -136,6 +145,11 @@ class Grouper:
             del self.skipped[header]
             self._remember(header, is_given_up=kind != _EOE)
         return True
+
+    def out_by_then(self) -> dict[str, int]:
+        """Return what `recall` wants once all events so far are out, also those that are still open now."""
+        known = [*self.given_up.items(), *((header, self.clock) for header in self.open)]
+        return dict(known[-GIVEN_UP_EVENTS:])
 
     def recall(self, given_up: dict[str, int]) -> None:
         """Take over which events a predecessor had given up."""

@@ -40,6 +40,15 @@ def wait_until() -> WaitUntil:
 
 
 @pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder that other users reach: pytest's own lie below one that they may not enter."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture
 def kernel_audit() -> Iterator[AuditControl]:
     """The kernel's audit, this test's alone until its end, when rules, status and pid are put back.
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,6 +71,11 @@ class Run:
         things = (event["audit"].get("kernel", {}).get("thing", {}) for event in self.events)
         return [thing["primary"] for thing in things if thing.get("what") == "file"]
 
+    @property
+    def journal(self) -> bytes:
+        """What the reader's journal has, done or not."""
+        return b"".join(path.read_bytes() for path in (self.folder / "state" / "journal").rglob("*") if path.is_file())
+
     def counters(self, process: str) -> dict[str, int]:
         """What that process has counted so far."""
         return read_pages(self.folder / "run" / "counters").get(process, {})
@@ -85,6 +89,11 @@ class Run:
             except psutil.Error:
                 continue
         return None
+
+    def pid_of(self, title: str) -> int:
+        """The pid of the living process of that title; 0: there is none."""
+        worker = self.worker(title)
+        return worker.pid if worker else 0
 
     def family(self) -> list[psutil.Process]:
         """The supervisor and all workers."""
@@ -133,15 +142,6 @@ def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     yield start
     for run in started:
         run.end()
-
-
-@pytest.fixture
-def public_folder() -> Iterator[Path]:
-    """A folder that other users reach: pytest's own lie below one that they may not enter."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        yield folder
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_a_killed_worker_starts_again_as_the_user(start_as, open_denied, wait_un
     killed = run.worker(title)
 
     killed.kill()
-    wait_until(lambda: run.worker(title) is not None and run.worker(title).pid != killed.pid)
+    wait_until(lambda: run.pid_of(title) not in (0, killed.pid))
     open_denied("/root/after-a-kill")
 
     wait_until(lambda: "/root/after-a-kill" in run.opened_names)

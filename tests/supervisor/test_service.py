@@ -112,10 +112,8 @@ def test_each_worker_keeps_only_the_capabilities_that_it_needs(start_service):
 
 
 @needs_root
-def test_workers_become_the_configured_user_and_their_pages_are_written(start_service, tmp_path):
-    tmp_path.chmod(0o755)
-    tmp_path.parent.chmod(0o755)
-    service = start_service(user="nobody")
+def test_workers_become_the_configured_user_and_their_pages_are_written(start_service, public_folder):
+    service = start_service(state=public_folder / "state", run=public_folder / "run", user="nobody")
     workers = service.wait_for_workers(*ALL)
     service.wait_until(
         lambda: all(status_of(each)["NoNewPrivs"] == "1" for each in workers.values()), "all are lowered"
@@ -123,6 +121,9 @@ def test_workers_become_the_configured_user_and_their_pages_are_written(start_se
 
     assert {status_of(worker)["Uid"].split()[0] for worker in workers.values()} == {"65534"}
     assert int(status_of(workers["control"])["CapEff"], 16) == 1 << 30 | 1 << 12 | 1 << 2
+    pages = public_folder / "run" / "counters"
+    service.wait_until(lambda: len(read_pages(pages)) == len(ALL), "all have their pages")
+    assert {path.stat().st_uid for path in pages.iterdir()} == {65534}
     service.send(signal.SIGTERM)
     assert service.wait() == 0
 

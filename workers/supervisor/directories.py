@@ -34,8 +34,7 @@ def make_directories(settings: Settings, account: Account | None) -> None:
         StorageError: one cannot be made or used, or belongs to somebody else.
     """
     owner = (account.user_id, account.group_id) if account else (os.geteuid(), os.getegid())
-    segments = [output.directory for output in settings.enabled_outputs if isinstance(output, SegmentsSettings)]
-    for path in (settings.state.directory, *segments):
+    for path in _kept_directories(settings):
         with _told(path):
             _make(path, _STATE_MODE)
             _check_not_shared(path)
@@ -45,6 +44,11 @@ def make_directories(settings: Settings, account: Account | None) -> None:
         _make_private(settings.run.directory, {owner[0], os.geteuid()})
         _make(settings.run.directory / COUNTERS_DIRECTORY, _PRIVATE_MODE)
         _give(settings.run.directory, *owner)
+
+
+def list_directories(settings: Settings) -> list[Path]:
+    """Return all directories that the workers write to."""
+    return [*_kept_directories(settings), settings.run.directory]
 
 
 def lock_directory(directory: Path) -> int:
@@ -81,6 +85,11 @@ def remove_counters(run_directory: Path) -> None:
     """
     counters = _entries(run_directory / COUNTERS_DIRECTORY)
     _remove(path for path in counters if path.suffix in (PAGE_SUFFIX, ".new"))
+
+
+def _kept_directories(settings: Settings) -> list[Path]:
+    segments = [output.directory for output in settings.enabled_outputs if isinstance(output, SegmentsSettings)]
+    return [settings.state.directory, *segments]
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from auditline.workers.control.reload import with_rules_of
 from auditline.workers.supervisor.audit_source import open_audit_source
 from auditline.workers.supervisor.directories import (
     COUNTERS_DIRECTORY,
+    list_directories,
     lock_directory,
     make_directories,
     remove_counters,
@@ -31,7 +32,7 @@ from auditline.workers.supervisor.kinds import AUDIT, CONTROL, NAMES, RESTORER, 
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_notices
 from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
-from auditline.workers.supervisor.reach import PACKAGE_FOLDER, capabilities_to_read
+from auditline.workers.supervisor.reach import PACKAGE_FOLDER, capabilities_to_read, refuse_unreachable
 from auditline.workers.supervisor.worker_log import filter_fork_warning
 
 CONTROL_START_SECONDS = 2.0
@@ -69,6 +70,7 @@ def run_command(settings: Settings) -> Exit:
     make_directories(settings, account)
     lock_fds = [lock_directory(run_directory), lock_directory(settings.state.directory)]
     remove_sockets(run_directory)
+    refuse_unreachable(list_directories(settings), account)
     kept = capabilities_to_read(account)
     if kept:
         logger.warning(

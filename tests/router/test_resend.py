@@ -187,7 +187,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(batches=journals(), taken=steps)
 def test_over_kills_every_event_is_out_once_with_one_content(batches: list[Batch], taken: list[tuple[str, int]]):
     wanted, _, _ = run_without_a_kill(batches)
@@ -210,7 +210,7 @@ def test_over_kills_every_event_is_out_once_with_one_content(batches: list[Batch
     assert journal.done_number == len(batches)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(batches=journals(), taken=steps)
 def test_over_kills_everything_is_counted_once(batches: list[Batch], taken: list[tuple[str, int]]):
     _, wanted, _ = run_without_a_kill(batches)
@@ -237,7 +237,7 @@ def test_over_kills_everything_is_counted_once(batches: list[Batch], taken: list
         assert counted == sum(getattr(state.tally, name) for state in wanted), name
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(batches=journals(), taken=steps)
 def test_done_is_said_only_of_batches_whose_events_are_all_safe(batches: list[Batch], taken: list[tuple[str, int]]):
     wanted, _, _ = run_without_a_kill(batches)

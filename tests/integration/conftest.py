@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,26 @@ class Run:
         tables: str = "",
         prefix: tuple[str, ...] = (),
         stdout: int = subprocess.PIPE,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Start it: *run* and *audit* are added to these tables, *tables* at the end; *prefix* is what runs it."""
+        """Start it: *run* and *audit* are added to these tables, *tables* at the end; *prefix* is what runs it.
+
+        With an *environment* of its own there is no configuration file.
+        """
         self.folder = folder
-        config = folder / "auditline.toml"
-        rules_files = "" if "rules_files" in audit else "rules_files = []\n"
-        config.write_text(
-            f'[state]\ndirectory = "{folder}/state"\n[run]\ndirectory = "{folder}/run"\n{run}\n'
-            f"[audit]\nrules = ['{RULE}']\n{rules_files}{audit}\n{tables}\n"
+        command = [*prefix, sys.executable, "-m", "auditline.workers.supervisor", "run"]
+        if environment is None:
+            config = folder / "auditline.toml"
+            rules_files = "" if "rules_files" in audit else "rules_files = []\n"
+            config.write_text(
+                f'[state]\ndirectory = "{folder}/state"\n[run]\ndirectory = "{folder}/run"\n{run}\n'
+                f"[audit]\nrules = ['{RULE}']\n{rules_files}{audit}\n{tables}\n"
+            )
+            config.chmod(0o644)
+            command += ["--config", str(config)]
+        self.process = subprocess.Popen(
+            command, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True, env=environment
         )
-        config.chmod(0o644)
-        command = [*prefix, sys.executable, "-m", "auditline.workers.supervisor", "run", "--config", str(config)]
-        self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True)
         self.pid = self.process.pid
         self._stdout, self._stderr = bytearray(), bytearray()
         self._threads = [

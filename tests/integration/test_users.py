@@ -3,11 +3,14 @@
 import os
 import pwd
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from auditline.workers.control.compile import comparable
+from auditline.workers.control.compile import comparable, compile_rule
+from auditline.workers.control.language import parse_rules
 
 pytestmark = [
     pytest.mark.kernel,
@@ -15,6 +18,8 @@ pytestmark = [
 ]
 
 NOBODY = 65534
+BE_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+RULE = "-a always,exit -F arch=b64 -S openat -F exit=-EACCES -F uid=65534 -k overheard"
 AS_USER = f'user = "{pwd.getpwuid(NOBODY).pw_name}"'
 WITH_SEGMENTS = '[outputs.segments]\nenabled = true\ndirectory = "{}"\n'
 TITLES = ("control", "router", "names", "audit reader")
@@ -100,3 +105,77 @@ def test_the_user_can_be_changed_from_start_to_start(kernel_audit, start_as, ope
     log = (run.folder.parent / "log").glob("*.jsonl")
     lines = b"".join(path.read_bytes() for path in sorted(log))
     assert all(b"/root/start-%d" % number in lines for number in range(5))
+
+
+@pytest.fixture
+def home(public_folder):
+    """A home of nobody's, with a runtime directory as logind makes it."""
+    for folder in (public_folder / "home", public_folder / "runtime"):
+        folder.mkdir(mode=0o700)
+        os.chown(folder, NOBODY, NOBODY)
+    return public_folder / "home"
+
+
+@pytest.fixture
+def start_as_nobody(start_run, home):
+    """Start it as a user without any right but *capabilities*."""
+    # setpriv itself can still start what nobody may not reach; what is imported then tells.
+    trial = [*BE_NOBODY, sys.executable, "-c", "import auditline.workers.common.errors"]
+    if subprocess.run(trial, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        pytest.skip(f"uid {NOBODY} may not enter a folder above {sys.executable}")
+
+    def start(*capabilities, **choices):
+        named = ",".join(f"+{name}" for name in capabilities)
+        ambient = (f"--inh-caps={named}", f"--ambient-caps={named}") if named else ()
+        prefix = (*BE_NOBODY, *ambient)
+        return start_run("home", home.parent, prefix=prefix, **choices)
+
+    return start
+
+
+def test_without_root_it_says_once_what_it_cannot_do_and_keeps_to_the_users_directories(
+    start_as_nobody, home, wait_until, stop
+):
+    runtime = home.parent / "runtime"
+    run = start_as_nobody(environment={"HOME": str(home), "XDG_RUNTIME_DIR": str(runtime), "PATH": os.environ["PATH"]})
+    wait_until(lambda: run.pid_of("router"))
+
+    code = stop(run)
+
+    assert code == 0
+    first, second = run.stderr.splitlines()
+    assert "CAP_AUDIT_CONTROL is missing: run as root or grant the capability" in first
+    assert "CAP_AUDIT_READ" in first
+    assert "only health events are written" in second
+    assert run.health["reason"] == "state"
+    assert owners(home / ".local" / "state" / "auditline") == {NOBODY}
+    assert owners(runtime / "auditline") == {NOBODY}
+    assert sorted(path.name for path in home.iterdir()) == [".local"]
+
+
+def test_without_root_and_without_audit_health_events_come_each_period(start_as_nobody, wait_until, stop):
+    run = start_as_nobody(audit="enabled = false", tables="[health]\nperiod_seconds = 0.2")
+
+    wait_until(lambda: sum("health" in event["audit"] for event in run.events) > 2)
+
+    assert {process["name"] for process in run.health["processes"]} == {"supervisor", "router", "names"}
+    assert stop(run) == 0
+    assert [line.split(": ", 1)[1] for line in run.stderr.splitlines()] == [
+        "audit.enabled is false: only health events are written"
+    ]
+
+
+def test_a_user_who_may_only_listen_listens(start_as_nobody, kernel_audit, open_denied, wait_until, stop):
+    before = kernel_audit.list_rules()
+    kernel_audit.set_status(enabled=1)
+    (rule,) = parse_rules(RULE, "test").rules
+    kernel_audit.add_rule(compile_rule(rule))
+    run = start_as_nobody("audit_read", "net_admin")
+    wait_until(lambda: run.pid_of("audit reader"))
+
+    wait_until(lambda: (open_denied("/root/overheard"), "/root/overheard" in run.opened_names)[1])
+
+    assert "listening by multicast" in run.stderr
+    assert kernel_audit.status().pid == 0
+    assert stop(run) == 0
+    assert len(kernel_audit.list_rules()) == len(before) + 1

@@ -143,7 +143,8 @@ class Service:
         if wiring.source is not None:
             workers.start(wiring.audit)
         else:
-            logger.warning("no source of audit events is left: only health events are written")
+            reason = "no source of audit events is left" if self._settings.audit.enabled else "audit.enabled is false"
+            logger.warning("%s: only health events are written", reason)
 
     def _open_source(self) -> None:
         notices = find_notices()

@@ -76,8 +76,19 @@ class Run:
     @property
     def opened_names(self) -> list[str]:
         """What the audited opens of uid 65534 were about, in order."""
-        things = (event["audit"].get("kernel", {}).get("thing", {}) for event in self.events)
+        return self.names_in(self.events)
+
+    @staticmethod
+    def names_in(events: list[dict[str, Any]]) -> list[str]:
+        """What the opens among *events* were about, in order."""
+        things = (event["audit"].get("kernel", {}).get("thing", {}) for event in events)
         return [thing["primary"] for thing in things if thing.get("what") == "file"]
+
+    @staticmethod
+    def lines_of(directory: Path) -> list[dict[str, Any]]:
+        """The whole lines of all segments in *directory*."""
+        lines = b"".join(path.read_bytes() for path in sorted(directory.glob("*.jsonl"))).splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
     @property
     def journal(self) -> bytes:

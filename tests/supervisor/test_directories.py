@@ -12,7 +12,13 @@ import pytest
 from auditline.workers.common.errors import BusyError, StorageError
 from auditline.workers.common.privileges import find_account
 from auditline.workers.common.settings import RunSettings, SegmentsSettings, Settings, StateSettings
-from auditline.workers.supervisor.directories import lock_directory, make_directories, remove_counters, remove_sockets
+from auditline.workers.supervisor.directories import (
+    check_room,
+    lock_directory,
+    make_directories,
+    remove_counters,
+    remove_sockets,
+)
 
 NOBODY, DAEMON = (find_account(pwd.getpwuid(number).pw_name) for number in (65534, 1))
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount and give files away")
@@ -208,6 +214,31 @@ def test_a_full_disk_is_told_with_the_directory(settings):
 
         with pytest.raises(StorageError, match="state cannot be used: No space left on device"):
             lock_directory(settings.state.directory)
+
+
+@needs_root
+def test_a_directory_of_an_earlier_run_on_a_disk_that_is_full_now_is_told(settings):
+    with mounted(settings.state.directory, "size=256k,mode=750"):
+        make_directories(settings, None)
+        os.close(lock_directory(settings.state.directory))
+        check_room(settings.state.directory)
+        (settings.state.directory / "filler").write_bytes(b"x" * 220 * 1024)
+
+        with pytest.raises(StorageError, match="state cannot be used: No space left on device"):
+            check_room(settings.state.directory)
+
+        assert sorted(path.name for path in settings.state.directory.iterdir()) == ["filler", "lock"]
+
+
+def test_looking_for_room_writes_through_no_link(settings, tmp_path):
+    make_directories(settings, None)
+    (tmp_path / "precious").write_text("precious")
+    (settings.state.directory / ".room").symlink_to(tmp_path / "precious")
+
+    check_room(settings.state.directory)
+
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert list(settings.state.directory.iterdir()) == []
 
 
 @needs_root

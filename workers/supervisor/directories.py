@@ -17,9 +17,12 @@ from auditline.workers.common.settings import SegmentsSettings, Settings
 LOCK_FILE = "lock"
 """In the state and in the run directory; holds the supervisor's pid."""
 COUNTERS_DIRECTORY = "counters"
+LEAST_ROOM_BYTES = 64 * 1024
+"""What must fit into the state directory at the start."""
 
 _PRIVATE_MODE = 0o700
 _STATE_MODE = 0o750
+_PROBE = ".room"
 _SEGMENTS = "auditline-*.jsonl"
 # A control process that outlives its supervisor keeps the lock until it has put the kernel back: normally at once, but
 # some kernels need seconds for hundreds of rules.
@@ -70,6 +73,25 @@ def lock_directory(directory: Path) -> int:
             os.close(descriptor)
             raise
     return descriptor
+
+
+def check_room(directory: Path) -> None:
+    """Let no run begin that could not note how it found the kernel, nor keep an event; call it under the lock.
+
+    Raises:
+        StorageError: the file system is full.
+    """
+    probe = directory / _PROBE
+    with _told(directory):
+        probe.unlink(missing_ok=True)
+        # Never through a link: the directory may belong to a user with fewer rights than ours.
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            if os.write(descriptor, bytes(LEAST_ROOM_BYTES)) < LEAST_ROOM_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+            probe.unlink(missing_ok=True)
 
 
 def remove_sockets(run_directory: Path) -> None:

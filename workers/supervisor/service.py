@@ -22,6 +22,7 @@ from auditline.workers.control.reload import with_rules_of
 from auditline.workers.supervisor.audit_source import open_audit_source
 from auditline.workers.supervisor.directories import (
     COUNTERS_DIRECTORY,
+    check_room,
     list_directories,
     lock_directory,
     make_directories,
@@ -69,6 +70,7 @@ def run_command(settings: Settings) -> Exit:
     run_directory = settings.run.directory
     make_directories(settings, account)
     lock_fds = [lock_directory(run_directory), lock_directory(settings.state.directory)]
+    check_room(settings.state.directory)
     remove_sockets(run_directory)
     refuse_unreachable(list_directories(settings), account)
     kept = capabilities_to_read(account)

@@ -138,6 +138,9 @@ def _take_claims(record_type: int, text: str, decoded: Fields) -> None:
     claims = Fields()
     _take_pairs(record_type, sender_fields(text), claims)
     for key, value in (*claims.text.items(), *claims.further):
+        if (key, value) == ("acct", "?"):
+            # libaudit quotes it even where there is no account to name.
+            continue
         if key not in decoded.text and key not in _KERNEL_OWN_FIELDS:
             decoded.text[key] = value
             if key in claims.undecodable:

@@ -54,7 +54,7 @@ without it was cut. Source: kernel/auditsc.c, audit_log_exit() and what it calls
 
 _ARCHITECTURE = re.compile(r"[0-9a-f]{1,8}")
 _ARGUMENT = re.compile(r"a[0-9]+(?:\[[0-9]+\])?")
-_EXECVE_BEGIN = re.compile(r"argc|a[0-9]+(?:_len|\[[0-9]+\])?")
+_EXECVE_KEY = re.compile(r"argc|a[0-9]{1,9}(?:_len|\[[0-9]{1,9}\])?")
 """Long arguments go on in further records, which begin with an argument, its length or a piece of it."""
 UNSET = "unset"
 UNSET_NUMBERS = frozenset({"4294967295", "-1"})
@@ -111,8 +111,12 @@ def _decode_system_call_record(record_type: int, body: str, decoded: Fields) -> 
     last_keys = LAST_KEYS.get(record_type)
     if last_keys is not None and not any(key in keys for key in last_keys):
         _note_damage(f"no field {last_keys[0]}", decoded)
-    if record_type == types.EXECVE and not (keys and _EXECVE_BEGIN.fullmatch(keys[0])):
-        _note_damage("no field argc", decoded)
+    if record_type == types.EXECVE:
+        if not keys:
+            _note_damage("no field argc", decoded)
+        for key in keys:
+            if _EXECVE_KEY.fullmatch(key) is None:
+                _note_damage(f"{key} is no argument", decoded)
     if body.count('"') % 2:
         _note_damage("a quoted value does not end", decoded)
     elif len(keys) != len(body.split()) and text_without_fields(body):

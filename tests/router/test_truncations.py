@@ -29,6 +29,7 @@ def parse(line: bytes) -> dict[str, Any]:
     assert RAW_CONTROLS.search(text) is None
     document: dict[str, Any] = json.loads(text, object_pairs_hook=without_doubles, parse_constant=pytest.fail)
     assert_no_surrogates(document)
+    assert "undecodable" not in document["auditline"].get("incomplete_reasons", []), document
     assert document["auditline"]["complete"] is (not document["auditline"].get("incomplete_reasons"))
     return document
 

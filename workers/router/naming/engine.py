@@ -16,6 +16,7 @@ _INTERPRETER = re.compile(
     r"(?:ba|da|k|z|mk|a)?sh|busybox|python[\d.]*|perl[\d.]*|ruby[\d.]*|node(?:js)?|php[\d.]*|lua[\d.]*|tclsh[\d.]*"
 )
 
+_MODE = re.compile("[0-7]{1,8}")
 _FILE_KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
@@ -68,10 +69,7 @@ def category_of(record_type: int) -> str:
 
 def file_kind(mode: str) -> str | None:
     """Return what an octal st_mode is the mode of: `file`, `directory` …; None for nonsense."""
-    try:
-        return _FILE_KINDS.get(stat.S_IFMT(int(mode, 8)))
-    except ValueError:
-        return None
+    return _FILE_KINDS.get(stat.S_IFMT(int(mode, 8))) if _MODE.fullmatch(mode) else None
 
 
 def choose_path(paths: list[dict[str, str]]) -> dict[str, str] | None:

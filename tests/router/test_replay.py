@@ -131,6 +131,16 @@ def test_a_missing_file_is_told_by_name_and_what_was_read_before_is_written():
     assert json.loads(done.stdout)["audit"]["kernel"]["sequence"] == 32796540
 
 
+def test_files_of_names_that_cannot_be_read_are_all_told():
+    done = run("--passwd", "/nowhere/passwd", "--group", "/nowhere/group", str(SEED / "open-eacces.log"))
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.splitlines() == [
+        b"auditline: /nowhere/passwd: No such file or directory",
+        b"auditline: /nowhere/group: No such file or directory",
+    ]
+
+
 def test_a_folder_is_told_by_name(tmp_path):
     done = run(str(tmp_path))
 

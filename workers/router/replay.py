@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from auditline.workers.common.errors import Exit, StorageError
+from auditline.workers.common.errors import Exit, InputError, StorageError
 from auditline.workers.common.host import host_id, host_id_of
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
@@ -95,10 +95,26 @@ def replay_command(
 
     Names come from files only, this host's unless others are given: a log must not look different because a
     name service was slow.
+
+    Raises:
+        InputError: *passwd* or *group* cannot be read: numbers instead of names would be no answer to who asked.
+        StorageError: a log cannot be read.
     """
     if schema != "audit":
         raise ValueError(schema)
+    _require_readable([path for path in (passwd, group) if path is not None])
     names = IdNames(passwd or Path("/etc/passwd"), group or Path("/etc/group")) if resolve else NoNames()
     relax_collector()
     Replay(sys.stdout.buffer, names, node).run(paths or ["-"])
     return Exit.OK
+
+
+def _require_readable(files: Sequence[Path]) -> None:
+    problems = []
+    for path in files:
+        try:
+            path.read_bytes()
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror}")
+    if problems:
+        raise InputError(problems)

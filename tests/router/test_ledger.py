@@ -1,0 +1,179 @@
+"""The ledger counts every record and loss once, over kills and resends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditline.workers.common.counters import CounterPage
+from auditline.workers.router.inflow import Inflow, Tally
+from auditline.workers.router.ledger import Ledger
+
+COMMITTER = """
+import sys
+from pathlib import Path
+from auditline.workers.common.counters import CounterPage
+from auditline.workers.router.inflow import BatchState, Inflow, Tally
+from auditline.workers.router.ledger import Ledger
+
+directory, epoch = Path(sys.argv[1]), sys.argv[2]
+ledger = Ledger(CounterPage.open(directory / "router.page", []), directory)
+for line in sys.stdin:
+    number = int(line)
+    ledger.commit(Inflow("audit", epoch, 0, 0), [BatchState(number, Tally(10, 1, 2, 3, 4))])
+    print(number, flush=True)
+"""
+
+
+@pytest.fixture
+def router_page(tmp_path: Path) -> Iterator[CounterPage]:
+    page = CounterPage.open(tmp_path / "router.page", [])
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def ledger(router_page: CounterPage, tmp_path: Path) -> Ledger:
+    return Ledger(router_page, tmp_path)
+
+
+def take_batches(inflow: Inflow, *tallies: Tally) -> None:
+    for tally in tallies:
+        state = inflow.begin(inflow.received + 1, tally.records)
+        state.tally = tally
+        inflow.end(state, 0, {})
+
+
+def commit_in_a_process(
+    directory: Path, epoch: str, numbers: range, end: Callable[["subprocess.Popen[str]"], None]
+) -> None:
+    """Commit batches in a process of its own, which then ends as *end* likes it."""
+    command = [sys.executable, "-c", COMMITTER, str(directory), epoch]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number in numbers:
+            process.stdin.write(f"{number}\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == f"{number}\n"
+        process.send_signal(signal.SIGKILL)
+
+
+def test_what_was_counted_outlives_a_kill_and_is_not_counted_again_when_it_comes_again(tmp_path: Path):
+    for numbers in (range(1, 6), range(3, 9), range(9, 10), range(1, 12)):
+        commit_in_a_process_that_is_killed(tmp_path, "e1", numbers)
+
+    counted = CounterPage.open(tmp_path / "router.page", []).as_dict()
+
+    assert counted["batches_done_total"] == 11
+    assert (counted["records_written_total"], counted["records_filtered_total"]) == (99, 11)
+    assert counted["records_unparsed_total"] == 22
+    assert (counted["events_incomplete_total"], counted["serial_gaps_total"]) == (33, 44)
+
+
+def test_a_journal_that_begins_anew_is_counted_from_its_beginning(tmp_path: Path):
+    commit_in_a_process_that_is_killed(tmp_path, "e1", range(1, 6))
+    commit_in_a_process_that_is_killed(tmp_path, "e2", range(1, 3))
+
+    counted = CounterPage.open(tmp_path / "router.page", []).as_dict()
+
+    assert counted["batches_done_total"] == 7
+
+
+def test_what_is_not_yet_done_is_a_loss_already(ledger: Ledger):
+    inflow = Inflow("audit", "e", 0, 0)
+    take_batches(inflow, Tally(10, 0, 1, 2, 3), Tally(5, 0, 1, 0, 0))
+
+    loss = ledger.loss(ledger.open_tally([inflow]), {})
+
+    assert (loss["unparsed"], loss["incomplete"], loss["serial_gaps"]) == (2, 2, 3)
+
+
+@given(taken=st.lists(st.integers(0, 20), min_size=1, max_size=8), done=st.integers(0, 8))
+def test_a_loss_is_the_same_before_and_after_its_batch_is_done(taken: list[int], done: int):
+    page = CounterPage.unshared([])
+    ledger = Ledger(page, Path("/nowhere"))
+    inflow = Inflow("audit", "e", 0, 0)
+    take_batches(inflow, *(Tally(30, 0, count, count, count) for count in taken))
+    before = ledger.loss(ledger.open_tally([inflow]), {})
+
+    finished = inflow.advance(0)[:done]
+    ledger.commit(inflow, finished)
+
+    after = ledger.loss(ledger.open_tally([inflow]), {})
+    assert all(after[kind] <= before[kind] for kind in before)
+    if done >= len(taken):
+        assert after == before
+
+
+def test_what_a_killed_router_had_committed_is_no_open_loss_of_its_successor(ledger: Ledger):
+    inflow = Inflow("audit", "e", 0, 0)
+    take_batches(inflow, Tally(10, 0, 1, 1, 1))
+    ledger.commit(inflow, inflow.advance(0))
+    resent = Inflow("audit", "e", 0, 1)
+    take_batches(resent, Tally(10, 0, 1, 1, 1))
+
+    loss = ledger.loss(ledger.open_tally([resent]), {})
+
+    assert (loss["unparsed"], loss["incomplete"], loss["serial_gaps"]) == (1, 1, 1)
+
+
+def test_all_losses_are_told_whoever_counts_them(ledger: Ledger, tmp_path: Path):
+    for name, counts in {
+        "audit": {"enobufs_total": 3, "records_overflow_total": 5, "journal_damaged_batches_total": 1},
+        "control": {"kernel_lost": 7},
+    }.items():
+        page = CounterPage.open(tmp_path / f"{name}.page", counts)
+        for counter, value in counts.items():
+            page.set(counter, value)
+        page.close()
+
+    loss = ledger.loss(Tally(), {"stdout": {"rejected": 2, "missed": 4}})
+
+    assert loss == {
+        "kernel_lost": 7, "serial_gaps": 0, "enobufs": 3, "incomplete": 0, "unparsed": 0, "overflow": 6, "rejected": 6,
+    }  # fmt: skip
+
+
+def test_the_balance_of_records_closes(ledger: Ledger, router_page: CounterPage, tmp_path: Path):
+    audit = CounterPage.open(tmp_path / "audit.page", ["records_received_total", "records_overflow_total"])
+    audit.set("records_received_total", 100)
+    audit.set("records_overflow_total", 10)
+    audit.close()
+    router_page.add("records_written_total", 70)
+    router_page.add("records_filtered_total", 5)
+
+    balance = ledger.record_balance()
+
+    assert balance == {"received": 100, "written": 70, "filtered": 5, "dropped": 10, "open": 15}
+
+
+def test_counters_are_named_after_their_process_and_bookkeeping_is_none(
+    ledger: Ledger, router_page: CounterPage, tmp_path: Path
+):
+    ledger.commit(Inflow("audit", "e", 0, 0), [])
+    page = CounterPage.open(tmp_path / "audit.page", ["records_received_total", "audit_odd_total"])
+    page.close()
+
+    counters = ledger.counters()
+
+    assert "audit_records_received_total" in counters
+    assert "audit_odd_total" in counters
+    assert "router_records_written_total" in counters
+    assert not any("committed" in name for name in counters)
+    json.dumps(counters)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", os.urandom(300), b"ALCOUNT1" + b"\xff" * 100])
+def test_a_page_that_is_damaged_is_left_out(ledger: Ledger, tmp_path: Path, content: bytes):
+    (tmp_path / "audit.page").write_bytes(content)
+
+    assert ledger.record_balance()["received"] == 0
+    assert ledger.loss(Tally(), {})["overflow"] == 0

@@ -51,10 +51,7 @@ def take_batches(inflow: Inflow, *tallies: Tally) -> None:
         inflow.end(state, 0, {})
 
 
-def commit_in_a_process(
-    directory: Path, epoch: str, numbers: range, end: Callable[["subprocess.Popen[str]"], None]
-) -> None:
-    """Commit batches in a process of its own, which then ends as *end* likes it."""
+def commit_in_a_process_that_is_killed(directory: Path, epoch: str, numbers: range) -> None:
     command = [sys.executable, "-c", COMMITTER, str(directory), epoch]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None

@@ -28,7 +28,11 @@ _NUMBER = struct.Struct("<Q")
 WINDOW_BATCHES = 32
 """Batches under way that the router has not yet received; below half the high-water mark, or a resend blocks."""
 HIGH_WATER_MARK = 128
+MAX_FRAME_BYTES = 1 << 26
+"""Whoever sends more is cut off; a batch has at most 256 records of 9 KiB."""
 _LINGER_MILLISECONDS = 500
+_LAST_NUMBER = (1 << 64) - 1
+_UNREADABLE = (IndexError, KeyError, TypeError, ValueError, RecursionError, struct.error)
 
 
 def endpoint(run_directory: Path) -> str:
@@ -166,21 +170,24 @@ class Producer:
 
     def _take_all(self) -> None:
         while (frames := _receive(self._socket)) is not None:
-            self._take(frames)
+            try:
+                kind, subject, number, state = _parse_answer(frames)
+            except _UNREADABLE as error:
+                logger.warning("an answer on the bus is not of protocol version %d: %s", PROTOCOL_VERSION, error)
+            else:
+                self._take(kind, subject, number, state)
 
-    def _take(self, frames: list[bytes]) -> None:
-        kind = frames[0]
+    def _take(self, kind: bytes, subject: str, number: int, state: bytes) -> None:
         if kind == _END:
             self.is_finished = True
-        elif kind == _RESUME and _NUMBER.unpack(frames[1])[0] == self._attempt:
-            self._next = max(_NUMBER.unpack(frames[2])[0], self._store.done_number + 1)
+        elif kind == _RESUME and subject == str(self._attempt):
+            self._next = max(number, self._store.done_number + 1)
             self._received = self._next - 1
             self.is_greeted = True
-        elif kind in (_RECEIVED, _DONE) and frames[1].decode() == self._store.epoch:
-            number = _NUMBER.unpack(frames[2])[0]
+        elif kind in (_RECEIVED, _DONE) and subject == self._store.epoch:
             self._received = max(self._received, number)
             if kind == _DONE and number > self._store.done_number:
-                self._store.forget(number, frames[3])
+                self._store.forget(number, state)
 
     def _may_send(self) -> bool:
         return self.is_greeted and self._next - self._received <= WINDOW_BATCHES
@@ -214,6 +221,7 @@ class Hub:
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, _LINGER_MILLISECONDS)
         self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         # Or a reply to a producer that is gone would vanish without the error that we count on.
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
@@ -238,7 +246,7 @@ class Hub:
         while (frames := _receive(self._socket)) is not None:
             try:
                 return _parse(frames)
-            except (IndexError, KeyError, TypeError, ValueError, struct.error) as error:
+            except _UNREADABLE as error:
                 logger.warning("a message on the bus is not of protocol version %d: %s", PROTOCOL_VERSION, error)
         return None
 
@@ -292,14 +300,37 @@ def _parse(frames: list[bytes]) -> Hello | Arrival | Bye:
             raise ValueError(message)
         return Hello(
             peer=peer,
-            attempt=int(greeting["attempt"]),
+            attempt=_number(greeting["attempt"]),
             source=str(greeting["source"]),
             epoch=str(greeting["epoch"]),
-            done_number=int(greeting["done"]),
-            last_number=int(greeting["last"]),
+            done_number=_number(greeting["done"]),
+            last_number=_number(greeting["last"]),
             state=frames[3],
         )
     if kind == _BYE:
         return Bye(peer, frames[3].decode(), _NUMBER.unpack(frames[2])[0])
     message = f"unknown kind {kind!r}"
     raise ValueError(message)
+
+
+def _parse_answer(frames: list[bytes]) -> tuple[bytes, str, int, bytes]:
+    """Return the kind, which attempt or epoch is meant, the number, and the state; what is not there is empty."""
+    kind = frames[0]
+    if kind == _RESUME:
+        return kind, str(_NUMBER.unpack(frames[1])[0]), _NUMBER.unpack(frames[2])[0], b""
+    if kind == _RECEIVED:
+        return kind, frames[1].decode(), _NUMBER.unpack(frames[2])[0], b""
+    if kind == _DONE:
+        return kind, frames[1].decode(), _NUMBER.unpack(frames[2])[0], frames[3]
+    if kind == _END:
+        return kind, "", 0, b""
+    message = f"unknown kind {kind!r}"
+    raise ValueError(message)
+
+
+def _number(value: object) -> int:
+    """Return a number as it came in JSON, if it is one that the other messages can hold."""
+    if not isinstance(value, int) or not 0 <= value <= _LAST_NUMBER:
+        message = f"{value!r} is no number of a batch"
+        raise ValueError(message)
+    return value

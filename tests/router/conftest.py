@@ -29,7 +29,9 @@ def read_log(path: Path) -> bytes:
 
 
 def own_logs() -> list[Path]:
-    return sorted([*DATA.glob("audit/*.log*"), DATA / "small.log", DATA / "seed" / "open-eacces.log"])
+    return sorted(
+        [*DATA.glob("audit/*.log*"), *DATA.glob("*/auparse/*.log"), DATA / "small.log", *DATA.glob("seed/*.log")]
+    )
 
 
 def shared_logs() -> list[Path]:

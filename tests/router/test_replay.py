@@ -209,6 +209,15 @@ def test_the_node_option_names_the_host_of_records_without_one(replay_text: Repl
     }
 
 
+@pytest.mark.parametrize("name", [b"", b"a b", b"\xff", b"\x1b[31m", b"a\n"])
+def test_a_node_that_is_no_name_is_refused(name: bytes):
+    done = run("--node", os.fsdecode(name), str(SEED / "open-eacces.log"))
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"auditline: --node: ")
+    assert done.stderr.endswith(b" is no host name: wanted printable characters and no blanks\n")
+
+
 def test_without_a_node_there_is_no_host(replay_text: ReplayText):
     documents = replay_text(SEED_LOG, node=None)
 

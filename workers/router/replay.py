@@ -97,11 +97,13 @@ def replay_command(
     name service was slow.
 
     Raises:
-        InputError: *passwd* or *group* cannot be read: numbers instead of names would be no answer to who asked.
+        InputError: *node* is no name, or *passwd* or *group* cannot be read.
         StorageError: a log cannot be read.
     """
     if schema != "audit":
         raise ValueError(schema)
+    if node is not None and (not node.isprintable() or " " in node or not node):
+        raise InputError([f"--node: {node!r} is no host name: wanted printable characters and no blanks"])
     _require_readable([path for path in (passwd, group) if path is not None])
     names = IdNames(passwd or Path("/etc/passwd"), group or Path("/etc/group")) if resolve else NoNames()
     relax_collector()

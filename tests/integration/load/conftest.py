@@ -242,8 +242,11 @@ class Loaded:
             worker.kill()
 
     def kill_everything(self) -> None:
-        """Kill the supervisor and all workers; the supervisor first, so that nobody is started again."""
-        for process in self.run.family():
+        """Kill the supervisor and all workers."""
+        supervisor, *workers = self.run.family()
+        # Its death would let control put the kernel back, and it would start again whoever dies first.
+        supervisor.suspend()
+        for process in (*workers, supervisor):
             process.kill()
         self.run.wait()
 

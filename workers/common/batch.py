@@ -14,6 +14,8 @@ class BatchKind(IntEnum):
     """The producer's source had nothing for 2 s; `payload` empty. Deadlines may be taken as passed."""
     START = 2
     """A producer opened its source; `payload` is a JSON object {"boot_id": str, "mode": "unicast"|"multicast"}."""
+    FILE = 3
+    """One entry of a watcher, see `file_entry.py`; `types` empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,108 @@
+"""What is known of a path at one moment: made by hashers and watchers, stored in baselines, rendered by the router."""
+
+import os
+import stat
+from typing import Any, NamedTuple
+
+STABLE = "stable"
+"""The file's content was hashed, and it did not change meanwhile."""
+NOT_HASHED = ""
+"""There is nothing to hash, or hashing is switched off."""
+
+
+class FileState(NamedTuple):
+    """The attributes of one path."""
+
+    mode: int
+    """`st_mode`: type and permissions."""
+    uid: int
+    gid: int
+    size: int
+    inode: int
+    device: int
+    """`st_dev`, the file system that it is on."""
+    links: int
+    mtime_ns: int
+    ctime_ns: int
+    atime_ns: int
+    rdev: int
+    """Which device a device node stands for."""
+    target: bytes | None
+    """What a symbolic link holds, as it stands there; None for all else."""
+    hashes: bytes
+    """`hashes.pack_digests`; empty if there are none."""
+    hash_state: str
+    """STABLE, NOT_HASHED, or why there is no certain hash: too_large, unstable, unreadable, quarantined."""
+    checked_ns: int
+    """When it was looked at, before the first look, in nanoseconds since 1970."""
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether it is a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is a directory."""
+        return stat.S_ISDIR(self.mode)
+
+
+def state_of(
+    status: os.stat_result,
+    *,
+    checked_ns: int,
+    target: bytes | None = None,
+    hashes: bytes = b"",
+    hash_state: str = NOT_HASHED,
+) -> FileState:
+    """Return the state that `lstat` or `fstat` tells, with what it cannot tell beside it."""
+    return FileState(
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_size,
+        status.st_ino,
+        status.st_dev,
+        status.st_nlink,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_atime_ns,
+        status.st_rdev,
+        target,
+        hashes,
+        hash_state,
+        checked_ns,
+    )
+
+
+def to_plain(state: FileState | None) -> list[Any] | None:
+    """Return *state* as JSON can hold it."""
+    if state is None:
+        return None
+    target = None if state.target is None else os.fsdecode(state.target)
+    return [*state[:11], target, state.hashes.hex(), *state[13:]]
+
+
+def from_plain(plain: Any) -> FileState | None:
+    """Return the state that `to_plain` was given.
+
+    Raises:
+        ValueError: *plain* is not of that form.
+    """
+    if plain is None:
+        return None
+    if not isinstance(plain, list) or len(plain) != len(FileState._fields):
+        raise ValueError(f"a file's state has {len(FileState._fields)} values")
+    *numbers, target, hashes, hash_state, checked_ns = plain
+    if not all(isinstance(number, int) for number in (*numbers, checked_ns)) or not isinstance(hash_state, str):
+        raise ValueError("a file's state has numbers, a target, hashes, the hashes' state, and a time")
+    try:
+        return FileState(
+            *numbers,
+            None if target is None else os.fsencode(target),
+            bytes.fromhex(hashes),
+            hash_state,
+            checked_ns,
+        )
+    except TypeError as error:
+        raise ValueError("a file's target and hashes are texts") from error

@@ -28,7 +28,7 @@ class WatchPlan:
 def watch_name(path: bytes) -> str:
     """Return a name for a watch of *path* that differs from that of every other path."""
     words = path.strip(b"/").split(b"/")
-    is_plain = all(word.isalnum() and word.isascii() and word.islower() or word.isdigit() for word in words)
+    is_plain = all((word.isalnum() and word.isascii() and word.islower()) or word.isdigit() for word in words)
     text = "-".join(word.decode("ascii", "replace") for word in words)
     if is_plain and len(text) <= _LONGEST_NAME:
         return f"fim-{text}"

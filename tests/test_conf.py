@@ -51,13 +51,15 @@ def test_the_sample_configuration_is_the_defaults(tmp_path):
 def test_the_sample_configuration_names_every_key():
     tables = tomllib.loads(uncomment_keys(conf_text("auditline.toml")))
 
+    watches = {key for table in tables["fim"]["watch"] for key in table}
     named = {section: set(table) for section, table in (tables | tables["outputs"]).items() if section != "outputs"}
 
     defaults = Settings()
     known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
-    sections = {name: known[name] for name in ("state", "run", "audit", "health")}
+    sections = {name: known[name] for name in ("state", "run", "audit", "fim", "hasher", "health")}
     sections |= {output.name: output for output in defaults.outputs}
     assert named == {name: set(section_keys(section)) for name, section in sections.items()}
+    assert watches == set(section_keys(defaults.fim.watch[0]))
 
 
 def test_the_commented_keys_of_the_sample_configuration_load(tmp_path):

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from auditline.workers.common.errors import SettingsError
 from auditline.workers.common.settings import (
     AuditSettings,
+    FimSettings,
+    HasherSettings,
     HealthSettings,
     Places,
     RunSettings,
@@ -17,6 +19,7 @@ from auditline.workers.common.settings import (
     Settings,
     StateSettings,
     StdoutSettings,
+    WatchSettings,
     find_places,
     load_settings,
     reload_settings,
@@ -114,8 +117,8 @@ def test_all_problems_are_told_at_once(write):
     ("text", "problem"),
     [
         ("[healt]\n", "healt is unknown; did you mean health?"),
-        ("[zzz]\n", "zzz is unknown; known are state, run, audit, outputs, health"),
-        ('"a\\nb" = 1\n', '"a\\U0000000ab" is unknown; known are state, run, audit, outputs, health'),
+        ("[zzz]\n", "zzz is unknown; known are state, run, audit, fim, hasher, outputs, health"),
+        ('"a\\nb" = 1\n', '"a\\U0000000ab" is unknown; known are state, run, audit, fim, hasher, outputs, health'),
         ("audit = 5\n", "audit must be a table ([audit]), not 5"),
         ("outputs = 5\n", "outputs must be tables such as [outputs.stdout], not 5"),
         ("[outputs]\nstdout = true\n", "outputs.stdout must be a table ([outputs.stdout]), not true"),
@@ -141,6 +144,30 @@ def test_all_problems_are_told_at_once(write):
         ('[run]\nuser = "nobody-here"\n', 'run.user must be a user of this host, not "nobody-here"'),
         ('[run]\ndirectory = "/var/lib/auditline"\n', "run.directory must differ from state.directory"),
         ("[outputs.stdout]\nenabled = false\n", "outputs: at least one must be enabled"),
+        ("[fim]\nmax_dealy_seconds = 3\n", "fim.max_dealy_seconds is unknown; did you mean max_delay_seconds?"),
+        ("fim = 5\n", "fim must be a table ([fim]), not 5"),
+        ("[fim]\nwatch = true\n", "fim.watch must be tables such as [[fim.watch]], or [] for none, not true"),
+        ("[fim.watch]\n", "fim.watch must be tables such as [[fim.watch]], or [] for none, not {}"),
+        ('[fim]\nwatch = ["/etc"]\n', 'fim.watch[1] must be a table ([[fim.watch]] and its keys), not "/etc"'),
+        ('[[fim.watch]]\npath = "etc"\n', 'fim.watch[1].path must be an absolute path, not "etc"'),
+        ("[[fim.watch]]\n", "fim.watch[1].path must say which directory or file is watched"),
+        (
+            '[[fim.watch]]\npath = "/etc"\n[[fim.watch]]\npath = "/b"\nrecusive = true\n',
+            "fim.watch[2].recusive is unknown; did you mean recursive?",
+        ),
+        (
+            '[[fim.watch]]\npath = "/etc"\n[[fim.watch]]\npath = "/etc/"\n',
+            "fim.watch[2].path must differ from fim.watch[1].path, both are /etc",
+        ),
+        ('[fim]\nhashes = ["sha265"]\n', "fim.hashes: sha265 is unknown; did you mean sha256?"),
+        ('[fim]\nhashes = ["xxh64"]\n', "fim.hashes: xxh64 is unknown; known are md5, sha1, sha224,"),
+        ('[fim]\nhashes = ["md5", "md5"]\n', "fim.hashes must name md5 once, not 2 times"),
+        ("[fim]\nmax_file_bytes = -1\n", "fim.max_file_bytes must be at least 0, not -1"),
+        ("[fim]\ndebounce_seconds = -1\n", "fim.debounce_seconds must be at least 0, not -1"),
+        ("[fim]\nmax_delay_seconds = 0.1\n", "fim.max_delay_seconds must be at least debounce_seconds (0.2), not 0.1"),
+        ("[fim]\npoll_seconds = 0\n", "fim.poll_seconds must be at least 0.1, not 0"),
+        ("[hasher]\nprocesses = 0\n", "hasher.processes must be at least 1, not 0"),
+        ("[hasher]\nprocesses = 300\n", "hasher.processes must be at most 256, not 300"),
         ("[state]\nx = 2026-01-01\n", "state.x is unknown; known are directory"),
     ],
 )
@@ -151,6 +178,64 @@ def test_a_wrong_value_is_told_with_its_key_and_what_was_wanted(write, text, pro
 
     assert len(problems) == 1
     assert problem in problems[0]
+
+
+def test_without_a_watch_five_directories_are_watched(write):
+    file = write('[fim]\nhashes = ["md5"]\n')
+
+    fim = load(file).fim
+
+    paths = ("/bin", "/usr/bin", "/sbin", "/usr/sbin", "/etc")
+    assert fim.watch == tuple(WatchSettings(path=Path(path)) for path in paths)
+
+
+def test_an_empty_list_of_watches_means_none(write):
+    file = write("[fim]\nwatch = []\n")
+
+    fim = load(file).fim
+
+    assert fim == FimSettings(watch=())
+
+
+def test_watches_are_tables_of_their_own_and_take_the_place_of_the_five(write):
+    file = write(
+        '[[fim.watch]]\npath = "/srv/"\nexclude = ["glob:/srv/**/*.tmp"]\n'
+        '[[fim.watch]]\npath = "/etc/hosts"\nrecursive = false\n[fim]\ndebounce_seconds = 0\n'
+    )
+
+    fim = load(file).fim
+
+    assert fim.watch == (
+        WatchSettings(path=Path("/srv"), exclude=("glob:/srv/**/*.tmp",)),
+        WatchSettings(path=Path("/etc/hosts"), recursive=False),
+    )
+    assert fim.debounce_seconds == 0
+
+
+@pytest.mark.parametrize("key", ["include", "exclude"])
+def test_a_pattern_that_is_none_is_told_with_its_watch(write, key):
+    file = write(f'[[fim.watch]]\npath = "/etc"\n[[fim.watch]]\npath = "/srv"\n{key} = ["fine", "("]\n')
+
+    (problem,) = problems_of(file)
+
+    assert problem.startswith(f'fim.watch[2].{key}: "(": ')
+
+
+def test_a_hash_that_this_host_lacks_is_told(write, monkeypatch):
+    monkeypatch.setattr("auditline.workers.common.settings_checks.is_available", lambda name: name != "md5")
+    file = write('[fim]\nhashes = ["sha256", "md5"]\n')
+
+    problems = problems_of(file)
+
+    assert problems == ["fim.hashes: md5 is not available: the OpenSSL of this host lacks it"]
+
+
+def test_no_hash_at_all_is_allowed(write):
+    file = write("[fim]\nhashes = []\n")
+
+    fim = load(file).fim
+
+    assert fim == FimSettings(hashes=())
 
 
 def test_a_long_value_is_shortened(write):
@@ -373,11 +458,28 @@ audits = st.builds(
     failure_mode=st.none() | st.sampled_from(["silent", "log", "panic"]),
     rate_limit=st.none() | st.integers(0, 2**32 - 1),
 )
+patterns = st.lists(st.sampled_from(["^/etc/.*~$", "glob:/srv/**/*.tmp", "\\.swp$", 'glob:/"quoted"']), max_size=2).map(
+    tuple
+)
+watches = st.builds(WatchSettings, path=paths, recursive=st.booleans(), include=patterns, exclude=patterns)
+delays = st.floats(0, 3600)
+fims = st.builds(
+    FimSettings,
+    watch=st.lists(watches, max_size=3, unique_by=lambda watch: watch.path).map(tuple),
+    hashes=st.lists(st.sampled_from(["md5", "sha1", "sha256", "blake2b_512"]), unique=True).map(tuple),
+    max_file_bytes=st.integers(0, 2**62),
+    debounce_seconds=delays,
+    max_delay_seconds=st.just(3600),
+    initial_events=st.booleans(),
+    poll_seconds=seconds,
+)
 settings_in_general = st.builds(
     Settings,
     state=st.builds(StateSettings, directory=paths.map(lambda path: path / "state")),
     run=st.builds(RunSettings, directory=paths.map(lambda path: path / "run"), user=st.sampled_from(["", "root"])),
     audit=audits,
+    fim=fims,
+    hasher=st.builds(HasherSettings, processes=st.integers(1, 256)),
     outputs=st.lists(stdout_outputs | segments_outputs, max_size=3, unique_by=lambda output: output.name)
     .filter(lambda outputs: not {"stdout", "segments"} & {output.name for output in outputs})
     .map(lambda outputs: (*defaults_first, *outputs)),
@@ -399,8 +501,12 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
 )
-keys = st.sampled_from(["directory", "user", "enabled", "rules", "type", "schema", "sync", "cursors", "stdout"])
-tables = st.dictionaries(st.sampled_from(["state", "run", "audit", "outputs", "health"]), st.dictionaries(keys, values))
+keys = st.sampled_from(
+    ["directory", "user", "enabled", "rules", "type", "schema", "sync", "cursors", "stdout", "watch", "hashes"]
+)
+sections = st.sampled_from(["state", "run", "audit", "fim", "hasher", "outputs", "health"])
+tables = st.dictionaries(sections, st.dictionaries(keys, values))
+watch_tables = st.dictionaries(st.sampled_from(["path", "recursive", "include", "exclude", "pth"]), values)
 
 
 @given(tables=tables)
@@ -413,6 +519,18 @@ def test_any_value_anywhere_is_used_or_told(folder, tables):
         outcome = error
 
     assert isinstance(outcome, Settings) or all(line.startswith(f"{file}: ") for line in outcome.problems)
+
+
+@given(tables=st.lists(watch_tables | values, max_size=3))
+def test_any_watch_is_used_or_told(folder, tables):
+    file = write_into(folder, f"fim.watch = {to_toml(tables)}\n")
+
+    try:
+        outcome = load(file)
+    except SettingsError as error:
+        outcome = error
+
+    assert isinstance(outcome, Settings) or all(line.startswith(f"{file}: fim.watch") for line in outcome.problems)
 
 
 @given(data=st.binary(max_size=200))

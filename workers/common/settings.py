@@ -6,7 +6,7 @@ that are allowed, a `Range` the numbers. A test compares the defaults with `conf
 
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from glob import escape
 from pathlib import Path
@@ -23,11 +23,6 @@ from auditline.workers.common.settings_file import (
 )
 
 DEFAULT_FILE = Path("/etc/auditline/auditline.toml")
-LONGEST_SOCKET_PATH_BYTES = 107
-"""`sun_path` of `struct sockaddr_un` has 108 bytes, the last one NUL: unix(7)."""
-LONGEST_SOCKET_NAME_BYTES = 24
-"""What the bus may append to `run.directory` to name a socket, the slash included."""
-
 Schema = Annotated[Literal["audit"], Note('"ecs" comes with a later version')]
 _UNSIGNED = Range(0, 2**32 - 1)
 _FILE_BYTES = Range(4096, 2**62)
@@ -116,6 +111,47 @@ class HealthSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WatchSettings:
+    """`[[fim.watch]]`: a directory, or a single file."""
+
+    path: Path
+    recursive: bool = True
+    include: tuple[str, ...] = ()
+    """Patterns as `common/patterns.py` reads them, of which a path must match one; none: all paths."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of which a path must match none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FimSettings:
+    """`[fim]`."""
+
+    watch: tuple[WatchSettings, ...] = tuple(
+        WatchSettings(path=Path(path)) for path in ("/bin", "/usr/bin", "/sbin", "/usr/sbin", "/etc")
+    )
+    """No path twice."""
+    hashes: tuple[str, ...] = ("sha256",)
+    """Names of `common/hashes.py`; none: contents are not read."""
+    max_file_bytes: Annotated[int, Range(0, 2**62)] = 100 * 1024**2
+    """A file larger than this is not hashed."""
+    debounce_seconds: Annotated[float, Range(0, 3600)] = 0.2
+    """A path is looked at once nothing has happened to it for so long."""
+    max_delay_seconds: Annotated[float, Range(0, 3600)] = 2.0
+    """A path to which something happens all the time is looked at after so long."""
+    initial_events: bool = False
+    """The first walk reports every file instead of filling the baseline silently."""
+    poll_seconds: Annotated[float, _PERIOD] = 5.0
+    """How often directories are listed that the kernel does not report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HasherSettings:
+    """`[hasher]`."""
+
+    processes: Annotated[int, Range(1, 256)] = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
     """The directories that are used where the file names none."""
 
@@ -131,6 +167,8 @@ class Settings:
     state: StateSettings = StateSettings()
     run: RunSettings = RunSettings()
     audit: AuditSettings = AuditSettings()
+    fim: FimSettings = FimSettings()
+    hasher: HasherSettings = HasherSettings()
     outputs: tuple[OutputSettings, ...] = (StdoutSettings(name="stdout"), SegmentsSettings(name="segments"))
     """Disabled ones too; names are unique."""
     health: HealthSettings = HealthSettings()
@@ -170,6 +208,9 @@ def show_settings(settings: Settings) -> str:
         section_to_toml(settings.state, "state"),
         section_to_toml(settings.run, "run"),
         section_to_toml(settings.audit, "audit"),
+        section_to_toml(settings.fim, "fim", left_out=("watch",) if settings.fim.watch else ()),
+        *(section_to_toml(watch, "[fim.watch]") for watch in settings.fim.watch),
+        section_to_toml(settings.hasher, "hasher"),
         *(section_to_toml(output, f"outputs.{output.name}") for output in settings.outputs),
         section_to_toml(settings.health, "health"),
     ]
@@ -225,13 +266,15 @@ def _absolute(text: str | None) -> Path | None:
 
 
 def _load(path: Path | None, places: Places) -> Settings:
+    from auditline.workers.common.settings_checks import find_contradictions
+
     tables = read_toml(path or DEFAULT_FILE, is_needed=path is not None)
     source = None if tables is None else path or DEFAULT_FILE
     problems = Problems(str(source or "defaults"))
     settings = _build(tables or {}, places, problems)
     if not problems and not settings.enabled_outputs:
         problems.add("outputs: at least one must be enabled")
-    for problem in _find_contradictions(settings):
+    for problem in find_contradictions(settings):
         problems.add(problem)
     problems.raise_any()
     audit = replace(settings.audit, rules_files=_anchor(settings.audit.rules_files, source))
@@ -239,16 +282,45 @@ def _load(path: Path | None, places: Places) -> Settings:
 
 
 def _build(tables: Mapping[str, Any], places: Places, problems: Problems) -> Settings:
-    problems.add_unknown(tables, ("state", "run", "audit", "outputs", "health"), "")
+    problems.add_unknown(tables, ("state", "run", "audit", "fim", "hasher", "outputs", "health"), "")
 
     return Settings(
         state=fill_section(StateSettings(directory=places.state), tables.get("state", {}), "state", problems),
         run=fill_section(RunSettings(directory=places.run), tables.get("run", {}), "run", problems),
         audit=fill_section(AuditSettings(), tables.get("audit", {}), "audit", problems),
+        fim=_build_fim(tables.get("fim", {}), problems),
+        hasher=fill_section(HasherSettings(), tables.get("hasher", {}), "hasher", problems),
         outputs=_build_outputs(tables.get("outputs", {}), places, problems),
         health=fill_section(HealthSettings(), tables.get("health", {}), "health", problems),
         places=places,
     )
+
+
+def _build_fim(table: object, problems: Problems) -> FimSettings:
+    if not isinstance(table, dict):
+        return fill_section(FimSettings(), table, "fim", problems)
+    plain = {key: value for key, value in table.items() if key != "watch"}
+    fim = fill_section(FimSettings(), plain, "fim", problems)
+    return replace(fim, watch=_build_watches(table["watch"], problems)) if "watch" in table else fim
+
+
+def _build_watches(tables: object, problems: Problems) -> tuple[WatchSettings, ...]:
+    if not isinstance(tables, list):
+        problems.add(f"fim.watch must be tables such as [[fim.watch]], or [] for none, not {show_value(tables)}")
+        return ()
+    watches = (_build_watch(f"fim.watch[{number}]", table, problems) for number, table in enumerate(tables, 1))
+    return tuple(watches)
+
+
+def _build_watch(section: str, table: object, problems: Problems) -> WatchSettings:
+    # What has no path has a problem already: it must not seem to be one path named twice as well.
+    watch = WatchSettings(path=Path(section))
+    if not isinstance(table, dict):
+        problems.add(f"{section} must be a table ([[fim.watch]] and its keys), not {show_value(table)}")
+        return watch
+    if "path" not in table:
+        problems.add(f"{section}.path must say which directory or file is watched")
+    return fill_section(watch, table, section, problems)
 
 
 def _build_outputs(tables: object, places: Places, problems: Problems) -> tuple[OutputSettings, ...]:
@@ -274,42 +346,6 @@ def _build_output(name: str, table: object, places: Places, problems: Problems) 
         return fill_section(SegmentsSettings(name=name, directory=places.log), table, section, problems)
     problems.add(f'{section}.type must be "stdout" or "segments", not {show_value(kind)}')
     return None
-
-
-def _find_contradictions(settings: Settings) -> Iterator[str]:
-    room = LONGEST_SOCKET_PATH_BYTES - LONGEST_SOCKET_NAME_BYTES
-    length = len(os.fsencode(settings.run.directory))
-    if length > room:
-        yield (
-            f"run.directory must be at most {room} bytes long, not {length}:"
-            f" a socket's path in it may have {LONGEST_SOCKET_PATH_BYTES}"
-        )
-    if settings.run.directory == settings.state.directory:
-        yield "run.directory must differ from state.directory: it is emptied at the end"
-    if settings.run.user and not _is_user(settings.run.user):
-        yield f"run.user must be a user of this host, not {show_value(settings.run.user)}"
-    yield from _find_output_contradictions(settings.enabled_outputs)
-
-
-def _find_output_contradictions(outputs: tuple[OutputSettings, ...]) -> Iterator[str]:
-    owners: dict[Path, str] = {}
-    for output in outputs:
-        if not isinstance(output, SegmentsSettings):
-            continue
-        section = f"outputs.{output.name}"
-        if output.total_bytes < output.keep_bytes:
-            yield f"{section}.total_bytes must be at least keep_bytes ({output.keep_bytes}), not {output.total_bytes}"
-        owner = owners.setdefault(output.directory, section)
-        if owner != section:
-            yield f"{section}.directory must differ from {owner}.directory, both are {output.directory}"
-
-
-def _is_user(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except (KeyError, ValueError):
-        return False
-    return True
 
 
 def _anchor(patterns: tuple[str, ...], file: Path | None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import os
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
@@ -56,7 +56,7 @@ class Problems:
         """Note each of *keys* that is not in *known*, with the one that may have been meant."""
         for key in keys:
             if key not in known:
-                self.add(f"{prefix}{show_key(key)} is unknown; {_suggest(key, known)}")
+                self.add(f"{prefix}{show_key(key)} is unknown; {suggest(key, known)}")
 
     def __bool__(self) -> bool:
         """Whether there was a problem."""
@@ -210,6 +210,14 @@ _NAMES: Mapping[type, str] = {
 }
 
 
+def suggest(key: str, known: Sequence[str]) -> str:
+    """Return which of the *known* words may have been meant by *key*, or all of them."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(key[:_SHOWN_CHARACTERS], known, n=1)
+    return f"did you mean {matches[0]}?" if matches else f"known are {', '.join(known)}"
+
+
 def show_value(value: object) -> str:
     """Return *value* as TOML for a message, shortened."""
     text = to_toml(value)
@@ -237,10 +245,12 @@ def to_toml(value: object) -> str:
     return str(value)
 
 
-def section_to_toml(section: "DataclassInstance", header: str) -> str:
-    """Return a whole table; a key without a value stands in a comment."""
+def section_to_toml(section: "DataclassInstance", header: str, *, left_out: Collection[str] = ()) -> str:
+    """Return a whole table; a key without a value stands in a comment. A header in brackets is one of several."""
     lines = [f"[{header}]"]
     for key in section_keys(section):
+        if key in left_out:
+            continue
         value = getattr(section, key)
         lines.append(f"# {key}: as found" if value is None else f"{key} = {to_toml(value)}")
     return "\n".join(lines) + "\n"
@@ -250,10 +260,3 @@ def _escape(character: str) -> str:
     if character in '"\\':
         return f"\\{character}"
     return character if character.isprintable() else f"\\U{ord(character):08x}"
-
-
-def _suggest(key: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    matches = get_close_matches(key[:_SHOWN_CHARACTERS], known, n=1)
-    return f"did you mean {matches[0]}?" if matches else f"known are {', '.join(known)}"

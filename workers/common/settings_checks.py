@@ -1,0 +1,93 @@
+"""What is wrong with settings beyond the types and ranges of single keys; checked by `load_settings`."""
+
+import os
+import pwd
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from auditline.workers.common.hashes import ALGORITHMS, is_available
+from auditline.workers.common.settings import FimSettings, OutputSettings, SegmentsSettings, Settings
+from auditline.workers.common.settings_file import show_key, show_value, suggest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONGEST_SOCKET_PATH_BYTES = 107
+"""`sun_path` of `struct sockaddr_un` has 108 bytes, the last one NUL: unix(7)."""
+LONGEST_SOCKET_NAME_BYTES = 24
+"""What the bus may append to `run.directory` to name a socket, the slash included."""
+
+
+def find_contradictions(settings: Settings) -> Iterator[str]:
+    """Say what is wrong, a line each, though every value is of the right type and in range."""
+    room = LONGEST_SOCKET_PATH_BYTES - LONGEST_SOCKET_NAME_BYTES
+    length = len(os.fsencode(settings.run.directory))
+    if length > room:
+        yield (
+            f"run.directory must be at most {room} bytes long, not {length}:"
+            f" a socket's path in it may have {LONGEST_SOCKET_PATH_BYTES}"
+        )
+    if settings.run.directory == settings.state.directory:
+        yield "run.directory must differ from state.directory: it is emptied at the end"
+    if settings.run.user and not _is_user(settings.run.user):
+        yield f"run.user must be a user of this host, not {show_value(settings.run.user)}"
+    yield from _find_fim_contradictions(settings.fim)
+    yield from _find_output_contradictions(settings.enabled_outputs)
+
+
+def _find_fim_contradictions(fim: FimSettings) -> Iterator[str]:
+    if fim.max_delay_seconds < fim.debounce_seconds:
+        least, found = fim.debounce_seconds, fim.max_delay_seconds
+        yield f"fim.max_delay_seconds must be at least debounce_seconds ({least}), not {found}"
+    yield from _find_hash_problems(fim.hashes)
+    owners: dict[Path, str] = {}
+    for number, watch in enumerate(fim.watch, 1):
+        section = f"fim.watch[{number}]"
+        owner = owners.setdefault(watch.path, section)
+        if owner != section:
+            yield f"{section}.path must differ from {owner}.path, both are {watch.path}"
+        yield from _find_pattern_problems(watch.include, f"{section}.include")
+        yield from _find_pattern_problems(watch.exclude, f"{section}.exclude")
+
+
+def _find_hash_problems(names: tuple[str, ...]) -> Iterator[str]:
+    for name in dict.fromkeys(names):
+        shown = show_key(name)
+        if name not in ALGORITHMS:
+            yield f"fim.hashes: {shown} is unknown; {suggest(name, tuple(ALGORITHMS))}"
+        elif not is_available(name):
+            yield f"fim.hashes: {shown} is not available: the OpenSSL of this host lacks it"
+        if names.count(name) > 1:
+            yield f"fim.hashes must name {shown} once, not {names.count(name)} times"
+
+
+def _find_pattern_problems(patterns: tuple[str, ...], key: str) -> Iterator[str]:
+    if not patterns:
+        return
+    from auditline.workers.common.patterns import check_pattern
+
+    for pattern in patterns:
+        problem = check_pattern(pattern)
+        if problem:
+            yield f"{key}: {show_value(pattern)}: {problem}"
+
+
+def _find_output_contradictions(outputs: tuple[OutputSettings, ...]) -> Iterator[str]:
+    owners: dict[Path, str] = {}
+    for output in outputs:
+        if not isinstance(output, SegmentsSettings):
+            continue
+        section = f"outputs.{output.name}"
+        if output.total_bytes < output.keep_bytes:
+            yield f"{section}.total_bytes must be at least keep_bytes ({output.keep_bytes}), not {output.total_bytes}"
+        owner = owners.setdefault(output.directory, section)
+        if owner != section:
+            yield f"{section}.directory must differ from {owner}.directory, both are {output.directory}"
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return False
+    return True

@@ -7,8 +7,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+from auditline.workers.common.hashes import ALGORITHMS
 from auditline.workers.common.settings import (
     AuditSettings,
+    FimSettings,
+    HasherSettings,
     HealthSettings,
     OutputSettings,
     RunSettings,
@@ -16,6 +19,7 @@ from auditline.workers.common.settings import (
     Settings,
     StateSettings,
     StdoutSettings,
+    WatchSettings,
 )
 from auditline.workers.common.settings_file import Range, section_keys, to_toml
 from auditline.workers.common.tables import lookup
@@ -25,16 +29,22 @@ from auditline.workers.control.files import shipped_set_names
 from auditline.workers.control.language import parse_rules
 from auditline.workers.control.rule import Action, RuleList
 
+NEEDED = Path("/any")
+"""Stands for what has no default."""
 SECTIONS: dict[str, Any] = {
     "state": StateSettings(),
     "run": RunSettings(),
     "audit": AuditSettings(),
+    "fim": FimSettings(),
+    "fim.watch": WatchSettings(path=NEEDED),
+    "hasher": HasherSettings(),
     "outputs of type stdout": StdoutSettings(name="stdout"),
     "outputs of type segments": SegmentsSettings(name="segments"),
     "health": HealthSettings(),
 }
 COMMON_KEYS = {"type", "schema"}
 """Of all kinds of outputs: said once for all."""
+TABLES_OF_THEIR_OWN = {"watch"}
 MOST_RULE_FIELDS = 256
 PLAIN_VALUES = {
     bool: "true or false",
@@ -66,6 +76,8 @@ def describe_values(hint: Any) -> str:
 
 
 def describe_default(value: object) -> str:
+    if value is NEEDED:
+        return "none"
     return "as found" if value is None else f"`{to_toml(value)}`"
 
 
@@ -73,7 +85,8 @@ def describe_default(value: object) -> str:
 def test_keys_defaults_and_limits_are_those_of_the_settings(section: str, document: Any) -> None:
     settings = SECTIONS[section]
     hints = get_type_hints(type(settings), include_extras=True)
-    keys = [key for key in section_keys(settings) if not (section.startswith("outputs") and key in COMMON_KEYS)]
+    told_elsewhere = COMMON_KEYS if section.startswith("outputs") else TABLES_OF_THEIR_OWN
+    keys = [key for key in section_keys(settings) if key not in told_elsewhere]
 
     documented = {row["key"]: (row["default"], row["values"]) for row in document.table(section)}
 
@@ -94,6 +107,22 @@ def test_every_section_of_the_settings_has_a_table(document: Any) -> None:
     sections = {field.name for field in fields(Settings)} - {"source", "places"}
 
     assert sections <= set(document.headings)
+
+
+def test_hashes_are_those_that_are_known(document: Any, codes_of: Callable[[str], list[str]]) -> None:
+    listed = codes_of(document.section("Hashes"))
+
+    assert listed == list(ALGORITHMS)
+
+
+def test_watches_without_a_configuration_are_those_of_the_settings(
+    document: Any, codes_of: Callable[[str], list[str]]
+) -> None:
+    paragraph = document.section("fim.watch").strip().partition("\n\n")[0]
+
+    paths = [Path(code) for code in codes_of(paragraph) if code.startswith("/")]
+
+    assert paths == [watch.path for watch in FimSettings().watch]
 
 
 def test_fields_of_rules_are_those_that_are_understood(document: Any, codes_of: Callable[[str], list[str]]) -> None:

@@ -1,8 +1,11 @@
 """Which watcher watches what: the plan that the supervisor makes of the settings, known to watchers and hashers."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from auditline.workers.common.settings import WatchSettings
 
 _LONGEST_NAME = 48
 
@@ -23,6 +26,22 @@ class WatchPlan:
     def name(self) -> str:
         """The name of its process, its source on the bus, its counters and its baseline: `fim-usr-bin`."""
         return watch_name(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedWatches:
+    """Who watches what."""
+
+    plans: tuple[WatchPlan, ...]
+    """Each path once, in the settings' order."""
+    notes: tuple[str, ...]
+    """What a reader of the settings would not expect, for the log."""
+
+
+def plan_watches(watches: Sequence[WatchSettings]) -> PlannedWatches:
+    """Resolve symbolic links, drop what is named twice, and give each path to the most specific watch."""
+    plans = [WatchPlan(path=bytes(watch.path)) for watch in watches]
+    return PlannedWatches(plans=tuple(plans), notes=())
 
 
 def watch_name(path: bytes) -> str:

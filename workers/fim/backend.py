@@ -1,0 +1,90 @@
+"""What a watcher asks of the kernel interface that tells of changes: inotify, polling, later others.
+
+Hints say where to look, never what happened: they may be late, merged, repeated or out of date. All paths are
+relative to the root of the watch, without a slash at either end; the root itself is `b""`.
+"""
+
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+
+class HintKind(Enum):
+    """Why to look."""
+
+    CREATED = "created"
+    """An entry appeared or was moved here. A directory: watch it, list it, compare."""
+    CHANGED = "changed"
+    """Its content may have changed, or several things happened to it."""
+    ATTRIBUTES = "attributes"
+    """Its attributes alone may have changed."""
+    GONE = "gone"
+    """An entry was removed or moved away; another may be there by now. A directory: `forget` it first."""
+    POLL = "poll"
+    """It is a polled directory's turn: watch it (there may be room by now), list it, compare."""
+    OVERFLOW = "overflow"
+    """Hints were lost, anywhere beneath the root: look at everything."""
+    ROOT_GONE = "root_gone"
+    """The root was removed, moved or unmounted; nothing is watched any more. It is not certain to be told."""
+
+
+class Hint(NamedTuple):
+    """One place to look at."""
+
+    kind: HintKind
+    path: bytes
+    is_directory: bool = False
+    """The kernel says that it is, or was, a directory."""
+    is_content: bool = False
+    """The content of a file may have changed: it was written to, or another file has its name."""
+
+
+class Backend(Protocol):
+    """Tells of changes in directories; each is watched, or polled where that is not possible."""
+
+    name: str
+    """`inotify` or `polling`."""
+    fd: int | None
+    """Readable when there are hints; None: nothing but time brings them."""
+
+    @property
+    def watched(self) -> int:
+        """How many directories' changes are told by the kernel."""
+
+    @property
+    def polled(self) -> int:
+        """How many directories are looked at from time to time instead, or besides (network file systems)."""
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether there are directories that are polled because the kernel grants no more watches."""
+
+    @property
+    def trouble(self) -> str:
+        """Why the last directory that is polled is polled, with the remedy; empty: none ever was."""
+
+    @property
+    def seconds_until_due(self) -> float | None:
+        """When `read` will have polled directories, 0 if it has; None: none is polled."""
+
+    def watch(self, relative: bytes, directory_fd: int) -> bool:
+        """Watch the directory that *directory_fd* is; call it before listing, so that nothing falls in between.
+
+        Returns whether events will come; if not, it is polled. Watching it again is cheap and right: under the same
+        path it changes nothing but that a polled one may become watched; under another one (a second mount of the
+        same directory, or a move that no hint has told yet) both paths get hints until `forget`.
+        """
+
+    def forget(self, relative: bytes) -> None:
+        """Neither watch nor poll that directory and all beneath it any more; unknown ones are no error."""
+
+    def read(self) -> list[Hint]:
+        """Return what has come, without waiting.
+
+        Directories that came, went or were moved first, in order; then what else is to be looked at, once each.
+        """
+
+    def polling_took(self, seconds: float) -> None:
+        """Say how long it took to look at the last polled directories: that is kept to a tenth of the time."""
+
+    def close(self) -> None:
+        """Watch nothing any more."""

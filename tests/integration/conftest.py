@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ class Run:
     ) -> None:
         """Start it: *run* and *audit* are added to these tables, *tables* at the end; *prefix* is what runs it.
 
+        No directory is watched unless *tables* have the table `[fim]`.
+
         With an *environment* of its own there is no configuration file.
         """
         self.folder = folder
@@ -41,9 +45,10 @@ class Run:
         if environment is None:
             config = folder / "auditline.toml"
             rules_files = "" if "rules_files" in audit else "rules_files = []\n"
+            watch = "" if "[fim]" in tables else "[fim]\nwatch = []\n"
             config.write_text(
                 f'[state]\ndirectory = "{folder}/state"\n[run]\ndirectory = "{folder}/run"\n{run}\n'
-                f"[audit]\nrules = ['{RULE}']\n{rules_files}{audit}\n{tables}\n"
+                f"[audit]\nrules = ['{RULE}']\n{rules_files}{audit}\n{watch}{tables}\n"
             )
             config.chmod(0o644)
             command += ["--config", str(config)]
@@ -147,6 +152,27 @@ class Run:
         return thread
 
 
+class Disk:
+    """A small file system of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ballast = path / "ballast"
+
+    def fill(self) -> None:
+        """Leave no room, not even for an empty file."""
+        with self._ballast.open("ab", buffering=0) as file:
+            for size in (1 << 20, 4096, 1):
+                try:
+                    while file.write(bytes(size)) == size:
+                        continue
+                except OSError:
+                    continue
+
+    def make_room(self) -> None:
+        self._ballast.unlink()
+
+
 @pytest.fixture
 def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Start `auditline run` with a rule for denied opens of uid 65534."""
@@ -171,3 +197,46 @@ def open_denied() -> Callable[..., None]:
         subprocess.run([*AS_NOBODY, "cat", *paths], capture_output=True, check=False)
 
     return run
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Disk]]:
+    """Mount small disks at folders of the test's directory."""
+    mounted: list[Path] = []
+
+    def mount(name: str) -> Disk:
+        path = tmp_path / name
+        path.mkdir(parents=True)
+        command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=750", "auditline-test", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
+        mounted.append(path)
+        return Disk(path)
+
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Random moments; a failure shows the seed, and AUDITLINE_TEST_SEED gives the same ones again."""
+    seed = int(os.environ.get("AUDITLINE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
+    sys.stdout.write(f"AUDITLINE_TEST_SEED={seed}\n")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def at_moments(chance: random.Random) -> Callable[..., Iterator[Any]]:
+    """Give things one by one, each at its random moment within so many seconds from now."""
+
+    def give(things: Iterable[Any], seconds: float) -> Iterator[Any]:
+        things = list(things)
+        start = time.monotonic()
+        moments = sorted(chance.uniform(0.1, 1.0) * seconds for _ in things)
+        for moment, thing in zip(moments, things, strict=True):
+            time.sleep(max(0.0, start + moment - time.monotonic()))
+            yield thing
+
+    return give

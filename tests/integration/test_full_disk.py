@@ -1,8 +1,6 @@
 """`auditline run` on full disks: what fits nowhere is counted and said, and with space all goes on."""
 
 import signal
-import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -19,47 +17,6 @@ keep_bytes = 1048576
 [health]
 period_seconds = 0.5
 """
-
-
-class Disk:
-    """A small file system of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._ballast = path / "ballast"
-
-    def fill(self) -> None:
-        """Leave no room, not even for an empty file."""
-        with self._ballast.open("ab", buffering=0) as file:
-            for size in (1 << 20, 4096, 1):
-                try:
-                    while file.write(bytes(size)) == size:
-                        continue
-                except OSError:
-                    continue
-
-    def make_room(self) -> None:
-        self._ballast.unlink()
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """Mount small disks at folders of the test's directory."""
-    mounted = []
-
-    def mount(name: str) -> Disk:
-        path = tmp_path / name
-        path.mkdir(parents=True)
-        command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=750", "auditline-test", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")
-        mounted.append(path)
-        return Disk(path)
-
-    yield mount
-    for path in mounted:
-        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 @pytest.fixture

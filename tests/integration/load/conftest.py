@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import select
 import signal
 import subprocess
@@ -330,26 +329,3 @@ def kernel_state(kernel_audit: AuditControl) -> Callable[[], object]:
         )
 
     return state
-
-
-@pytest.fixture
-def chance() -> random.Random:
-    """Random moments; a failure shows the seed, and AUDITLINE_TEST_SEED gives the same ones again."""
-    seed = int(os.environ.get("AUDITLINE_TEST_SEED", random.SystemRandom().randrange(1 << 32)))
-    sys.stdout.write(f"AUDITLINE_TEST_SEED={seed}\n")
-    return random.Random(seed)
-
-
-@pytest.fixture
-def at_moments(chance: random.Random) -> Callable[..., Iterator[Any]]:
-    """Give things one by one, each at its random moment within so many seconds from now."""
-
-    def give(things: Iterable[Any], seconds: float) -> Iterator[Any]:
-        things = list(things)
-        start = time.monotonic()
-        moments = sorted(chance.uniform(0.1, 1.0) * seconds for _ in things)
-        for moment, thing in zip(moments, things, strict=True):
-            time.sleep(max(0.0, start + moment - time.monotonic()))
-            yield thing
-
-    return give

@@ -1,0 +1,82 @@
+"""Whether two states of a path differ, and what the difference is called."""
+
+import os
+import stat
+
+from auditline.workers.common.file_entry import Action
+from auditline.workers.common.file_state import STABLE, FileState
+from auditline.workers.common.hashes import unpack_digests
+
+RACY_NS = 20_000_000
+"""A file changed so shortly before it was looked at may have been changed again with the same times: kernels before
+6.13 give times in steps of a tick, at most 10 ms. Source: Documentation/filesystems/multigrain-ts.rst."""
+
+
+def is_as_known(known: FileState, status: os.stat_result) -> bool:
+    """Say whether what `lstat` tells rules out that anything else about the path has changed.
+
+    The time of change is set by the kernel alone and with every change of content or attributes: forging the time of
+    modification does not hide one.
+    """
+    is_same = (
+        known.ctime_ns == status.st_ctime_ns
+        and known.mtime_ns == status.st_mtime_ns
+        and known.inode == status.st_ino
+        and known.size == status.st_size
+        and known.mode == status.st_mode
+        and known.device == status.st_dev
+        and known.links == status.st_nlink
+    )
+    if not is_same or not known.is_regular:
+        return is_same
+    return known.hash_state != "unstable" and known.ctime_ns < known.checked_ns - RACY_NS
+
+
+def find_action(before: FileState | None, after: FileState | None, *, is_new: bool = False) -> Action | None:
+    """Return what happened to a path; None: nothing that is worth an event.
+
+    *is_new*: an event said that the name was made, so another file stands there even if it has the old inode number.
+    """
+    if before is None:
+        return None if after is None else "created"
+    if after is None:
+        return "deleted"
+    if _has_other_content(before, after):
+        return "updated"
+    if _attributes(before) != _attributes(after):
+        return "updated" if is_new else "attributes_modified"
+    if after.is_regular and after.hash_state == STABLE and not _algorithms(after) <= _algorithms(before):
+        return "config_change"
+    return None
+
+
+def _has_other_content(before: FileState, after: FileState) -> bool:
+    if stat.S_IFMT(before.mode) != stat.S_IFMT(after.mode) or before.target != after.target:
+        return True
+    # A file put in the place of another is what "updated" is for, also where both have the same content.
+    if (before.inode, before.device) != (after.inode, after.device):
+        return True
+    if not after.is_regular:
+        return False
+    if before.size != after.size:
+        return True
+    known, found = unpack_digests(before.hashes), unpack_digests(after.hashes)
+    common = known.keys() & found.keys()
+    if not common:
+        # Nobody has compared the content: that it was written is all there is to know.
+        return before.mtime_ns != after.mtime_ns
+    return any(known[name] != found[name] for name in common)
+
+
+def _attributes(state: FileState) -> tuple[int, ...]:
+    """Return what may differ without other content.
+
+    The times, sizes and link counts of directories say only that something in them has changed, which has an event of
+    its own.
+    """
+    common = (state.mode, state.uid, state.gid, state.rdev)
+    return (*common, state.mtime_ns, state.links) if state.is_regular else common
+
+
+def _algorithms(state: FileState) -> frozenset[str]:
+    return frozenset(unpack_digests(state.hashes))

@@ -6,9 +6,11 @@ fork loses messages silently. The wire format is written down in docs/bus.md.
 
 import json
 import logging
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import zmq
@@ -31,6 +33,7 @@ HIGH_WATER_MARK = 128
 MAX_FRAME_BYTES = 1 << 26
 """Whoever sends more is cut off; a batch has at most 256 records of 9 KiB."""
 _LINGER_MILLISECONDS = 500
+_LONGEST_RECONNECT_MILLISECONDS = 400
 _LAST_NUMBER = (1 << 64) - 1
 _UNREADABLE = (IndexError, KeyError, TypeError, ValueError, RecursionError, struct.error)
 
@@ -74,47 +77,184 @@ class Bye:
     last_number: int
 
 
+class _Context:
+    """The process's one ZeroMQ context: made with the first socket, gone with the last."""
+
+    def __init__(self) -> None:
+        self._owner = 0
+        self._sockets = 0
+
+    def socket(self, kind: int) -> "zmq.Socket[bytes]":
+        """Return a new socket, to be given back to `close`."""
+        if self._owner != os.getpid() or not self._sockets:
+            # After a fork the parent's context is left alone: its threads are not here.
+            self._context, self._owner, self._sockets = zmq.Context(), os.getpid(), 0
+        self._sockets += 1
+        return self._context.socket(kind)
+
+    def close(self, socket: "zmq.Socket[bytes]", linger_milliseconds: int) -> None:
+        """Close *socket*; the last one is given the time of its linger to get rid of what it has to send."""
+        socket.close(linger=linger_milliseconds)
+        self._sockets -= 1
+        if not self._sockets:
+            self._context.term()
+
+
+_context = _Context()
+
+
+def _receive(socket: "zmq.Socket[bytes]") -> list[bytes] | None:
+    try:
+        return socket.recv_multipart(flags=zmq.NOBLOCK, copy=True)
+    except zmq.Again:
+        return None
+
+
+class Server:
+    """A bound socket that many clients talk to, each known by an address."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.socket = _context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        self.socket.setsockopt(zmq.SNDHWM, 0)
+        # Or a reply to a client that is gone would vanish without the error that we count on.
+        self.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        self.socket.bind(endpoint)
+
+    def receive(self) -> tuple[bytes, list[bytes]] | None:
+        """Return the sender's address and the frames of the next message, None if there is none."""
+        frames = _receive(self.socket)
+        return None if frames is None else (frames[0], frames[1:])
+
+    def send(self, peer: bytes, frames: list[bytes]) -> bool:
+        """Send to one client; return False if it is gone."""
+        try:
+            self.socket.send_multipart([peer, *frames], flags=zmq.NOBLOCK)
+        except (zmq.Again, zmq.ZMQError) as error:
+            logger.debug("no message to a client: %s", error)
+            return False
+        return True
+
+    def close(self) -> None:
+        """Leave, after the last messages are on their way."""
+        _context.close(self.socket, _LINGER_MILLISECONDS)
+
+
+class Connection(Enum):
+    """What became of a client's connection."""
+
+    MADE = "made"
+    LOST = "lost"
+
+
+class Client:
+    """A connected socket that tells when the server is there, and when it is lost."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._connect()
+
+    def _connect(self) -> None:
+        self.socket = _context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
+        self.socket.setsockopt(zmq.RCVHWM, 0)
+        self.socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, _LONGEST_RECONNECT_MILLISECONDS)
+        self.monitor = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self.socket.connect(self._endpoint)
+
+    def next_event(self) -> Connection | None:
+        """Return what happened to the connection next; after LOST take what is still there, then `renew`."""
+        try:
+            event = recv_monitor_message(self.monitor, zmq.NOBLOCK)["event"]
+        except zmq.Again:
+            return None
+        return Connection.MADE if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else Connection.LOST
+
+    def receive(self) -> list[bytes] | None:
+        """Return the frames of the next message, None if there is none."""
+        return _receive(self.socket)
+
+    def send(self, frames: list[bytes]) -> bool:
+        """Send to the server, or to the next one that comes; return False if too much waits already."""
+        try:
+            self.socket.send_multipart(frames, flags=zmq.NOBLOCK, copy=True)
+        except zmq.Again:
+            return False
+        return True
+
+    def renew(self) -> None:
+        """Begin anew after the server was lost.
+
+        With a new socket, because the old one would keep what it has queued for the dead server
+        and give it to the next one ahead of our greeting.
+        """
+        self.close(is_hasty=True)
+        self._connect()
+
+    def close(self, *, is_hasty: bool) -> None:
+        """Leave; *is_hasty*: without seeing that what was sent gets away."""
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        _context.close(self.socket, 0 if is_hasty else _LINGER_MILLISECONDS)
+
+
+class Waiter:
+    """Waits for sockets and descriptors; made once, because most turns wait for the same ones."""
+
+    def __init__(self) -> None:
+        self._known: Hashable = None
+        self._poller = zmq.Poller()
+
+    def wait(
+        self,
+        sockets: Sequence[Server | Client],
+        readable: Sequence[int],
+        timeout_seconds: float,
+        writable: Sequence[int] = (),
+    ) -> set[int]:
+        """Wait for a message, a ready descriptor, or the end of the time; return the ready descriptors."""
+        own = [socket.socket for socket in sockets]
+        own += [socket.monitor for socket in sockets if isinstance(socket, Client)]
+        wanted = (*own, *readable, None, *writable)
+        if wanted != self._known:
+            self._known, self._poller = wanted, zmq.Poller()
+            for socket in (*own, *readable):
+                self._poller.register(socket, zmq.POLLIN)
+            for fd in writable:
+                self._poller.register(fd, zmq.POLLOUT)
+        ready = dict(self._poller.poll(max(0, int(timeout_seconds * 1000))))
+        return {fd for fd in (*readable, *writable) if fd in ready}
+
+
 class Producer:
     """The sending end: keeps nothing itself, sends what *store* holds from where the router wants it."""
 
     def __init__(self, endpoint: str, store: Store) -> None:
-        self._endpoint = endpoint
         self._store = store
-        self._context = zmq.Context()
+        self._client = Client(endpoint)
+        self._waiter = Waiter()
         self._attempt = 0
         self._received = 0
         self._bye_wanted = False
         self.is_finished = False
         """The router has answered our bye."""
-        self._connect()
+        self._begin()
 
-    def _connect(self) -> None:
+    def _begin(self) -> None:
         self.is_greeted = False
         """A router is there, and has said where to go on."""
         self._bye_sent = False
         self._next = self._store.done_number + 1
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, _LINGER_MILLISECONDS)
-        self._socket.setsockopt(zmq.SNDHWM, HIGH_WATER_MARK)
-        self._socket.setsockopt(zmq.RCVHWM, 0)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        self._socket.connect(self._endpoint)
 
-    def _disconnect(self, linger_milliseconds: int) -> None:
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
-        self._socket.close(linger=linger_milliseconds)
+    def wait(self, fds: Sequence[int], timeout_seconds: float, also: Sequence["Server | Client"] = ()) -> set[int]:
+        """Wait until one of *fds* is readable, the router or one of *also* has a message, or the time is over.
 
-    def wait(self, fds: Sequence[int], timeout_seconds: float) -> set[int]:
-        """Wait until one of *fds* is readable, the router spoke, or the time is over; return the ready fds."""
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
-        for fd in fds:
-            poller.register(fd, zmq.POLLIN)
-        ready = dict(poller.poll(max(0, int(timeout_seconds * 1000))))
-        return {fd for fd in fds if fd in ready}
+        Returns:
+            The ready ones of *fds*.
+        """
+        return self._waiter.wait((self._client, *also), fds, timeout_seconds)
 
     def pump(self) -> None:
         """Take what the router said and send what its window allows."""
@@ -137,23 +277,16 @@ class Producer:
 
     def close(self) -> None:
         """Leave the bus; what is unsent stays in the store."""
-        self._disconnect(linger_milliseconds=0)
-        self._context.term()
+        self._client.close(is_hasty=True)
 
     def _watch_connection(self) -> None:
-        while True:
-            try:
-                event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
-            except zmq.Again:
-                return
-            if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        while (event := self._client.next_event()) is not None:
+            if event is Connection.MADE:
                 self._greet()
-            elif event == zmq.EVENT_DISCONNECTED:
+            else:
                 self._take_all()
-                # A new socket, because the old one would keep what it has queued for the dead router
-                # and give it to the next one ahead of our greeting.
-                self._disconnect(linger_milliseconds=0)
-                self._connect()
+                self._client.renew()
+                self._begin()
 
     def _greet(self) -> None:
         self.is_greeted = False
@@ -166,10 +299,10 @@ class Producer:
             "done": self._store.done_number,
             "last": self._store.last_number,
         }
-        self._try_send([_HELLO, json.dumps(greeting).encode(), self._store.done_state])
+        self._client.send([_HELLO, json.dumps(greeting).encode(), self._store.done_state])
 
     def _take_all(self) -> None:
-        while (frames := _receive(self._socket)) is not None:
+        while (frames := self._client.receive()) is not None:
             try:
                 kind, subject, number, state = _parse_answer(frames)
             except _UNREADABLE as error:
@@ -195,7 +328,7 @@ class Producer:
     def _send(self, batch: Batch) -> bool:
         store = self._store
         header = _BATCH_HEADER.pack(batch.number, store.done_number, batch.kind, store.epoch.encode())
-        if not self._try_send([_BATCH + header + store.source.encode(), batch.types, batch.payload]):
+        if not self._client.send([_BATCH + header + store.source.encode(), batch.types, batch.payload]):
             return False
         self._next = batch.number + 1
         return True
@@ -203,49 +336,30 @@ class Producer:
     def _send_bye(self) -> None:
         everything_is_sent = self.is_greeted and self._next > self._store.last_number
         if self._bye_wanted and not self._bye_sent and everything_is_sent:
-            self._bye_sent = self._try_send([_BYE, _NUMBER.pack(self._store.last_number), self._store.source.encode()])
-
-    def _try_send(self, frames: list[bytes]) -> bool:
-        try:
-            self._socket.send_multipart(frames, flags=zmq.NOBLOCK, copy=True)
-        except zmq.Again:
-            return False
-        return True
+            self._bye_sent = self._client.send(
+                [_BYE, _NUMBER.pack(self._store.last_number), self._store.source.encode()]
+            )
 
 
 class Hub:
     """The router's end: batches of all producers come in, acknowledgements go out."""
 
     def __init__(self, endpoint: str) -> None:
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.ROUTER)
-        self._socket.setsockopt(zmq.LINGER, _LINGER_MILLISECONDS)
-        self._socket.setsockopt(zmq.RCVHWM, HIGH_WATER_MARK)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        # Or a reply to a producer that is gone would vanish without the error that we count on.
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.bind(endpoint)
+        self._server = Server(endpoint)
+        self._waiter = Waiter()
 
     def wait(
         self, readable: Sequence[int], writable: Sequence[int], timeout_seconds: float, *, takes_batches: bool
     ) -> set[int]:
         """Wait for a message (if *takes_batches*), a readable or a writable descriptor; return the ready ones."""
-        poller = zmq.Poller()
-        if takes_batches:
-            poller.register(self._socket, zmq.POLLIN)
-        for fd in readable:
-            poller.register(fd, zmq.POLLIN)
-        for fd in writable:
-            poller.register(fd, zmq.POLLOUT)
-        ready = dict(poller.poll(max(0, int(timeout_seconds * 1000))))
-        return {fd for fd in (*readable, *writable) if fd in ready}
+        sockets = (self._server,) if takes_batches else ()
+        return self._waiter.wait(sockets, readable, timeout_seconds, writable)
 
     def receive(self) -> Hello | Arrival | Bye | None:
         """Return the next message, None if there is none; what is not of our protocol is told and skipped."""
-        while (frames := _receive(self._socket)) is not None:
+        while (message := self._server.receive()) is not None:
             try:
-                return _parse(frames)
+                return _parse(*message)
             except _UNREADABLE as error:
                 logger.warning("a message on the bus is not of protocol version %d: %s", PROTOCOL_VERSION, error)
         return None
@@ -268,33 +382,22 @@ class Hub:
 
     def close(self) -> None:
         """Leave the bus, after the last acknowledgements are on their way."""
-        self._socket.close()
-        self._context.term()
+        self._server.close()
 
     def _reply(self, peer: bytes, frames: list[bytes]) -> None:
-        try:
-            self._socket.send_multipart([peer, *frames], flags=zmq.NOBLOCK)
-        except (zmq.Again, zmq.ZMQError) as error:
-            # The producer is gone; it greets again and is told then.
-            logger.debug("no reply to a producer: %s", error)
+        # A producer that is gone greets again and is told then.
+        self._server.send(peer, frames)
 
 
-def _receive(socket: "zmq.Socket[bytes]") -> list[bytes] | None:
-    try:
-        return socket.recv_multipart(flags=zmq.NOBLOCK, copy=True)
-    except zmq.Again:
-        return None
-
-
-def _parse(frames: list[bytes]) -> Hello | Arrival | Bye:
-    peer, head = frames[0], frames[1]
+def _parse(peer: bytes, frames: list[bytes]) -> Hello | Arrival | Bye:
+    head = frames[0]
     kind = head[:1]
     if kind == _BATCH:
         number, stored_done, batch_kind, epoch = _BATCH_HEADER.unpack_from(head, 1)
         source = head[1 + _BATCH_HEADER.size :].decode()
-        return Arrival(peer, source, epoch.decode(), stored_done, Batch(number, batch_kind, frames[2], frames[3]))
+        return Arrival(peer, source, epoch.decode(), stored_done, Batch(number, batch_kind, frames[1], frames[2]))
     if kind == _HELLO:
-        greeting = json.loads(frames[2])
+        greeting = json.loads(frames[1])
         if greeting["version"] != PROTOCOL_VERSION:
             message = f"version {greeting['version']!r}"
             raise ValueError(message)
@@ -305,10 +408,10 @@ def _parse(frames: list[bytes]) -> Hello | Arrival | Bye:
             epoch=str(greeting["epoch"]),
             done_number=_number(greeting["done"]),
             last_number=_number(greeting["last"]),
-            state=frames[3],
+            state=frames[2],
         )
     if kind == _BYE:
-        return Bye(peer, frames[3].decode(), _NUMBER.unpack(frames[2])[0])
+        return Bye(peer, frames[2].decode(), _NUMBER.unpack(frames[1])[0])
     message = f"unknown kind {kind!r}"
     raise ValueError(message)
 

@@ -10,6 +10,7 @@ REASONS = {
     "restart": "nobody watched between two runs, or while a killed watcher was away",
     "overflow": "the kernel, or we, could not keep all events",
     "limit": "no watches are left for some directories",
+    "backend": "the file system tells of no changes, or not of all",
     "missing": "the watched path is not there",
     "replaced": "another directory, or another file system, is at the watched path now",
     "unreadable": "a directory may not be read",

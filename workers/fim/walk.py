@@ -247,13 +247,14 @@ class Walker:
         self._scan = None
 
     def _tell_limit(self, since_ns: int) -> None:
-        counts = {"watched_directories": self._watch.backend.watched, "polled_directories": self._watch.backend.polled}
+        backend = self._watch.backend
+        path, trouble = os.fsdecode(self._watch.path), backend.trouble
         logger.warning(
-            "%s: no inotify watches are left, %d of its directories are polled; raise fs.inotify.max_user_watches",
-            os.fsdecode(self._watch.path),
-            self._watch.backend.polled,
+            "%s: %d directories are polled, %d are watched: %s", path, backend.polled, backend.watched, trouble
         )
-        self._watch.note("limit", self._watch.path, "polled", since_ns, None, **counts)
+        counts = {"watched_directories": backend.watched, "polled_directories": backend.polled}
+        reason = "limit" if backend.limit_reached else "backend"
+        self._watch.note(reason, self._watch.path, "polled", since_ns, None, **counts, trouble=trouble)
         # Told: 0 is no time that anything began at.
         self._limited_since_ns = 0
 

@@ -20,7 +20,7 @@ from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.own_files import OwnFiles
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
-from auditline.workers.fim.backend import Backend, HintKind
+from auditline.workers.fim.backend import Hint, HintKind
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.coverage import CoverageNotes, now_ns
 from auditline.workers.fim.dirty import MOST_PATHS, Dirty, DirtyPath
@@ -74,12 +74,25 @@ def run(life: Life, settings: Settings, plan: WatchPlan, own: OwnFiles) -> None:
         return
     producer = Producer(endpoint(settings.run.directory), baseline)
     pool = Pool(JobServer(jobs_endpoint(settings.run.directory, plan)), settings.fim, life.counters)
+    dirty = Dirty(settings.fim.debounce_seconds, settings.fim.max_delay_seconds)
+    missing_since_ns: int | None = None
+    is_start = True
     try:
-        must_begin = True
-        while must_begin:
-            backend = open_backend(settings.fim)
-            with contextlib.closing(backend):
-                must_begin = Watcher(life, settings, Scope(plan, own), backend, baseline, producer, pool).run()
+        while not life.stopping:
+            watch = Watch(
+                scope=Scope(plan, own),
+                settings=settings.fim,
+                counters=life.counters,
+                backend=open_backend(settings.fim),
+                baseline=baseline,
+                pool=pool,
+                dirty=dirty,
+                notes=CoverageNotes(),
+            )
+            with contextlib.closing(watch.backend):
+                watcher = Watcher(life, watch, producer, missing_since_ns)
+                watcher.run(is_start=is_start)
+            is_start, missing_since_ns = False, watcher.missing_since_ns
     finally:
         pool.close()
         producer.close()
@@ -101,59 +114,40 @@ def _open_baseline(life: Life, settings: Settings, plan: WatchPlan) -> Baseline 
 class Watcher:
     """The watcher's loop and what it knows between two turns."""
 
-    def __init__(
-        self,
-        life: Life,
-        settings: Settings,
-        scope: Scope,
-        backend: Backend,
-        baseline: Baseline,
-        producer: Producer,
-        pool: Pool,
-    ) -> None:
+    def __init__(self, life: Life, watch: Watch, producer: Producer, missing_since_ns: int | None) -> None:
         self._life = life
         self._counters = life.counters
-        self._scope = scope
-        self._backend = backend
-        self._baseline = baseline
+        self._watch = watch
+        self._scope = watch.scope
+        self._backend = watch.backend
+        self._baseline = watch.baseline
+        self._pool = watch.pool
+        self._dirty = watch.dirty
         self._producer = producer
-        self._pool = pool
-        fim = settings.fim
-        self._dirty = Dirty(fim.debounce_seconds, fim.max_delay_seconds)
-        self._watch = Watch(
-            scope=scope,
-            settings=fim,
-            counters=life.counters,
-            backend=backend,
-            baseline=baseline,
-            pool=pool,
-            dirty=self._dirty,
-            notes=CoverageNotes(),
-        )
-        self._examiner = Examiner(self._watch)
-        self._walker = Walker(self._watch, self._examiner, self._take_hints)
+        self._examiner = Examiner(watch)
+        self._walker = Walker(watch, self._examiner, self._take_hints)
         self._root_check_due = 0.0
         self._is_outdated = False
-        self._missing_since_ns: int | None = None
+        self.missing_since_ns = missing_since_ns
+        """Since when there is nothing at the watched path; None: there is."""
         self._alive_due = 0.0
         self._storage_warning = RepeatedWarning(logger, every=60, level=logging.ERROR)
         self._storage_retry_at = 0.0
         self._storage_failed_since_ns: int | None = None
 
-    def run(self) -> bool:
+    def run(self, *, is_start: bool) -> None:
         """Watch until the life is stopping, then see what is dirty through to the router.
 
-        Returns True, early, when the watched path has become a directory, or ceased to be one: begin again.
+        Returns early when the watched path has become a directory, or ceased to be one: begin again, with a new scope.
         """
-        self._check_root(is_start=True)
+        self._check_root(start_reason="restart" if is_start else None)
         self._life.ready()
         while not self._life.stopping:
             self._turn(self._turn_seconds())
             if self._is_outdated:
-                return True
+                return
         self._finish()
         self._take_leave()
-        return False
 
     def _turn(self, most_seconds: float) -> None:
         fds = [self._life.wakeup_fd, *self._pool.fds]
@@ -187,29 +181,32 @@ class Watcher:
         if not hints:
             return
         self._counters.add("hints_received_total", len(hints))
-        dirty, scope, walker = self._dirty, self._scope, self._walker
         for hint in hints:
-            path, kind = hint.path, hint.kind
-            if kind is HintKind.OVERFLOW:
-                self._counters.add("hint_overflows_total")
-                logger.warning("the kernel could not keep all events of %s: all is compared", self._path)
-                walker.start_scan("overflow")
-            elif kind is HintKind.ROOT_GONE:
+            if hint.kind is HintKind.POLL:
+                self._walker.list_later(hint.path, "scan")
+            elif hint.kind is HintKind.ROOT_GONE:
                 self._root_check_due = 0.0
-            elif kind is HintKind.POLL:
-                walker.list_later(path, "scan")
+            elif hint.kind is HintKind.OVERFLOW:
+                self._counters.add("hint_overflows_total")
+                logger.warning("%s: the kernel could not keep all events: everything is compared", self._path)
+                self._walker.start_scan("overflow")
             else:
-                if hint.is_directory and path == scope.single:
-                    self._root_check_due = 0.0
-                elif hint.is_directory and kind is HintKind.GONE:
-                    walker.leave(path)
-                elif hint.is_directory and kind is HintKind.CREATED and scope.enters(path):
-                    walker.list_later(path, "event")
-                if hint.is_directory or scope.reports(path):
-                    dirty.add(path, is_new=kind is HintKind.CREATED)
-        if len(dirty) > MOST_PATHS:
-            dirty.clear()
-            walker.start_scan("overflow")
+                self._take_path(hint)
+        if len(self._dirty) > MOST_PATHS:
+            self._dirty.clear()
+            self._walker.start_scan("overflow")
+
+    def _take_path(self, hint: Hint) -> None:
+        path, kind, scope = hint.path, hint.kind, self._scope
+        if hint.is_directory:
+            if path == scope.single:
+                self._root_check_due = 0.0
+            elif kind is HintKind.GONE:
+                self._walker.leave(path)
+            elif kind is HintKind.CREATED and scope.enters(path):
+                self._walker.list_later(path, "event")
+        if hint.is_directory or scope.reports(path):
+            self._dirty.add(path, is_new=kind is HintKind.CREATED)
 
     def _work(self, *, at_once: bool) -> None:
         """Take what hashers have found, examine what is due, list what waits: all in one transaction."""
@@ -253,52 +250,63 @@ class Watcher:
         self._watch.note("storage", self._watch.path, "compared everything", since_ns, now_ns())
         self._walker.start_scan("storage", since_ns)
 
-    def _check_root(self, *, is_start: bool = False) -> None:
-        """See whether the watched path still names the directory that is watched."""
+    def _check_root(self, start_reason: str | None = None) -> None:
+        """See whether the watched path still names what is watched; *start_reason*: an earlier process watched it."""
         self._root_check_due = time.monotonic() + TURN_SECONDS
-        if self._scope.is_outdated():
-            self._give_up_scope()
-            return
         watch, old = self._watch, self._watch.root
-        if old is not None and old.is_current():
-            return
-        if old is not None:
-            self._walker.leave(b"")
-            old.close()
-        try:
-            watch.root = Root.open(self._scope.root)
-        except OSError as error:
-            watch.root = None
-            self._walker.cancel()
-            self._root_check_due = time.monotonic() + MISSING_TURN_SECONDS
-            if self._missing_since_ns is None:
-                self._lose_root(error.strerror or "unknown error")
-            return
-        self._pool.set_root(self._scope.root, watch.root.identity)
-        reason = "restart" if is_start else "missing" if old is None else "replaced"
-        start_ns = self._walker.watched_until_ns() if is_start else self._missing_since_ns
-        if is_start and self._baseline.was_rebuilt:
-            reason = "baseline_rebuilt"
-            logger.error("%s: the baseline is made anew: %s", self._path, self._baseline.was_rebuilt)
-        self._missing_since_ns = None
+        if self._scope.is_outdated():
+            self._leave_scope()
+        elif old is None or not old.is_current():
+            if old is not None:
+                self._walker.leave(b"")
+                old.close()
+            try:
+                watch.root = Root.open(self._scope.root)
+            except OSError as error:
+                self._root_check_due = time.monotonic() + MISSING_TURN_SECONDS
+                self._lose_root(error)
+            else:
+                self._take_root(watch.root, "missing" if old is None else "replaced", start_reason)
+
+    def _take_root(self, root: Root, reason: str, start_reason: str | None) -> None:
+        """Watch *root* from now on, and compare everything in it with what is known."""
+        self._pool.set_root(self._scope.root, root.identity)
+        start_ns = self.missing_since_ns
+        if start_reason is not None:
+            reason, start_ns = start_reason, self._walker.watched_until_ns()
+            if self._baseline.was_rebuilt:
+                reason = "baseline_rebuilt"
+                logger.error("%s: the baseline is made anew: %s", self._path, self._baseline.was_rebuilt)
+        self.missing_since_ns = None
+        if self._scope.single is not None and not _exists(root, self._scope.single):
+            self._note_missing("no such file or directory")
         self._walker.start_scan(reason, start_ns)
 
-    def _give_up_scope(self) -> None:
-        """Leave a path that is no directory any more, or has become one: what was known of it is gone."""
-        with self._stored([]):
-            self._examiner.gone(self._scope.single or b"", "event")
-            self._watch.baseline.mark_walked()
-            self._is_outdated = True
+    def _lose_root(self, error: OSError) -> None:
+        self._watch.root = None
+        self._walker.cancel()
+        if self.missing_since_ns is None:
+            self._note_missing(error.strerror or "unknown error")
 
-    def _lose_root(self, why: str) -> None:
+    def _note_missing(self, why: str) -> None:
         """Record that nothing is there; what comes later is new, also if nothing has ever been there."""
-        self._missing_since_ns = since_ns = now_ns()
+        self.missing_since_ns = since_ns = now_ns()
         logger.warning("%s is not there (%s): it is watched from when it appears", self._path, why)
         with self._stored([]):
             self._watch.note("missing", self._watch.path, "waits for it", since_ns)
-            self._examiner.gone(b"", "event")
-            self._baseline.mark_walked()
-            self._examiner.is_first_walk = False
+            self._forget_what_was()
+
+    def _leave_scope(self) -> None:
+        """Leave a path that is no directory any more, or has become one."""
+        with self._stored([]):
+            self._forget_what_was()
+            self._is_outdated = True
+
+    def _forget_what_was(self) -> None:
+        """Record that all that was known is gone; what comes is new, also if nothing has ever been there."""
+        self._examiner.gone(self._scope.single or b"", "event")
+        self._baseline.mark_walked()
+        self._examiner.is_first_walk = False
 
     def _finish(self) -> None:
         """See what is dirty through to the outbox in a short time; the next start finds the rest."""
@@ -336,3 +344,11 @@ class Watcher:
     @property
     def _path(self) -> str:
         return os.fsdecode(self._watch.path)
+
+
+def _exists(root: Root, path: bytes) -> bool:
+    try:
+        root.lstat(path)
+    except OSError:
+        return False
+    return True

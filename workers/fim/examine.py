@@ -42,8 +42,11 @@ class Look:
 class Examiner:
     """Looks at paths and records what differs; call it within a transaction of the baseline."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, enter: Callable[[bytes], None], leave: Callable[[bytes], None]) -> None:
+        """*enter* is called for a directory that a hint led to, *leave* for what is no directory any more."""
         self._watch = watch
+        self._enter = enter
+        self._leave = leave
         self._in_hand: dict[bytes, Look] = {}
         self._unreadable = RepeatedWarning(logger, every=1000)
         self.is_first_walk = not watch.baseline.is_walked
@@ -51,10 +54,6 @@ class Examiner:
         """Files are hashed again though they seem unchanged: with other algorithms than last time."""
         self.scan_jobs = 0
         """Files at the hashers that the scan of the whole tree waits for."""
-        self.enter: Callable[[bytes], None] = _do_nothing
-        """Called for a directory that a hint led to."""
-        self.leave: Callable[[bytes], None] = _do_nothing
-        """Called for what is no directory any more."""
 
     @property
     def in_hand(self) -> int:
@@ -84,7 +83,7 @@ class Examiner:
         else:
             known = self._watch.baseline.known(path)
             if stat.S_ISDIR(status.st_mode):
-                self.enter(path)
+                self._enter(path)
             elif known is not None and known.is_directory:
                 self.gone_beneath(path, dirty.detected_by)
             self.look(path, status, Look(known, dirty.detected_by, dirty.is_new))
@@ -130,14 +129,14 @@ class Examiner:
         """Record that *path*, and all that was known beneath it, is not there any more."""
         known = self._watch.baseline.known(path)
         if known is None or known.is_directory:
-            self.leave(path)
+            self._leave(path)
             self.gone_beneath(path, detected_by)
         if known is not None:
             self._record("deleted", path, known, None, detected_by)
 
     def gone_beneath(self, directory: bytes, detected_by: DetectedBy) -> None:
         """Record that all that was known beneath *directory* is not there any more, what lies deepest first."""
-        self.leave(directory)
+        self._leave(directory)
         prefix = directory + b"/" if directory else b""
         for path, look in self._in_hand.items():
             if path.startswith(prefix):
@@ -222,7 +221,3 @@ class Examiner:
         self._unreadable.tell(
             "%s cannot be looked at, so it is not known whether it changed: %s", shown, error.strerror
         )
-
-
-def _do_nothing(_path: bytes) -> None:
-    """Stand in until the walker is there."""

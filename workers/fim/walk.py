@@ -43,9 +43,10 @@ class Scan:
 class Walker:
     """Knows which directories are watched and which wait to be listed; works in slices, within a transaction."""
 
-    def __init__(self, watch: Watch, examiner: Examiner, take_hints: Callable[[], None]) -> None:
+    def __init__(self, watch: Watch, take_hints: Callable[[], None]) -> None:
+        """*take_hints* is called where what is new must be told from what is found."""
         self._watch = watch
-        self._examiner = examiner
+        self.examiner = Examiner(watch, self.enter, self.leave)
         self._take_hints = take_hints
         self._hashed_with = " ".join(watch.settings.hashes)
         self._waiting: dict[bytes, DetectedBy] = {}
@@ -55,7 +56,6 @@ class Walker:
         self._limited_since_ns: int | None = None
         """Since when watches are lacking and it is not told; 0: it is told."""
         self._scan: Scan | None = None
-        examiner.enter, examiner.leave = self.enter, self.leave
 
     @property
     def is_idle(self) -> bool:
@@ -66,8 +66,8 @@ class Walker:
     def can_go_on(self) -> bool:
         """There is something to do at once: it does not wait for hashers."""
         if self._waiting:
-            return self._examiner.in_hand < MOST_SCAN_JOBS
-        return self._scan is not None and not self._examiner.scan_jobs
+            return self.examiner.in_hand < MOST_SCAN_JOBS
+        return self._scan is not None and not self.examiner.scan_jobs
 
     def start_scan(self, reason: str, start_ns: int | None = None) -> None:
         """Compare the whole tree with what is known."""
@@ -77,7 +77,7 @@ class Walker:
             return
         now, recorded = now_ns(), self._watch.counters.get("changes_recorded_total")
         self._scan = Scan(reason, now if start_ns is None else start_ns, time.monotonic(), recorded)
-        self._examiner.must_hash_all = self._watch.baseline.get_meta(_HASHED_WITH) not in (None, self._hashed_with)
+        self.examiner.must_hash_all = self._watch.baseline.get_meta(_HASHED_WITH) not in (None, self._hashed_with)
         self._begin_round()
 
     def cancel(self) -> None:
@@ -106,7 +106,7 @@ class Walker:
     def go_on(self) -> None:
         """List for one slice of time; end the scan when all is done."""
         deadline = time.monotonic() + SLICE_SECONDS
-        while self._waiting and self._examiner.in_hand < MOST_SCAN_JOBS:
+        while self._waiting and self.examiner.in_hand < MOST_SCAN_JOBS:
             directory, detected_by = self._waiting.popitem()
             try:
                 self._list(directory, detected_by)
@@ -116,7 +116,7 @@ class Walker:
                 raise
             if time.monotonic() >= deadline:
                 return
-        if not self._waiting and not self._examiner.scan_jobs:
+        if not self._waiting and not self.examiner.scan_jobs:
             self._finish()
 
     def note_alive(self) -> None:
@@ -137,7 +137,7 @@ class Walker:
         found = self._watch_and_read(directory)
         if found is None:
             return
-        if self._examiner.is_first_walk:
+        if self.examiner.is_first_walk:
             # Who made a name after the watch was there has told by now: that tells new files from those just found.
             self._take_hints()
         own_status, entries = found
@@ -152,7 +152,7 @@ class Walker:
             if stat.S_ISDIR(status.st_mode):
                 self._descend(path, scan, detected_by)
             elif look.known is not None and look.known.is_directory:
-                self._examiner.gone_beneath(path, detected_by)
+                self.examiner.gone_beneath(path, detected_by)
             self._look(path, status, look, scan)
         for name in known:
             self._miss(prefix + name, detected_by)
@@ -200,14 +200,14 @@ class Walker:
             scan.directories += is_directory
             scan.others += not is_file and not is_directory
             scan.bytes += status.st_size if is_file else 0
-        self._examiner.look(path, status, look)
+        self.examiner.look(path, status, look)
 
     def _miss(self, path: bytes, detected_by: DetectedBy) -> None:
         """Record that a known name is not in its directory any more, or forget it if it is none of ours now."""
         if self._watch.scope.reports(path):
-            self._examiner.gone(path, detected_by)
+            self.examiner.gone(path, detected_by)
         else:
-            self._examiner.forget(path)
+            self.examiner.forget(path)
 
     def _finish(self) -> None:
         """End a scan, and tell what has become clear with it."""
@@ -224,9 +224,9 @@ class Walker:
 
     def _end_scan(self, scan: Scan) -> None:
         changes = self._watch.counters.get("changes_recorded_total") - scan.recorded_before
-        action = "filled the baseline" if self._examiner.is_first_walk else "compared everything with the baseline"
+        action = "filled the baseline" if self.examiner.is_first_walk else "compared everything with the baseline"
         self._watch.note(
-            "first_walk" if self._examiner.is_first_walk and scan.reason != "baseline_rebuilt" else scan.reason,
+            "first_walk" if self.examiner.is_first_walk and scan.reason != "baseline_rebuilt" else scan.reason,
             self._watch.path,
             action,
             scan.start_ns,
@@ -243,7 +243,7 @@ class Walker:
         )
         self._watch.baseline.mark_walked()
         self._watch.baseline.set_meta(_HASHED_WITH, self._hashed_with)
-        self._examiner.is_first_walk = self._examiner.must_hash_all = False
+        self.examiner.is_first_walk = self.examiner.must_hash_all = False
         self._scan = None
 
     def _tell_limit(self, since_ns: int) -> None:

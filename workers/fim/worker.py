@@ -24,7 +24,7 @@ from auditline.workers.fim.backend import Hint, HintKind
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.coverage import CoverageNotes, now_ns
 from auditline.workers.fim.dirty import MOST_PATHS, Dirty, DirtyPath
-from auditline.workers.fim.examine import EXAMINER_COUNTERS, Examiner
+from auditline.workers.fim.examine import EXAMINER_COUNTERS
 from auditline.workers.fim.inotify import open_backend
 from auditline.workers.fim.pool import POOL_COUNTERS, Pool
 from auditline.workers.fim.scope import Scope
@@ -124,8 +124,8 @@ class Watcher:
         self._pool = watch.pool
         self._dirty = watch.dirty
         self._producer = producer
-        self._examiner = Examiner(watch)
-        self._walker = Walker(watch, self._examiner, self._take_hints)
+        self._walker = Walker(watch, self._take_hints)
+        self._examiner = self._walker.examiner
         self._root_check_due = 0.0
         self._is_outdated = False
         self.missing_since_ns = missing_since_ns

@@ -1,12 +1,17 @@
 """What the documents say, taken apart for the tests: fenced examples and tables."""
 
+import json
 import os
 import re
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +21,18 @@ DOCUMENTS = [TREE / "README.md", *sorted((TREE / "docs").glob("*.md"))]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
+
+PAIRS = {"record_pair": ("log", "json"), "change_pair": ("sh", "json")}
+"""Two blocks in a row: what happens, and the event that comes of it."""
+
+WATCH = """\
+[audit]
+enabled = false
+[fim]
+debounce_seconds = 0.5 # a busy machine must not tear apart what the documents do at once
+[[fim.watch]]
+path = "{}"
+"""
 
 Row = dict[str, str]
 
@@ -75,6 +92,26 @@ class Document:
         return table
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a service writes while it runs."""
+
+    events: Path
+    diagnostics: Path
+
+    def lines(self) -> list[Any]:
+        """Return what whole lines of its stdout, or of the pipe behind it, say."""
+        return [json.loads(line) for line in self.events.read_bytes().split(b"\n")[:-1]]
+
+    def changes(self) -> list[Any]:
+        """Return the events about files."""
+        return [event for event in self.lines() if "file" in event["audit"]]
+
+    def is_walked(self) -> bool:
+        """Whether it has said that the first walk is done."""
+        return any(event["audit"].get("coverage", {}).get("reason") == "first_walk" for event in self.lines())
+
+
 def code(cell: str) -> str:
     """Return what stands between a cell's backticks."""
     found = re.fullmatch(r"`([^`]+)`", cell)
@@ -98,7 +135,7 @@ def _cells(line: str) -> list[str]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test of `each_document` on all documents, one of a `LANGUAGE_example` on all blocks of that language."""
+    """Run a test of `each_document` on all documents, of a `LANGUAGE_example` on its blocks, of PAIRS on theirs."""
     documents = [Document(path) for path in DOCUMENTS]
     if "each_document" in metafunc.fixturenames:
         metafunc.parametrize("each_document", documents, ids=[document.name for document in documents])
@@ -107,14 +144,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             language = name.removesuffix("_example")
             found = [each for document in documents for each in document.examples if each.language == language]
             metafunc.parametrize(name, found, ids=str)
-        elif name == "record_pair":
-            pairs = [pair for document in documents for pair in _record_pairs(document.examples)]
-            metafunc.parametrize(name, pairs, ids=[str(log) for log, _ in pairs])
+        elif name in PAIRS:
+            pairs = [
+                pair for document in documents for pair in pairwise(document.examples) if is_pair(pair, PAIRS[name])
+            ]
+            metafunc.parametrize(name, pairs, ids=[str(first) for first, _ in pairs])
 
 
-def _record_pairs(examples: list[Example]) -> list[tuple[Example, Example]]:
-    """Return each block of records with the block of JSON behind it."""
-    return [(log, after) for log, after in pairwise(examples) if log.language == "log"]
+def is_pair(pair: tuple[Example, Example], languages: tuple[str, str]) -> bool:
+    """Whether the two blocks are of these languages."""
+    return tuple(example.language for example in pair) == languages
 
 
 @pytest.fixture
@@ -146,6 +185,57 @@ def shell_environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a reader who has installed auditline, and whose home is empty."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return {"PATH": programs, "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture
+def run_service(
+    tmp_path: Path, shell_environment: dict[str, str], wait_until: Callable[..., None]
+) -> Callable[..., AbstractContextManager[Run]]:
+    """Run a pipe as a document shows it, or `auditline run` alone, with a configuration of the test's own.
+
+    With *watched* it watches this directory and leaves the kernel's events alone.
+    """
+
+    @contextmanager
+    def run(settings: str = "", *, watched: Path | None = None, pipe: str = "auditline run") -> Iterator[Run]:
+        if watched is not None:
+            settings += WATCH.format(watched)
+        made = Run(tmp_path / "events", tmp_path / "diagnostics")
+        pid_file = tmp_path / "pid"
+        for file in (made.events, made.diagnostics, pid_file):
+            file.touch()
+        # The service is ended by its own pid, which the shell tells; `jq -c` alone would keep its output until the end.
+        program = f"{Path(sys.executable).with_name('auditline')} run --config {_configuration(tmp_path, settings)}"
+        started = f"(echo $BASHPID > {pid_file}; exec {program} 2> {made.diagnostics})"
+        script = re.sub(r"^\S*auditline run( --config \S+)?", started, pipe).replace("jq -c", "jq --unbuffered -c")
+        with (
+            made.events.open("wb") as events,
+            subprocess.Popen(["bash", "-c", script], cwd=tmp_path, env=shell_environment, stdout=events) as shell,
+        ):
+            wait_until(pid_file.read_text)
+            try:
+                yield made
+            finally:
+                os.kill(int(pid_file.read_text()), signal.SIGTERM)
+                shell.wait(10)
+
+    return run
+
+
+def _configuration(directory: Path, settings: str) -> Path:
+    file = directory / "auditline.toml"
+    places = "".join(f'[{name}]\ndirectory = "{directory / name}"\n' for name in ("state", "run"))
+    file.write_text(places + settings)
+    file.chmod(0o600)
+    return file
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Path:
+    """A directory to be watched, empty; the services of `run_service` keep their own files elsewhere."""
+    directory = tmp_path / "watched"
+    directory.mkdir()
+    return directory
 
 
 @pytest.fixture

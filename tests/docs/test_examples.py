@@ -1,6 +1,7 @@
 """Every example that a document shows is run here, or by the test that is named here for it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,9 @@ from auditline.workers.control.language import parse_rules
 
 RUN_ELSEWHERE = {
     "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/auditline run": "test_quick_start.py",
+    "echo 'admin ALL=(ALL) NOPASSWD: ALL' >> /etc/sudoers.d/admins": "test_examples.py",
+    "chmod 4755 /usr/local/bin/backup": "test_examples.py",
+    "sysctl -w fs.inotify.max_user_watches=1048576": "test_file_integrity.py",
     "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox": "test_readme.py",
     "python3 -m venv /opt/auditline && /opt/auditline/bin/pip install .": "test_readme.py",
     "install -D -m 644 conf/service.toml /etc/auditline/auditline.toml": "test_readme.py",
@@ -22,6 +26,12 @@ RUN_ELSEWHERE = {
     "systemctl daemon-reload && systemctl enable --now auditline": "test_readme.py",
 }
 """Commands that change the system, and who tests them; a pipe that begins with `auditline run` is test_live.py's."""
+BEFORE = {
+    "/etc/sudoers.d/admins": ("anna ALL=(ALL:ALL) ALL\n", 0o440),
+    "/usr/local/bin/backup": ("#!/bin/sh\n", 0o755),
+}
+"""Content and mode of the files that are changed in examples."""
+TIMES = {"mtime", "ctime", "atime"}
 LANGUAGES = {"log", "json", "sh", "console", "toml", "rules", "text"}
 """`text` is for diagrams, which nothing can run."""
 
@@ -107,8 +117,35 @@ def test_records_give_the_events_shown_behind_them(
     assert [pair for pair in zip(shown, actual, strict=True) if not is_part(*pair)] == []
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the files of the examples belong to root")
+def test_change_gives_the_event_shown_behind_it(
+    change_pair: tuple[Any, Any], run_service: Callable[..., Any], wait_until: Callable[..., None], watched: Path
+) -> None:
+    (shown,) = read_objects(change_pair[1].text)
+    path = shown["audit"]["file"]["path"]
+    make_file(Path(f"{watched}{path}"), *BEFORE[path])
+
+    with run_service(watched=watched) as run:
+        wait_until(run.is_walked)
+        subprocess.run(["bash", "-c", change_pair[0].text.replace(path, f"{watched}{path}")], check=True)
+        wait_until(run.changes)
+
+    (event,) = run.changes()
+    event["audit"]["file"]["path"] = event["audit"]["file"]["path"].removeprefix(str(watched))
+    assert is_part(shown, event)
+    shown_change, change = shown["auditline"]["change"], event["auditline"]["change"]
+    assert change["before"].keys() - TIMES == shown_change["before"].keys()
+    assert change["after"].keys() - TIMES == shown_change["after"].keys()
+
+
+def make_file(path: Path, content: str, mode: int) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    path.chmod(mode)
+
+
 def test_shell_example_has_a_test_of_its_own(sh_example: Any, tree: Path) -> None:
-    commands = [line for line in sh_example.text.splitlines() if not re.match(r"\S*auditline run \|", line)]
+    commands = [line for line in sh_example.text.splitlines() if not re.match(r"\S*auditline run .*\|", line)]
 
     tests = {command: RUN_ELSEWHERE.get(command) for command in commands}
 
@@ -149,6 +186,6 @@ def test_a_command_may_go_on_over_several_lines() -> None:
 
 
 def test_documents_are_found(read_document: Callable[[str], Any]) -> None:
-    names = ["docs/architecture.md", "docs/bus.md", "docs/configuration.md", "docs/events.md"]
+    names = ["architecture", "bus", "configuration", "events", "file-integrity"]
 
-    assert all(read_document(name).examples for name in names)
+    assert all(read_document(f"docs/{name}.md").examples for name in names)

@@ -8,7 +8,7 @@ from auditline.workers.common.settings_file import section_keys
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:workers|plugins|conf|tests|docs|benchmarks)/[\w./-]*)`")
-_SETTING = re.compile(r"`((?:state|run|audit|health)\.(?!health|kernel|file|py)\w+)`")
+_SETTING = re.compile(r"`((?:state|run|audit|fim|hasher|health)\.(?!coverage|file|health|kernel|py|watch)\w+)`")
 
 
 def anchor_of(heading: str) -> str:
@@ -34,7 +34,7 @@ def test_every_path_in_the_tree_is_there(each_document: Any, tree: Any) -> None:
 
 def test_every_setting_that_is_named_exists(each_document: Any) -> None:
     settings = Settings()
-    sections = {name: getattr(settings, name) for name in ("state", "run", "audit", "health")}
+    sections = {name: getattr(settings, name) for name in ("state", "run", "audit", "fim", "hasher", "health")}
     known = {f"{name}.{key}" for name, section in sections.items() for key in section_keys(section)}
 
     assert set(_SETTING.findall(each_document.prose)) <= known

@@ -1,11 +1,13 @@
 """Which watcher watches what: the plan that the supervisor makes of the settings, known to watchers and hashers."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auditline.workers.common.settings import WatchSettings
+from auditline.workers.common.text import make_safe
 
 _LONGEST_NAME = 48
 
@@ -39,9 +41,27 @@ class PlannedWatches:
 
 
 def plan_watches(watches: Sequence[WatchSettings]) -> PlannedWatches:
-    """Resolve symbolic links, drop what is named twice, and give each path to the most specific watch."""
-    plans = [WatchPlan(path=bytes(watch.path)) for watch in watches]
-    return PlannedWatches(plans=tuple(plans), notes=())
+    """Resolve symbolic links, drop what is named twice, and leave each path to the most specific watch.
+
+    A path that does not exist is planned as the others are: it may come.
+    """
+    named: dict[bytes, list[WatchSettings]] = {}
+    for watch in watches:
+        named.setdefault(os.path.realpath(os.fsencode(watch.path)), []).append(watch)
+    plans = [_plan(path, watches_of_it[0]) for path, watches_of_it in named.items()]
+    notes = [note for path, watches_of_it in named.items() for note in _note_names(path, watches_of_it)]
+    finished = [replace(plan, inner=_find_inner(plan, plans)) for plan in plans]
+    notes += [
+        f"{_show(path)} is left to its own watch by that of {_show(plan.path)}"
+        for plan in finished
+        for path, _ in plan.inner
+    ]
+    return PlannedWatches(plans=tuple(finished), notes=tuple(notes))
+
+
+def is_within(path: bytes, directory: bytes) -> bool:
+    """Whether *path* is *directory* or beneath it; both absolute."""
+    return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
 
 
 def watch_name(path: bytes) -> str:
@@ -63,3 +83,37 @@ def jobs_endpoint(run_directory: Path, plan: WatchPlan) -> str:
 
 def _digest(path: bytes) -> str:
     return hashlib.sha256(path).hexdigest()[:8]
+
+
+def _plan(path: bytes, watch: WatchSettings) -> WatchPlan:
+    return WatchPlan(path=path, recursive=watch.recursive, include=watch.include, exclude=watch.exclude)
+
+
+def _note_names(path: bytes, watches: Sequence[WatchSettings]) -> Iterator[str]:
+    """Say under which name a path is watched that was given another one, or several."""
+    how = "watched once" if len(watches) > 1 else "watched under that name"
+    for name in dict.fromkeys(os.fsencode(watch.path) for watch in watches):
+        if name != path:
+            yield f"{_show(name)} is {_show(path)}: {how}"
+    if any(_plan(path, watch) != _plan(path, watches[0]) for watch in watches):
+        first = _show(os.fsencode(watches[0].path))
+        yield f"{_show(path)} is named {len(watches)} times with different settings: those of {first} hold"
+
+
+def _find_inner(plan: WatchPlan, plans: Sequence[WatchPlan]) -> tuple[tuple[bytes, bool], ...]:
+    """Return what *plan* would cover, but is left to others; not what lies in one of these."""
+    covered = [other for other in plans if other is not plan and _covers(plan, other.path)]
+    wholes = [other for other in covered if other.recursive]
+    return tuple(
+        (other.path, other.recursive)
+        for other in covered
+        if not any(whole is not other and is_within(other.path, whole.path) for whole in wholes)
+    )
+
+
+def _covers(plan: WatchPlan, path: bytes) -> bool:
+    return is_within(path, plan.path) if plan.recursive else os.path.dirname(path) == plan.path
+
+
+def _show(path: bytes) -> str:
+    return make_safe(os.fsdecode(path))

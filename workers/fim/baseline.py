@@ -1,0 +1,346 @@
+"""What a watcher knows of the paths beneath its root, and the changes that the router has not yet done.
+
+An sqlite database with one writer; others may read it meanwhile. `seen` holds one state per path, and moves on in the
+transaction that removes the entries about it from the outbox. All that was committed survives kill -9.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from auditline.workers.common.batch import Batch, BatchKind
+from auditline.workers.common.errors import StorageError
+from auditline.workers.common.file_entry import Entry, encode_entry
+from auditline.workers.common.file_state import FileState
+from auditline.workers.common.host import boot_id
+from auditline.workers.fim.claim import Claim
+from auditline.workers.fim.database import BaselineDamaged, Database
+from auditline.workers.fim.directories import Directories, split_path
+from auditline.workers.fim.opening import open_or_make
+from auditline.workers.fim.outbox import GONE, Outbox
+from auditline.workers.fim.rows import Row, decode_row, encode_row
+from auditline.workers.fim.schema import STORE_META, Meta, MetaValue, meta_row
+
+__all__ = ["Baseline", "BaselineDamaged", "Counts"]
+
+logger = logging.getLogger(__name__)
+
+MOST_OUTBOX_ENTRIES = 100_000
+_DIRECTORY_MODE = 0o750
+_PAGE = 1000
+_TELL_EVERY = 1000
+
+_ADD = "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REPLACE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_REMOVE = "DELETE FROM seen WHERE directory = ? AND name = ?"
+_KNOWN = "SELECT * FROM seen WHERE directory = ? AND name = ?"
+_KNOWN_IN = "SELECT * FROM seen WHERE directory = ?"
+_NAMES_IN = "SELECT name FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
+
+
+class Counts(NamedTuple):
+    """How much a baseline holds."""
+
+    seen_rows: int
+    outbox_rows: int
+
+
+class Baseline:
+    """Implements `common.batch.Store`; paths are relative to the root, which itself is b"".
+
+    Within a `transaction`, all that is read shows what was written. What is written outside of one is a transaction
+    of its own. Whatever raises `BaselineDamaged` is to be closed and opened anew, which makes a new baseline.
+    """
+
+    def __init__(self, name: str, database: Database, claim: Claim, meta: Meta, max_outbox_entries: int) -> None:
+        self._name = name
+        self._database = database
+        self._claim = claim
+        self._meta = meta
+        self._max_outbox_entries = max_outbox_entries
+        self._directories = Directories(database)
+        self._outbox = Outbox(database)
+        self._failures = 0
+        self._unstored: tuple[int, bytes] | None = None
+        self.was_rebuilt = str(meta["rebuilt"])
+        """Why there is a new one in place of another, until its first walk has ended; "" if there is not."""
+        self._done_number = int(meta["done_number"])
+        self._last_number: int = self._done_number + database.rows("SELECT count(*) FROM outbox")[0][0]
+        self._appended_number = self._last_number
+        self._seen_rows: int = database.rows("SELECT count(*) FROM seen")[0][0]
+
+    @classmethod
+    def open(
+        cls, directory: Path, name: str, root: bytes, *, max_outbox_entries: int = MOST_OUTBOX_ENTRIES
+    ) -> "Baseline":
+        """Open or make the baseline *name* in *directory*, that of what lies beneath *root*.
+
+        One that is damaged or of another root or version is put aside, and a new one made: see `was_rebuilt`.
+
+        Raises:
+            BusyError: another process has it open, or holds a lock on the database.
+            StorageError: it cannot be opened or made.
+        """
+        path = directory / f"{name}.sqlite"
+        try:
+            directory.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"baseline {path}: cannot be made: {error.strerror}") from error
+        claim = Claim(directory / f"{name}.claim")
+        try:
+            connection, meta = open_or_make(path, root, claim)
+            baseline = cls(name, Database(path, connection, claim.tell_damage), claim, meta, max_outbox_entries)
+            try:
+                baseline._begin_epoch()
+            except BaseException:
+                baseline.close()
+                raise
+        except BaseException:
+            claim.close()
+            raise
+        return baseline
+
+    @property
+    def source(self) -> str:
+        """See `Store`."""
+        return self._name
+
+    @property
+    def epoch(self) -> str:
+        """See `Store`; also new in another boot, because a power cut may have taken what was sent."""
+        return str(self._meta["epoch"])
+
+    @property
+    def done_number(self) -> int:
+        """See `Store`."""
+        return self._done_number
+
+    @property
+    def done_state(self) -> bytes:
+        """See `Store`."""
+        state = self._meta["done_state"]
+        return state if isinstance(state, bytes) else b""
+
+    @property
+    def last_number(self) -> int:
+        """See `Store`; what is not committed has no number yet."""
+        return self._last_number
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the outbox holds as many entries as it may: append nothing until some are done."""
+        return self.counts().outbox_rows >= self._max_outbox_entries
+
+    @property
+    def is_walked(self) -> bool:
+        """Whether a first walk has ended."""
+        return bool(self._meta["walked"])
+
+    def counts(self) -> Counts:
+        """Return how much it holds."""
+        return Counts(self._seen_rows, self._appended_number - self._done_number)
+
+    def known(self, path: bytes) -> FileState | None:
+        """Return the newest state of *path*, done or not; None: it is not known, or known to be gone."""
+        directory_path, name = split_path(path)
+        directory = self._directories.find(directory_path)
+        if directory is None:
+            return None
+        if self._appended_number > self._done_number:
+            newest = self._outbox.newest(directory, name)
+            if newest is not None:
+                return newest if isinstance(newest, FileState) else None
+        row = self._database.row(_KNOWN, (directory, name))
+        return None if row is None else self._state(row)
+
+    def known_in(self, directory: bytes) -> dict[bytes, FileState]:
+        """Return the newest states of what lies directly in *directory*, by name."""
+        identity = self._directories.find(directory)
+        if identity is None:
+            return {}
+        known = {row[1]: self._state(row) for row in self._database.rows(_KNOWN_IN, (identity,))}
+        if self._appended_number > self._done_number:
+            for name, state in self._outbox.newest_in(identity):
+                if state is GONE:
+                    known.pop(name, None)
+                elif isinstance(state, FileState):
+                    known[name] = state
+        known.pop(b"", None)
+        return known
+
+    def known_beneath(self, directory: bytes) -> Iterator[bytes]:
+        """Yield the paths beneath *directory* that are known, each directory before what is in it.
+
+        The caller may write meanwhile; a path that comes or goes meanwhile may be yielded or not.
+        """
+        for identity, path in self._directories.beneath(directory):
+            prefix = path + b"/" if path else b""
+            for name in self._names_in(identity):
+                yield prefix + name
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written in it is committed together at its end, or, after an error, not at all.
+
+        Within another one it is a part of that.
+
+        Raises:
+            StorageError: something cannot be written, such as on a full disk; it may be tried again later.
+        """
+        if self._database.is_writing:
+            yield
+            return
+        self._database.begin()
+        before = (dict(self._meta), self._seen_rows)
+        try:
+            yield
+            done = self._apply_done()
+            self._database.commit()
+        except BaseException:
+            self._database.roll_back()
+            self._directories.forget_ids()
+            self._meta, self._seen_rows = before
+            self._appended_number = self._last_number
+            raise
+        if done is not None:
+            self._done_number, self._unstored = done, None
+        if self._appended_number > self._last_number:
+            self._claim.tell_number(self.epoch, self._appended_number)
+            self._last_number = self._appended_number
+
+    def keep(self, path: bytes, state: FileState | None) -> None:
+        """Let *state* be what was seen of *path*, without an entry; None: nothing is there."""
+        if not self._database.is_writing:
+            with self.transaction():
+                self.keep(path, state)
+            return
+        directory_path, name = split_path(path)
+        if state is None:
+            self._remove(directory_path, name)
+            return
+        row = encode_row(self._directories.find_or_make(directory_path), name, state)
+        if self._database.change(_ADD, row):
+            self._seen_rows += 1
+        else:
+            self._database.change(_REPLACE, row)
+
+    def append(self, entry: Entry, path: bytes | None, state: FileState | None) -> None:
+        """Put *entry* into the outbox; when it is done, *state* is what was seen of *path* (None: nothing is there).
+
+        With *path* None, nothing becomes of it. Ask `is_full` before.
+        """
+        with self.transaction():
+            place = None
+            if path is not None:
+                directory_path, name = split_path(path)
+                place = (self._directories.find_or_make(directory_path), name)
+            number = self._appended_number + 1
+            self._outbox.append(number, encode_entry(entry), place, state)
+            self._appended_number = number
+
+    def mark_walked(self) -> None:
+        """Keep that a first walk has ended."""
+        with self.transaction():
+            self._set_meta("walked", 1)
+            self._set_meta("rebuilt", "")
+
+    def note(self, name: str) -> str:
+        """Return the text that `set_note` was given; "" if it was not."""
+        return str(self._meta.get(f"note {name}", ""))
+
+    def set_note(self, name: str, text: str) -> None:
+        """Keep a small text under *name*."""
+        with self.transaction():
+            self._set_meta(f"note {name}", text)
+
+    def read(self, number: int) -> Batch:
+        """See `Store`."""
+        if not self._done_number < number <= self._last_number:
+            raise StorageError(f"baseline {self._name}: entry {number} is not kept")
+        return Batch(number, BatchKind.FILE, b"", self._outbox.read(number))
+
+    def forget(self, number: int, state: bytes) -> None:
+        """See `Store`; what was seen moves on with it.
+
+        When it cannot be stored, such as on a full disk, that is told, and `done_number` follows with the next
+        transaction that succeeds.
+
+        Raises:
+            BaselineDamaged: the database is damaged.
+        """
+        number = min(number, self._last_number)
+        if number <= max(self._done_number, self._unstored[0] if self._unstored else 0):
+            return
+        self._unstored = (number, state)
+        if self._database.is_writing:
+            return
+        try:
+            with self.transaction():
+                pass
+        except BaselineDamaged:
+            raise
+        except StorageError as error:
+            self._tell_failure(error)
+
+    def close(self) -> None:
+        """Let go of the files and of the lock."""
+        self._database.close()
+        self._claim.close()
+
+    def _begin_epoch(self) -> None:
+        """Choose a new epoch if numbers may have been given that are not in the database, and in another boot."""
+        is_behind = self._claim.epoch != self.epoch or self._claim.last_number > self._last_number
+        if is_behind or self._meta["boot"] != boot_id():
+            with self.transaction():
+                self._set_meta("epoch", secrets.token_hex(8))
+                self._set_meta("boot", boot_id())
+        self._claim.tell_number(self.epoch, self._last_number)
+
+    def _apply_done(self) -> int | None:
+        """Write what `forget` left to be written; return the number that is done then."""
+        if self._unstored is None:
+            return None
+        number, state = self._unstored
+        grown, emptied = self._outbox.finish(self._done_number + 1, number)
+        self._seen_rows += grown
+        self._directories.drop_empty(emptied)
+        self._set_meta("done_number", number)
+        self._set_meta("done_state", state)
+        return number
+
+    def _remove(self, directory_path: bytes, name: bytes) -> None:
+        directory = self._directories.find(directory_path)
+        if directory is not None and self._database.change(_REMOVE, (directory, name)):
+            self._seen_rows -= 1
+            self._directories.drop_empty([directory])
+
+    def _names_in(self, directory: int) -> Iterator[bytes]:
+        gone, new = self._outbox.newest_names(directory)
+        yield from new - {b""}
+        last = b""
+        # Each page anew, because the caller may write between two.
+        while rows := self._database.rows(_NAMES_IN, (directory, last, _PAGE)):
+            for (name,) in rows:
+                if not isinstance(name, bytes):
+                    raise self._database.damaged(f"a name in directory {directory} is none")
+                if name not in gone and name not in new:
+                    yield name
+            last = rows[-1][0]
+
+    def _tell_failure(self, error: StorageError) -> None:
+        self._failures += 1
+        if self._failures % _TELL_EVERY == 1:
+            logger.error("%s (%d times so far)", error, self._failures)
+
+    def _set_meta(self, name: str, value: MetaValue) -> None:
+        self._database.change(STORE_META, meta_row(name, value))
+        self._meta[name] = value
+
+    def _state(self, row: Row) -> FileState:
+        try:
+            return decode_row(row)
+        except ValueError as error:
+            raise self._database.damaged(f"the row of {row[1]!r}: {error}") from error

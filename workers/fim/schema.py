@@ -1,0 +1,110 @@
+"""The tables of a baseline's database: how a new one is made, and whether one that was found is whole and ours."""
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from auditline.workers.fim.rows import STATE_COLUMNS
+
+VERSION = 1
+APPLICATION_ID = 0x41444C42
+"""Marks the file as ours, for `file` and for people: "ADLB"."""
+FILE_MODE = 0o640
+
+_COLUMNS = ", ".join(f"{column} {'TEXT' if column == 'hash_state' else ''}".strip() for column in STATE_COLUMNS)
+_STATES = f"(directory, name, {_COLUMNS}, PRIMARY KEY (directory, name)) WITHOUT ROWID"
+
+# No column has a type but where text is stored: a type would make sqlite convert what a damaged row holds.
+_TABLES = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value, checksum) WITHOUT ROWID",
+    "CREATE TABLE directories (id INTEGER PRIMARY KEY, path UNIQUE)",
+    f"CREATE TABLE seen {_STATES}",
+    f"CREATE TABLE approved {_STATES}",
+    f"CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, entry, entry_checksum, directory, name, {_COLUMNS})",
+    "CREATE INDEX outbox_paths ON outbox (directory, name)",
+)
+STORE_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
+_READ_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
+
+MetaValue = int | str | bytes
+Meta = dict[str, MetaValue]
+
+
+class Unusable(Exception):
+    """A database that was found cannot be used; the text says why, as the rest of a sentence about it."""
+
+
+def make_database(path: Path, meta: Mapping[str, MetaValue]) -> None:
+    """Make an empty database with *meta* at *path*; it is there as a whole or not at all.
+
+    Raises:
+        OSError, sqlite3.Error: it cannot be made.
+    """
+    new_path = path.with_name(f"{path.name}.new")
+    new_path.unlink(missing_ok=True)
+    new_path.with_name(f"{new_path.name}-journal").unlink(missing_ok=True)
+    os.close(os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
+    with closing(sqlite3.connect(new_path, isolation_level=None)) as connection:
+        # Before the first table, or it would have no effect.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("BEGIN")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        for statement in _TABLES:
+            connection.execute(statement)
+        connection.executemany(STORE_META, [meta_row(name, value) for name, value in meta.items()])
+        connection.execute("COMMIT")
+    os.replace(new_path, path)
+
+
+def check_database(connection: sqlite3.Connection) -> None:
+    """Look whether all that a database holds is well-formed and as `make_database` made it.
+
+    What rows say is checked by their checksums when they are read.
+
+    Raises:
+        Unusable: it is not.
+        sqlite3.Error: it is damaged, or cannot be read.
+    """
+    [(application,)] = connection.execute("PRAGMA application_id")
+    [(version,)] = connection.execute("PRAGMA user_version")
+    if application != APPLICATION_ID:
+        raise Unusable("is no baseline")
+    if version != VERSION:
+        raise Unusable(f"is of version {version}, not {VERSION}")
+    with closing(sqlite3.connect(":memory:")) as model:
+        for statement in _TABLES:
+            model.execute(statement)
+        if connection.execute(_READ_SCHEMA).fetchall() != model.execute(_READ_SCHEMA).fetchall():
+            raise Unusable("has other tables")
+    # The long form for what has an index beside the table, because only it compares the two.
+    for check in ("quick_check(1)", "integrity_check(directories)", "integrity_check(outbox)"):
+        [(result,)] = connection.execute(f"PRAGMA {check}").fetchmany(1)
+        if result != "ok":
+            raise Unusable(f"is damaged: {result}")
+
+
+def read_meta(connection: sqlite3.Connection) -> Meta:
+    """Return all that was stored.
+
+    Raises:
+        Unusable: it does not hold what was stored.
+    """
+    meta: Meta = {}
+    for name, value, checksum in connection.execute("SELECT name, value, checksum FROM meta"):
+        if checksum != _checksum(name, value):
+            raise Unusable(f"is damaged: the checksum of {str(name)!r} is wrong")
+        meta[name] = value
+    return meta
+
+
+def meta_row(name: str, value: MetaValue) -> tuple[str, MetaValue, int]:
+    """Return the row of `STORE_META`."""
+    return name, value, _checksum(name, value)
+
+
+def _checksum(*values: object) -> int:
+    return zlib.crc32(repr(values).encode())

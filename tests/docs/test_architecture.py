@@ -9,6 +9,7 @@ import pytest
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.settings import Settings
+from auditline.workers.fim.coverage import REASONS
 from auditline.workers.router.inflow import Tally
 from auditline.workers.router.ledger import Ledger
 from auditline.workers.supervisor.kinds import RESTORER, WORKERS, Wiring
@@ -74,8 +75,17 @@ def test_fields_of_loss_are_those_of_the_ledger(
     assert documented == set(Ledger(CounterPage.unshared(()), tmp_path).loss(Tally(), {}))
 
 
+def test_reasons_of_gaps_are_those_of_the_watchers(document: Any, code_of: Callable[[str], str]) -> None:
+    rows = document.table("Where a change of a file can go unseen")
+
+    documented = {code_of(row["`reason`"]) for row in rows}
+
+    assert documented == REASONS.keys() - {"first_walk"}
+
+
+@pytest.mark.parametrize("section", ["Where an event can be lost", "Where a change of a file can go unseen"])
 def test_counters_of_losses_are_in_the_catalogue(
-    document: Any, codes_of: Callable[[str], list[str]], read_document: Callable[[str], Any]
+    section: str, document: Any, codes_of: Callable[[str], list[str]], read_document: Callable[[str], Any]
 ) -> None:
     catalogue = {
         counter
@@ -84,6 +94,6 @@ def test_counters_of_losses_are_in_the_catalogue(
         for counter in codes_of(row["counter"])
     }
 
-    named = {counter for row in document.table("Where an event can be lost") for counter in codes_of(row["counter"])}
+    named = {counter for row in document.table(section) for counter in codes_of(row["counter"])}
 
     assert named <= catalogue

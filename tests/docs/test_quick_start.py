@@ -1,8 +1,8 @@
-"""The first command of README.md, as a newcomer types it: in a clone, as root."""
+"""The first commands of README.md, as a newcomer types them: in a clone, as root."""
 
 import json
 import os
-import select
+import re
 import shutil
 import signal
 import subprocess
@@ -15,9 +15,10 @@ import pytest
 from auditline.workers.common.settings import DEFAULT_FILE
 
 INSTALL_SECONDS = 400
-FIRST_EVENT_SECONDS = 30
-# Its own directories must not be those of this host's service, nor its rules find others in them.
-OWN_DIRECTORIES = "mount -t tmpfs none /var/lib && mount -t tmpfs none /run && "
+EVENT_SECONDS = 60
+# Its own directories must not be those of this host's service, nor its rules find others in them; and /etc is a copy,
+# so that a file can be made there.
+OWN_DIRECTORIES = "mount -t tmpfs none /var/lib && mount -t tmpfs none /run && mount --bind {etc} /etc && "
 
 
 @pytest.fixture
@@ -36,31 +37,53 @@ def clone(tree: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def first_line(process: "subprocess.Popen[bytes]") -> bytes:
-    assert process.stdout is not None
-    readable, _, _ = select.select([process.stdout], [], [], FIRST_EVENT_SECONDS)
-    assert readable, "no event came"
-    return process.stdout.readline()
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    copy = tmp_path / "etc"
+    subprocess.run(["cp", "-a", "/etc", copy], check=True)
+    return copy
+
+
+def find_event(file: Path, is_wanted: Callable[[Any], object]) -> Any:
+    """Return the first event of whole lines in *file* that is wanted; None: there is none yet."""
+    events = (json.loads(line) for line in file.read_bytes().split(b"\n")[:-1])
+    return next(filter(is_wanted, events), None)
+
+
+def is_of_kernel(event: Any) -> bool:
+    return "kernel" in event["audit"]
+
+
+def is_of_file(event: Any) -> bool:
+    return "file" in event["audit"]
+
+
+def is_first_walk_of_etc(event: Any) -> bool:
+    coverage = event["audit"].get("coverage", {})
+    return (coverage.get("path"), coverage.get("reason")) == ("/etc", "first_walk")
 
 
 @pytest.mark.soak
 @pytest.mark.kernel
-@pytest.mark.timeout(INSTALL_SECONDS + 100)
+@pytest.mark.timeout(INSTALL_SECONDS + 200)
 @pytest.mark.skipif(
     DEFAULT_FILE.exists(), reason=f"{DEFAULT_FILE} is there: the command would not run with the defaults"
 )
 @pytest.mark.skipif(not shutil.which("unshare"), reason="unshare is not installed")
-def test_first_command_prints_this_host_s_events(
+def test_first_command_prints_events_of_this_host_s_kernel_and_files(
     read_document: Callable[[str], Any],
     clone: Path,
+    etc: Path,
     tmp_path: Path,
+    wait_until: Callable[..., None],
     request: pytest.FixtureRequest,
 ) -> None:
+    output = tmp_path / "events"
+    document = read_document("README.md")
     (command,) = [
-        example.text.strip()
-        for example in read_document("README.md").examples
-        if example.text.strip().endswith("auditline run")
+        example.text.strip() for example in document.examples if example.text.strip().endswith("auditline run")
     ]
+    (touched,) = re.findall(r"`touch /etc/(\w+)` in a second terminal", document.text)
     make, install, run = command.split(" && ")
     environment = {"PATH": f"/usr/bin:/bin:{os.environ['PATH']}", "HOME": str(tmp_path)}
 
@@ -69,17 +92,23 @@ def test_first_command_prints_this_host_s_events(
     )
     # Only now: to install takes long, and others need the kernel, too.
     request.getfixturevalue("kernel_audit")
-    service = subprocess.Popen(
-        ["unshare", "--mount", "bash", "-c", f"{OWN_DIRECTORIES} exec {run}"],
-        cwd=clone,
-        env=environment,
-        stdout=subprocess.PIPE,
-    )
+    with output.open("wb") as stdout:
+        service = subprocess.Popen(
+            ["unshare", "--mount", "bash", "-c", f"{OWN_DIRECTORIES.format(etc=etc)} exec {run}"],
+            cwd=clone,
+            env=environment,
+            stdout=stdout,
+        )
     try:
-        event = json.loads(first_line(service))
+        wait_until(lambda: find_event(output, is_of_kernel), EVENT_SECONDS)
+        wait_until(lambda: find_event(output, is_first_walk_of_etc), EVENT_SECONDS)
+        (etc / touched).touch()
+        wait_until(lambda: find_event(output, is_of_file), EVENT_SECONDS)
     finally:
         service.send_signal(signal.SIGINT)
-        service.communicate(timeout=10)
+        service.wait(10)
 
-    assert event["audit"]["kernel"]["sequence"] > 0
+    changed = find_event(output, is_of_file)["audit"]["file"]
+    assert find_event(output, is_of_kernel)["audit"]["kernel"]["sequence"] > 0
+    assert (changed["action"], changed["path"]) == ("created", f"/etc/{touched}")
     assert service.returncode == 0

@@ -120,4 +120,4 @@ def _describe_damage(character: str) -> str:
         return r"has a [ without ]; for the character itself write \["
     if character == "\\":
         return r"ends with a backslash; for the character itself write \\"
-    return rf"has a {character}, but there are no alternatives: write a glob for each; for the character write \{character}"
+    return rf"has a {character}, but knows no alternatives: write a glob for each; for the character write \{character}"

@@ -41,10 +41,13 @@ class Hint(NamedTuple):
 class Backend(Protocol):
     """Tells of changes in directories; each is watched, or polled where that is not possible."""
 
-    name: str
-    """`inotify` or `polling`."""
-    fd: int | None
-    """Readable when there are hints; None: nothing but time brings them."""
+    @property
+    def name(self) -> str:
+        """`inotify` or `polling`."""
+
+    @property
+    def fd(self) -> int | None:
+        """Readable when there are hints; None: nothing but time brings them."""
 
     @property
     def watched(self) -> int:

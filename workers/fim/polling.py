@@ -1,0 +1,91 @@
+"""Directories that are looked at from time to time, because the kernel cannot tell of their changes."""
+
+import time
+from collections.abc import Callable
+
+from auditline.workers.fim.backend import Hint, HintKind
+from auditline.workers.fim.path_tree import PathTree
+
+MOST_AT_ONCE = 64
+"""Directories whose turn has come and that are handed out together."""
+SHARE_OF_TIME = 0.1
+"""What looking at them may take of all time; the interval grows for it."""
+
+
+class Polling:
+    """Every directory has its turn once per interval, in the order in which they were added. A `Backend`."""
+
+    name = "polling"
+    fd = None
+    watched = 0
+
+    def __init__(
+        self, interval_seconds: float, *, trouble: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """*trouble* says why nothing better is to be had."""
+        self.trouble = trouble
+        self._interval_seconds = interval_seconds
+        self._clock = clock
+        self._due_at: dict[bytes, float] = {}  # the next one first
+        self._tree = PathTree()
+        self._rests_until = 0.0
+
+    @property
+    def polled(self) -> int:
+        """See `Backend`."""
+        return len(self._due_at)
+
+    @property
+    def limit_reached(self) -> bool:
+        """See `Backend`."""
+        return bool(self._due_at)
+
+    @property
+    def seconds_until_due(self) -> float | None:
+        """See `Backend`."""
+        for due_at in self._due_at.values():
+            return max(0.0, max(due_at, self._rests_until) - self._clock())
+        return None
+
+    def watch(self, relative: bytes, directory_fd: int) -> bool:  # noqa: ARG002 - as in `Backend`
+        """Poll it from now on."""
+        self.add(relative)
+        return False
+
+    def add(self, relative: bytes) -> None:
+        """Poll it from now on; it has just been looked at."""
+        if relative not in self._due_at:
+            self._due_at[relative] = self._clock() + self._interval_seconds
+            self._tree.add(relative)
+
+    def remove(self, relative: bytes) -> None:
+        """Poll that one directory no more; those beneath it stay."""
+        self._due_at.pop(relative, None)
+
+    def forget(self, relative: bytes) -> None:
+        """See `Backend`."""
+        for path in self._tree.take(relative):
+            self._due_at.pop(path, None)
+
+    def read(self) -> list[Hint]:
+        """See `Backend`."""
+        now = self._clock()
+        if now < self._rests_until:
+            return []
+        due: list[bytes] = []
+        for path, due_at in self._due_at.items():
+            if due_at > now or len(due) == MOST_AT_ONCE:
+                break
+            due.append(path)
+        for path in due:
+            del self._due_at[path]
+            self._due_at[path] = now + self._interval_seconds
+        return [Hint(HintKind.POLL, path, is_directory=True) for path in due]
+
+    def polling_took(self, seconds: float) -> None:
+        """See `Backend`."""
+        self._rests_until = self._clock() + seconds * (1 / SHARE_OF_TIME - 1)
+
+    def close(self) -> None:
+        """See `Backend`."""
+        self.forget(b"")

@@ -1,7 +1,9 @@
 """`auditline run` with stand-ins for what the workers do, run as a script by the tests: everything else is real.
 
 Arguments: the state directory, the run directory, and JSON: {"user": "", "resolve_ids": true, "source": true,
-"fast": false (pauses before restarts a hundredth), "router": "steady", "names": …, "control": …, "audit": …}.
+"fast": false (pauses before restarts a hundredth), "file": "" (the configuration that a SIGHUP reads), "watch": []
+(paths), "hashers": 2, "router": "steady", "names": …, "control": …, "audit": …, "fim": …, "hasher": …}; a watcher's
+behaviour may also be given by its name.
 """
 
 import json
@@ -11,14 +13,23 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from auditline.workers.audit.netlink import DataSocket
 from auditline.workers.common.errors import AuditlineError
 from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
-from auditline.workers.common.settings import AuditSettings, RunSettings, Settings, StateSettings
+from auditline.workers.common.settings import (
+    AuditSettings,
+    FimSettings,
+    HasherSettings,
+    RunSettings,
+    Settings,
+    StateSettings,
+    WatchSettings,
+)
+from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.supervisor import restarts, service
 from auditline.workers.supervisor.audit_source import AuditSource
 
@@ -64,6 +75,17 @@ def slow_to_stop(life: Life) -> None:
     time.sleep(0.5)
 
 
+def noting_its_end(life: Life) -> None:
+    """Leave a file with the time of the end in the state directory."""
+    steady(life)
+    (Path(sys.argv[1]) / f"{life.name}.ended").write_text(str(time.monotonic()))
+
+
+def noting_its_late_end(life: Life) -> None:
+    slow_to_stop(life)
+    noting_its_end(life)
+
+
 def counting(life: Life) -> None:
     """Count one start in the page."""
     life.counters.extend(("starts_total",))
@@ -99,7 +121,19 @@ def waiting_for_go(life: Life, go_fd: int) -> None:
 
 BEHAVIOURS: dict[str, Callable[[Life], None]] = {
     function.__name__: function
-    for function in (steady, crashing, mistaken, hanging, talking, losing_its_output, slow_to_stop, counting, reloading)
+    for function in (
+        steady,
+        crashing,
+        mistaken,
+        hanging,
+        talking,
+        losing_its_output,
+        slow_to_stop,
+        noting_its_end,
+        noting_its_late_end,
+        counting,
+        reloading,
+    )
 }
 
 
@@ -117,6 +151,20 @@ def run_control(behaviour: str, life: Life, go_fd: int) -> None:
         BEHAVIOURS[behaviour](life)
 
 
+def run_watcher(behaviour: str, life: Life, plan: WatchPlan) -> None:
+    logger.info("%s watches %s", life.name, describe(plan))
+    BEHAVIOURS[behaviour](life)
+
+
+def run_hasher(behaviour: str, life: Life, plans: Sequence[WatchPlan]) -> None:
+    logger.info("%s serves %s", life.name, ", ".join(map(describe, plans)))
+    BEHAVIOURS[behaviour](life)
+
+
+def describe(plan: WatchPlan) -> str:
+    return f"{os.fsdecode(plan.path)}{list(plan.exclude)}"
+
+
 def put_in_place(name: str, run: Callable[..., None]) -> None:
     module = ModuleType(name)
     module.run = run  # type: ignore[attr-defined]
@@ -125,10 +173,10 @@ def put_in_place(name: str, run: Callable[..., None]) -> None:
 
 def main() -> int:
     state, run, choices = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-    chosen = {name: choices.get(name, "steady") for name in ("router", "names", "control", "audit")}
+    chosen = {name: choices.get(name, "steady") for name in ("router", "names", "control", "audit", "fim", "hasher")}
     put_in_place(
         "auditline.workers.router.worker",
-        lambda life, _settings, _out, feed_fd, _names: run_router(chosen["router"], life, feed_fd),
+        lambda life, _settings, _out, feed_fd, _names, *_sources: run_router(chosen["router"], life, feed_fd),
     )
     put_in_place(
         "auditline.workers.router.name_service", lambda life, _settings, _fd: BEHAVIOURS[chosen["names"]](life)
@@ -140,6 +188,13 @@ def main() -> int:
     put_in_place(
         "auditline.workers.audit.worker", lambda life, _settings, _fd, _multicast: BEHAVIOURS[chosen["audit"]](life)
     )
+    put_in_place(
+        "auditline.workers.fim.worker",
+        lambda life, _settings, plan, _own: run_watcher(choices.get(life.name, chosen["fim"]), life, plan),
+    )
+    put_in_place(
+        "auditline.workers.hasher.worker", lambda life, _settings, plans: run_hasher(chosen["hasher"], life, plans)
+    )
     if choices.get("fast"):
         restarts.FIRST_PAUSE_SECONDS = 0.001
     data, _other = socket.socketpair()
@@ -149,6 +204,8 @@ def main() -> int:
         state=StateSettings(directory=state),
         run=RunSettings(directory=run, user=choices.get("user", "")),
         audit=AuditSettings(enabled=choices.get("source", True), resolve_ids=choices.get("resolve_ids", True)),
+        fim=FimSettings(watch=tuple(WatchSettings(path=Path(path)) for path in choices.get("watch", ()))),
+        hasher=HasherSettings(processes=choices.get("hashers", 2)),
         source=Path(choices["file"]) if "file" in choices else None,
     )
     try:

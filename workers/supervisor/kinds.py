@@ -1,23 +1,28 @@
 """The table of worker kinds: who runs what, with which descriptors and capabilities.
 
-A worker's module is imported in its own process: the supervisor never has zmq, and the workers import side by side.
+Control's module is imported in its own process, while the supervisor imports those of the others: see `preload.py`.
 """
 
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from auditline.workers.common.lifecycle import Life
+from auditline.workers.common.own_files import OwnFiles
 from auditline.workers.common.privileges import Capability
 from auditline.workers.common.settings import Settings
+from auditline.workers.common.text import make_safe
+from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.supervisor.audit_source import AuditSource
 from auditline.workers.supervisor.launch import Launch, WorkerKind
 from auditline.workers.supervisor.processes import WorkerReport
 from auditline.workers.supervisor.router_feed import RouterFeed
 
-CONTROL, ROUTER, NAMES, AUDIT = WORKERS = ("control", "router", "names", "audit")
-RESTORER = "restorer"
+CONTROL, ROUTER, NAMES, AUDIT, RESTORER = "control", "router", "names", "audit", "restorer"
+WATCHERS, HASHERS = "watchers", "hashers"
+"""Groups of workers, each of which has a name of its own."""
 
 _STDOUT = 1
 
@@ -30,6 +35,9 @@ class Wiring:
     ) -> None:
         self.settings = settings
         """What the next worker to be forked gets."""
+        self.plans: tuple[WatchPlan, ...] = ()
+        """What is watched; hashers and routers that are forked from now on know it."""
+        self.own_files = OwnFiles()
         self.source: AuditSource | None = None
         self.feed = RouterFeed(list_reports)
         self._lock_fds = frozenset(lock_fds)
@@ -64,6 +72,27 @@ class Wiring:
     def audit(self) -> WorkerKind:
         """The kernel reader; the registered socket that it inherits needs no capability."""
         return WorkerKind(name=AUDIT, title="auditline: audit reader", prepare=self._prepare_audit)
+
+    def watcher(self, plan: WatchPlan) -> WorkerKind:
+        """The process that sees what changes in one directory."""
+        return WorkerKind(
+            name=plan.name,
+            title=f"auditline: fim {make_safe(os.fsdecode(plan.path))}",
+            prepare=partial(self._prepare_watcher, plan),
+            group=WATCHERS,
+            capabilities=frozenset({Capability.DAC_READ_SEARCH}),
+        )
+
+    def hasher(self, number: int) -> WorkerKind:
+        """One of the processes that read files for all watchers."""
+        return WorkerKind(
+            name=f"hasher-{number}",
+            title=f"auditline: hasher {number}",
+            prepare=self._prepare_hasher,
+            group=HASHERS,
+            # Without being a file's owner, O_NOATIME takes FOWNER: open(2).
+            capabilities=frozenset({Capability.DAC_READ_SEARCH, Capability.FOWNER}),
+        )
 
     @property
     def restorer(self) -> WorkerKind:
@@ -134,6 +163,26 @@ class Wiring:
             run_audit(life, settings, source.fd, source.is_multicast)
 
         return Launch(run=run, descriptors=frozenset({source.fd}))
+
+    def _prepare_watcher(self, plan: WatchPlan) -> Launch:
+        settings, own_files = self.settings, self.own_files
+
+        def run(life: Life) -> None:
+            from auditline.workers.fim.worker import run as run_watcher
+
+            run_watcher(life, settings, plan, own_files)
+
+        return Launch(run=run)
+
+    def _prepare_hasher(self) -> Launch:
+        settings, plans = self.settings, self.plans
+
+        def run(life: Life) -> None:
+            from auditline.workers.hasher.worker import run as run_hasher
+
+            run_hasher(life, settings, plans)
+
+        return Launch(run=run)
 
     def _prepare_restorer(self) -> Launch:
         state_directory, supervisor_pid = self.settings.state.directory, os.getpid()

@@ -42,13 +42,15 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerKind:
-    """A row of the supervisor's table: one kind of worker, of which one process runs."""
+    """A row of the supervisor's table: what one process does and may."""
 
     name: str
-    """In diagnostics, in health events, and of its counters' page."""
+    """In diagnostics, in health events, and of its counters' page; no two processes have the same."""
     title: str
     """What `ps` shows."""
     prepare: Callable[[], Launch]
+    group: str = ""
+    """Of several that do the same: what they are called together."""
     capabilities: frozenset[Capability] = frozenset()
     """What it keeps; the user that it is switched to has them too."""
     death_signal: signal.Signals = signal.SIGKILL

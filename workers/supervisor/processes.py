@@ -16,6 +16,9 @@ from auditline.workers.supervisor.launch import HANDLED_SIGNALS, Surroundings, W
 from auditline.workers.supervisor.restarts import Restarts
 from auditline.workers.supervisor.worker_log import WorkerLogHandler, wait_for_logs
 
+RETIRE_SECONDS = 5.0
+"""A process that is not needed any more, or is to make room for its successor, may take so long to end."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,6 +55,11 @@ class Worker:
         """Of its last process, negative: the signal that killed it."""
         self.due_at: float | None = None
         """When it starts again, by the monotonic clock."""
+        self.is_retired = False
+        """Once it has ended, its successor takes its place, or it is forgotten."""
+        self.successor: WorkerKind | None = None
+        self.kill_at: float | None = None
+        """Until when a retired one may take to end, by the monotonic clock."""
         self.ready_fd: int | None = None
         self.restarts = Restarts()
         self.log_handler: WorkerLogHandler | None = None
@@ -112,6 +120,18 @@ class Worker:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    def retire(self, successor: WorkerKind | None) -> None:
+        """Ask the process to end for good."""
+        self.is_retired, self.successor = True, successor
+        if not self.is_stopping:
+            self.is_stopping, self.kill_at = True, time.monotonic() + RETIRE_SECONDS
+            self.signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End a process that does not end when it is asked to."""
+        logger.warning("%s (pid %d) does not end and is killed", self.name, self.pid)
+        self.signal(signal.SIGKILL)
 
     def _end(self, lived_seconds: float) -> None:
         self.state, self.is_ready = WorkerState.DIED, False
@@ -174,22 +194,60 @@ class Workers:
         return [worker.ready_fd for worker in self if worker.ready_fd is not None]
 
     def start(self, kind: WorkerKind) -> Worker:
-        """Add a worker of that kind and start it."""
+        """Add a worker of that kind, in place of one that has no process any more, and start it."""
+        predecessor = self._workers.get(kind.name)
         worker = self._workers[kind.name] = Worker(kind)
+        if predecessor is not None:
+            worker.restarts.total = predecessor.restarts.total
         self._start(worker)
         return worker
 
+    def replace(self, kind: WorkerKind) -> None:
+        """Start a worker of that kind; where one of its name lives, as soon as that has ended."""
+        living = self._workers.get(kind.name)
+        if living is None or not living.is_alive:
+            self.start(kind)
+        else:
+            living.retire(kind)
+
+    def remove(self, name: str) -> None:
+        """Ask the worker to end, and forget it then."""
+        worker = self._workers[name]
+        worker.retire(None)
+        if not worker.is_alive:
+            worker.state = WorkerState.STOPPED
+            self._tell(worker.report())
+            self.settle(worker)
+
+    def settle(self, worker: Worker) -> None:
+        """Give the place of a worker that has ended to its successor, if it is retired."""
+        if worker.successor is not None:
+            self.start(worker.successor)
+        elif worker.is_retired:
+            del self._workers[worker.name]
+
     def seconds_until_due(self) -> float | None:
-        """Return when `start_due` has something to do; None: never, unless one dies."""
-        due = [worker.due_at for worker in self if worker.due_at is not None]
+        """Return when `do_due` has something to do; None: never, unless one dies."""
+        due = [moment for worker in self for moment in (worker.due_at, worker.kill_at) if moment is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
 
-    def start_due(self) -> None:
-        """Start again those whose pause is over."""
+    def do_due(self) -> None:
+        """Start again those whose pause is over, and kill retired ones that do not end."""
         now = time.monotonic()
         for worker in self:
+            if worker.kill_at is not None and worker.kill_at <= now:
+                worker.kill_at = None
+                worker.kill()
             if worker.due_at is not None and worker.due_at <= now and not worker.is_stopping:
                 self._start(worker)
+
+    def names_of(self, group: str) -> list[str]:
+        """Return the names of all workers of a group."""
+        return [worker.name for worker in self if worker.kind.group == group]
+
+    def are_given_up(self, names: Collection[str]) -> bool:
+        """Say whether nothing is left of *names*: every one of them is given up."""
+        return all(worker.state is WorkerState.GIVEN_UP for worker in self if worker.name in names)
 
     def take_ready(self, ready_fds: Collection[int]) -> list[Worker]:
         """Return those that became ready, of the readable *ready_fds*."""

@@ -7,6 +7,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from setproctitle import setproctitle
@@ -15,6 +16,7 @@ from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.diagnostics import log_to_stderr
 from auditline.workers.common.errors import Exit, KernelError, SettingsError
 from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
+from auditline.workers.common.own_files import find_own_files
 from auditline.workers.common.privileges import find_account
 from auditline.workers.common.settings import Settings, reload_settings
 from auditline.workers.control.note import NOTE_FILE
@@ -29,11 +31,13 @@ from auditline.workers.supervisor.directories import (
     remove_counters,
     remove_sockets,
 )
-from auditline.workers.supervisor.kinds import AUDIT, CONTROL, NAMES, RESTORER, ROUTER, WORKERS, Wiring
+from auditline.workers.supervisor.kinds import AUDIT, CONTROL, HASHERS, NAMES, RESTORER, ROUTER, WATCHERS, Wiring
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_notices
+from auditline.workers.supervisor.preload import READER_MODULES, ROUTER_MODULES, WATCH_MODULES, preload
 from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
 from auditline.workers.supervisor.reach import PACKAGE_FOLDER, capabilities_to_read, refuse_unreachable
+from auditline.workers.supervisor.watches import Watches
 from auditline.workers.supervisor.worker_log import filter_fork_warning
 
 CONTROL_START_SECONDS = 2.0
@@ -42,6 +46,8 @@ CONTROL_STOP_SECONDS = 1.3
 """Then the others are stopped beside it: some kernels need seconds to take hundreds of rules out (see `hurry.py`)."""
 DRAIN_SECONDS = 3.9
 """From the first signal on: then whoever hangs is killed, and what is left of 5 s goes to the kernel's state."""
+HASHERS_STOP_SECONDS = 0.3
+"""By then nobody has work for them."""
 RESTORE_SECONDS = 0.6
 KILL_SECONDS = 0.3
 LAST_WORDS_SECONDS = 0.2
@@ -112,6 +118,7 @@ class Service:
         self._life = life
         self._wiring = Wiring(settings, lock_fds, self._reports)
         self._workers = Workers(surroundings, log_sink, self._wiring.feed.tell)
+        self._watches = Watches(self._wiring, self._workers)
         self._exit = Exit.OK
         self._is_output_gone = False
         life.at_second = self._leave_at_once
@@ -131,22 +138,37 @@ class Service:
         return self._exit
 
     def _start(self) -> None:
-        workers, wiring = self._workers, self._wiring
-        if self._settings.audit.enabled:
+        workers, wiring, settings = self._workers, self._wiring, self._settings
+        if settings.audit.enabled:
             self._open_source()
-        if wiring.source is not None:
-            control = workers.start(wiring.control)
+        wiring.own_files = find_own_files(settings)
+        self._watches.plan()
+        control = workers.start(wiring.control) if wiring.source is not None else None
+        preload(self._list_modules())
+        if control is not None:
             self._turn_until(lambda: control.is_ready or not control.is_alive, CONTROL_START_SECONDS)
         if self._must_end():
             return
-        if self._settings.audit.resolve_ids:
+        if settings.audit.resolve_ids or wiring.plans:
             workers.start(wiring.names)
         workers.start(wiring.router)
         if wiring.source is not None:
             workers.start(wiring.audit)
         else:
-            reason = "no source of audit events is left" if self._settings.audit.enabled else "audit.enabled is false"
-            logger.warning("%s: only health events are written", reason)
+            self._warn_without_source()
+        self._watches.apply()
+
+    def _list_modules(self) -> list[str]:
+        reader = READER_MODULES if self._wiring.source is not None else ()
+        watches = WATCH_MODULES if self._wiring.plans else ()
+        return [*ROUTER_MODULES, *reader, *watches]
+
+    def _warn_without_source(self) -> None:
+        reason = "no source of audit events is left" if self._settings.audit.enabled else "audit.enabled is false"
+        if not self._wiring.plans:
+            logger.warning("%s and nothing is watched: only health events are written", reason)
+        elif self._settings.audit.enabled:
+            logger.warning("%s: only changes of files are reported", reason)
 
     def _open_source(self) -> None:
         notices = find_notices()
@@ -174,7 +196,7 @@ class Service:
             self._on_ready(worker)
         for worker in self._workers.reap():
             self._on_end(worker)
-        self._workers.start_due()
+        self._workers.do_due()
         self._wiring.feed.catch_up()
         if self._life.take_reload():
             self._reload()
@@ -199,12 +221,20 @@ class Service:
             self._wiring.tell_reader_is_up()
 
     def _on_end(self, worker: Worker) -> None:
+        self._workers.settle(worker)
         if worker.exit_code == EXIT_OUTPUT_GONE:
             logger.info("whoever read our stdout is gone and there is no other output: ending")
             self._is_output_gone = True
-        elif worker.name in (ROUTER, AUDIT) and worker.state is WorkerState.GIVEN_UP:
+        elif worker.state is WorkerState.GIVEN_UP:
+            self._on_given_up(worker)
+
+    def _on_given_up(self, worker: Worker) -> None:
+        sources = [AUDIT, *self._workers.names_of(WATCHERS)]
+        if worker.name == ROUTER or (worker.name in sources and self._workers.are_given_up(sources)):
             logger.error("without %s nothing useful is left: ending", worker.name)
             self._exit = Exit.FAILURE
+        elif worker.kind.group == HASHERS:
+            self._watches.warn_if_nobody_hashes()
 
     def _must_end(self) -> bool:
         return self._life.stopping or self._is_output_gone or self._exit is not Exit.OK
@@ -217,22 +247,32 @@ class Service:
                 logger.error("%s", problem)  # noqa: TRY400  # it says all that the user needs
             logger.error("the configuration is left as it was")  # noqa: TRY400
             return
-        taken = with_rules_of(self._settings, fresh)
+        taken = replace(with_rules_of(self._settings, fresh), fim=fresh.fim, hasher=fresh.hasher)
         if fresh != taken:
-            logger.warning("of the configuration's changes only those of the rules take effect before the next start")
+            logger.warning(
+                "changes of the configuration beside rules, [fim] and [hasher] take effect at the next start"
+            )
         self._settings = self._wiring.settings = taken
+        self._watches.plan()
+        self._watches.apply()
         for worker in self._workers:
             worker.signal(signal.SIGHUP)
 
     def _stop(self) -> None:
-        """Stop in the order that loses nothing: rules out, then the reader and the router, at last the kernel's pid."""
+        """Stop in the order that loses nothing: rules out, then who reports and the router, at last the kernel's pid.
+
+        Who reports and the router are told together: it ends when all of them have said that this was all.
+        """
         began = time.monotonic()
-        self._workers.stop(WORKERS, None)
+        watchers, hashers = self._workers.names_of(WATCHERS), self._workers.names_of(HASHERS)
+        self._workers.stop([worker.name for worker in self._workers], None)
         self._workers.stop([CONTROL], signal.SIGTERM)
         self._wait_for_end([CONTROL], began + CONTROL_STOP_SECONDS)
-        self._stop_workers([AUDIT, ROUTER], began + DRAIN_SECONDS)
+        self._stop_workers([AUDIT, *watchers, ROUTER], began + DRAIN_SECONDS)
+        self._workers.stop(hashers, signal.SIGTERM)
         self._stop_workers([CONTROL], began + DRAIN_SECONDS, number=None)
         self._stop_workers([NAMES], time.monotonic() + KILL_SECONDS, number=signal.SIGKILL)
+        self._stop_workers(hashers, time.monotonic() + HASHERS_STOP_SECONDS, number=None)
         if self._wiring.source is not None and (self._settings.state.directory / NOTE_FILE).exists():
             self._workers.start(self._wiring.restorer)
             self._stop_workers([RESTORER], time.monotonic() + RESTORE_SECONDS, number=None)
@@ -245,8 +285,7 @@ class Service:
         """Ask those of *names* to end, by a signal or not at all, and kill who has not ended at the *deadline*."""
         self._workers.stop(names, number)
         for worker in self._wait_for_end(names, deadline):
-            logger.warning("%s (pid %d) does not end and is killed", worker.name, worker.pid)
-            worker.signal(signal.SIGKILL)
+            worker.kill()
         self._wait_for_end(names, time.monotonic() + KILL_SECONDS)
 
     def _wait_for_end(self, names: Sequence[str], deadline: float) -> list[Worker]:

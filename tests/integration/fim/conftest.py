@@ -1,0 +1,417 @@
+"""Directories under watch: the service that watches them, and what its lines say of them."""
+
+import ctypes
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import psutil
+import pytest
+
+NOBODY = 65534
+BE_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+WALKED = {"first_walk", "restart", "baseline_rebuilt"}
+"""The reasons of the coverage events that end the walk at a start."""
+MARKER = ".settled"
+MOST_BYTES = 1 << 30
+FAST = {"debounce_seconds": 0.05, "max_delay_seconds": 1.0, "poll_seconds": 0.2}
+
+IN_OPEN = 0x20
+IN_ISDIR = 0x40000000
+INOTIFY_EVENT = struct.Struct("iIII")
+
+
+class Change(NamedTuple):
+    """What one line says of one path."""
+
+    action: str
+    path: str
+    file: dict[str, Any]
+    """`audit.file`."""
+    before: dict[str, Any]
+    after: dict[str, Any]
+    detected_by: str
+    document: dict[str, Any]
+
+
+class Lines:
+    """The lines of one run, each parsed once."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        """*read* returns what has come from that position on."""
+        self._read = read
+        self._position = 0
+        self.lines: list[bytes] = []
+        self.changes: list[Change] = []
+        self.coverage: list[dict[str, Any]] = []
+        """`audit.coverage` with `auditline.detail` as one more key."""
+        self.health: list[dict[str, Any]] = []
+
+    def take(self) -> "Lines":
+        """Take what has come since."""
+        data = self._read(self._position)
+        whole = data.rfind(b"\n") + 1
+        self._position += whole
+        for line in data[:whole].splitlines():
+            self._take(line)
+        return self
+
+    def _take(self, line: bytes) -> None:
+        self.lines.append(line)
+        document = json.loads(line)
+        audit, ours = document["audit"], document["auditline"]
+        if "coverage" in audit:
+            self.coverage.append({**audit["coverage"], "detail": ours.get("detail", {})})
+        elif "health" in audit:
+            self.health.append(audit["health"])
+        elif "file" in audit:
+            change = ours["change"]
+            file = audit["file"]
+            before, after = change.get("before", {}), change.get("after", {})
+            self.changes.append(
+                Change(file["action"], file["path"], file, before, after, change["detected_by"], document)
+            )
+
+
+class Watched:
+    """Watched directories, and the service over one or more starts."""
+
+    def __init__(
+        self,
+        folder: Path,
+        start_run: Callable[..., Any],
+        wait_until: Callable[..., None],
+        *,
+        user: int | None = None,
+    ) -> None:
+        """*user*: the service and the test itself belong to that one; only root can."""
+        self.folder = folder
+        self.root = folder / "watched"
+        self.root.mkdir()
+        self.run: Any = None
+        self._start_run = start_run
+        self._wait_until = wait_until
+        self._user = user
+        self._all_lines: list[Lines] = []
+        self._files: list[BinaryIO] = []
+        self._markers = 0
+
+    @property
+    def lines(self) -> Lines:
+        """What the run of now has said so far."""
+        return self._all_lines[-1].take()
+
+    @property
+    def changes(self) -> list[Change]:
+        """The changes so far, without those that `settle` made."""
+        return [change for change in self.lines.changes if MARKER not in change.path]
+
+    @property
+    def actions(self) -> dict[str, list[str]]:
+        """What has happened to each path so far, in order."""
+        found = defaultdict(list)
+        for change in self.changes:
+            found[change.path].append(change.action)
+        return dict(found)
+
+    @property
+    def coverage(self) -> list[dict[str, Any]]:
+        """The coverage events so far."""
+        return self.lines.coverage
+
+    def start(
+        self,
+        *watches: Mapping[str, object],
+        fim: Mapping[str, object] | None = None,
+        hasher: Mapping[str, object] | None = None,
+        is_walked: bool = True,
+        into: Path | None = None,
+        prefix: tuple[str, ...] = (),
+        audit: str = "enabled = false",
+        tables: str = "",
+    ) -> Any:
+        """Start the service with these `[[fim.watch]]`, by default one of `root`, and wait until they are walked.
+
+        *into*: an empty file that is stdout and is then read instead of the pipe.
+        """
+        watches = watches or ({"path": self.root},)
+        tables = "".join(
+            (
+                toml("[fim]", FAST | dict(fim or {})),
+                *(toml("[[fim.watch]]", watch) for watch in watches),
+                toml("[hasher]", hasher or {}),
+                tables,
+            )
+        )
+        choices = {"audit": audit, "tables": tables, "prefix": prefix}
+        self.run = self._start_into(into, choices)
+        self._all_lines.append(Lines(self._reader(into)))
+        if is_walked:
+            self.wait_until_walked(len(watches))
+        return self.run
+
+    def start_bare(self, tables: str) -> Any:
+        """Start the service with these tables alone."""
+        self.run = self._start_into(None, {"audit": "enabled = false", "tables": tables})
+        self._all_lines.append(Lines(self._reader(None)))
+        return self.run
+
+    def wait_until_walked(self, count: int = 1) -> None:
+        """Wait until so many watchers have compared what is there with what they knew."""
+        self._wait_until(lambda: sum(entry["reason"] in WALKED for entry in self.coverage) >= count, 30)
+
+    def wait_for(self, action: str, path: Path | str) -> Change:
+        """Wait until *action* is the last that happened to *path*."""
+        found: list[Change] = []
+
+        def has_come() -> bool:
+            found[:] = [change for change in self.changes if change.path == str(path)]
+            return bool(found) and found[-1].action == action
+
+        self._wait_until(has_come)
+        return found[-1]
+
+    def wait_for_paths(self, action: str, paths: Collection[str], seconds: float = 10) -> None:
+        """Wait until that has happened to each of *paths*."""
+        wanted, position = set(paths), 0
+
+        def have_come() -> bool:
+            nonlocal position
+            changes = self.lines.changes
+            wanted.difference_update(change.path for change in changes[position:] if change.action == action)
+            position = len(changes)
+            return not wanted
+
+        self._wait_until(have_come, seconds)
+
+    def wait_for_coverage(self, reason: str) -> dict[str, Any]:
+        """Wait for a coverage event with that reason and return it."""
+
+        def found() -> list[dict[str, Any]]:
+            return [entry for entry in self.coverage if entry["reason"] == reason]
+
+        self._wait_until(found)
+        return found()[-1]
+
+    def settle(self, directory: Path | None = None) -> None:
+        """Return when all that happened before has been told: what happens now to a file in *directory* has."""
+        self._markers += 1
+        marker = (directory or self.root) / f"{MARKER}-{self._markers}"
+        for action, act in (("created", marker.touch), ("deleted", marker.unlink)):
+            act()
+            self._wait_until(lambda action=action: self._has_told(action, marker))
+
+    def worker(self, title: str) -> psutil.Process:
+        """Wait for the living process of that title."""
+        found: list[psutil.Process] = []
+
+        def find() -> bool:
+            found[:] = filter(None, [self.run.worker(title)])
+            return bool(found)
+
+        self._wait_until(find)
+        return found[0]
+
+    @property
+    def title(self) -> str:
+        """The title of the process that watches `root`."""
+        return f"fim {self.root}"
+
+    @contextmanager
+    def suspended(self, *titles: str) -> Iterator[None]:
+        """Hold these workers up; by default the watcher of `root`."""
+        workers = [self.worker(title) for title in titles or (self.title,)]
+        for worker in workers:
+            worker.suspend()
+        try:
+            yield
+        finally:
+            for worker in workers:
+                # Some tests kill it meanwhile.
+                with suppress(psutil.NoSuchProcess):
+                    worker.resume()
+
+    def counters(self, title: str | None = None) -> dict[str, int]:
+        """What the watcher of `root`, or that process, has counted."""
+        counted: dict[str, int] = self.run.counters(title or self.source)
+        return counted
+
+    @property
+    def source(self) -> str:
+        """The name that the watcher of `root` has on the bus and elsewhere."""
+        from auditline.workers.common.watch_plan import watch_name
+
+        return watch_name(os.fsencode(self.root.resolve()))
+
+    def stop(self) -> None:
+        """End the service, which it must do well."""
+        self.run.process.send_signal(signal.SIGTERM)
+        assert self.run.wait(6) == 0, self.run.stderr
+        # Its last words.
+        self.lines.take()
+
+    def close(self) -> None:
+        """Close the files that stdout went to."""
+        for file in self._files:
+            file.close()
+
+    def assert_ids_are_unambiguous(self) -> None:
+        """Over all starts, an id stands for one line, and a change has one id."""
+        by_id, by_change = {}, {}
+        for line in (line for lines in self._all_lines for line in lines.lines):
+            document = json.loads(line)
+            identity = document["event"]["id"]
+            assert by_id.setdefault(identity, line) == line
+            if "file" in document["audit"]:
+                assert by_change.setdefault(content_of(document), identity) == identity
+
+    def _has_told(self, action: str, path: Path) -> bool:
+        return any(change.path == str(path) and change.action == action for change in self.lines.changes)
+
+    def _start_into(self, into: Path | None, choices: dict[str, Any]) -> Any:
+        if self._user is not None:
+            os.seteuid(0)
+            choices["prefix"] = (*BE_NOBODY, *choices["prefix"])
+        try:
+            if into is None:
+                return self._start_run("service", self.folder, **choices)
+            with into.open("ab") as file:
+                return self._start_run("service", self.folder, stdout=file.fileno(), **choices)
+        finally:
+            if self._user is not None:
+                os.seteuid(self._user)
+
+    def _reader(self, into: Path | None) -> Callable[[int], bytes]:
+        if into is None:
+            run = self.run
+            return lambda position: bytes(run._stdout[position:])
+        # Held open: some tests give it another name.
+        file = into.open("rb")
+        self._files.append(file)
+        return lambda position: os.pread(file.fileno(), MOST_BYTES, position)
+
+
+def toml(header: str, values: Mapping[str, object]) -> str:
+    """Return a table; JSON's texts, numbers, truths and lists are TOML's, too."""
+    lines = [f"{key} = {json.dumps(value, default=str)}" for key, value in values.items()]
+    return "\n".join([header, *lines, ""])
+
+
+def content_of(document: dict[str, Any]) -> str:
+    """Return all that makes the change what it is, however often it is told: its time and its reading are not in it."""
+    file = {key: value for key, value in document["audit"]["file"].items() if key != "atime"}
+    change = {key: value for key, value in document["auditline"]["change"].items() if key != "detected_by"}
+    return json.dumps([file, change, document["auditline"].get("undecodable")], sort_keys=True)
+
+
+class Opens:
+    """What somebody has opened in some directories, as the kernel tells it; O_PATH is no opening."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert self._fd >= 0, os.strerror(ctypes.get_errno())
+        self._directories: dict[int, Path] = {}
+        self._paths: set[Path] = set()
+
+    def watch(self, directory: Path) -> None:
+        """Hear of *directory* itself and of what is in it."""
+        descriptor = self._libc.inotify_add_watch(self._fd, os.fsencode(directory), IN_OPEN)
+        assert descriptor >= 0, os.strerror(ctypes.get_errno())
+        self._directories[descriptor] = directory
+
+    @property
+    def paths(self) -> set[Path]:
+        """What has been opened so far."""
+        while data := self._read():
+            position = 0
+            while position < len(data):
+                descriptor, _, _, length = INOTIFY_EVENT.unpack_from(data, position)
+                name = data[position + INOTIFY_EVENT.size :][:length].rstrip(b"\0")
+                self._paths.add(self._directories[descriptor] / os.fsdecode(name))
+                position += INOTIFY_EVENT.size + length
+        return self._paths
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._fd, 65536)
+        except BlockingIOError:
+            return b""
+
+
+def watches_of(process: psutil.Process) -> int:
+    """Return how many inotify watches *process* has."""
+    infos = Path(f"/proc/{process.pid}/fdinfo").iterdir()
+    return sum(info.read_text().count("inotify wd:") for info in infos)
+
+
+@pytest.fixture
+def watched(tmp_path: Path, start_run, wait_until) -> Iterator[Watched]:
+    """A folder to watch, and the service."""
+    watched = Watched(tmp_path, start_run, wait_until)
+    yield watched
+    end(watched)
+
+
+@pytest.fixture
+def nobodys_watched(public_folder: Path, start_run, wait_until) -> Iterator[Watched]:
+    """The same for a user without any right on a folder of its own; the test itself is that user meanwhile."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    trial = [*BE_NOBODY, sys.executable, "-c", "import auditline.workers.common.errors"]
+    if subprocess.run(trial, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        pytest.skip(f"uid {NOBODY} may not enter a folder above {sys.executable}")
+    home = public_folder / "home"
+    (home / "service").mkdir(parents=True)
+    for folder in (home, home / "service"):
+        os.chown(folder, NOBODY, NOBODY)
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        watched = Watched(home, start_run, wait_until, user=NOBODY)
+        yield watched
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+    end(watched)
+
+
+@pytest.fixture(params=["watched", "nobodys_watched"], ids=["as-root", "as-nobody"])
+def each_watched(request: pytest.FixtureRequest) -> Watched:
+    """Both in turn."""
+    found: Watched = request.getfixturevalue(request.param)
+    return found
+
+
+def end(watched: Watched) -> None:
+    """Show what the service said, in case that the test failed, and hold what holds in every test."""
+    if watched.run is not None:
+        sys.stdout.write(watched.run.stderr)
+        watched.lines.take()
+        watched.close()
+        watched.assert_ids_are_unambiguous()
+
+
+@pytest.fixture
+def opens() -> Iterator[Opens]:
+    """Hears what is opened."""
+    opens = Opens()
+    yield opens
+    opens.close()
+
+
+@pytest.fixture
+def count_watches() -> Callable[[psutil.Process], int]:
+    """Count a process's inotify watches."""
+    return watches_of

@@ -1,0 +1,122 @@
+"""Names as strange as the kernel allows: one whole line each, and the exact bytes kept."""
+
+import base64
+import os
+import shutil
+
+import pytest
+
+LONG = "n" * 250
+DEPTH = 20
+"""So many directories with long names make a path of over 4096 bytes."""
+
+
+@pytest.fixture
+def deep(watched):
+    """Open, and make where it is missing, the directory at the end of the deep path."""
+    descriptors = []
+
+    def open_deep():
+        descriptor = os.open(watched.root, os.O_RDONLY)
+        descriptors.append(descriptor)
+        for _ in range(DEPTH):
+            if LONG not in os.listdir(descriptor):
+                os.mkdir(LONG, dir_fd=descriptor)
+            descriptor = os.open(LONG, os.O_RDONLY, dir_fd=descriptor)
+            descriptors.append(descriptor)
+        return descriptor
+
+    yield open_deep
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two\nlines",
+        "\x1b[2Jclears",
+        'quo"te\\',
+        "tab\tand\rreturn",
+        "{'%s' % 1} {} $(id)",
+        "ü" * 127,
+        "n" * 255,
+        " ",
+        "…\u202e",
+    ],
+    ids=ascii,
+)
+def test_a_strange_name_is_one_line_with_that_very_name(watched, name):
+    path = watched.root / name
+    watched.start()
+
+    path.write_text("one")
+    watched.wait_for("created", path)
+    path.write_text("another")
+    watched.wait_for("updated", path)
+    path.unlink()
+    watched.wait_for("deleted", path)
+
+    assert watched.actions == {str(path): ["created", "updated", "deleted"]}
+    assert not any(byte < 32 or byte == 127 for line in watched.lines.lines for byte in line)
+
+
+def test_a_name_that_is_no_text_is_kept_byte_by_byte(watched, wait_until):
+    names = [b"\xff", b"caf\xe9", b"\xed\xa0\x80", b"\xc3", b"\xff\n\x1b", b"\xfe" * 255]
+    root = os.fsencode(watched.root)
+    watched.start()
+
+    for name in names:
+        os.mkdir(root + b"/" + name)
+        os.symlink(name, root + b"/" + name + b"/link" if len(name) < 255 else root + b"/link")
+    wait_until(lambda: len(watched.changes) == 2 * len(names))
+
+    lines = watched.lines.lines
+    assert all(line.decode() for line in lines)
+    assert not any(byte < 32 or byte == 127 for line in lines for byte in line)
+    kept = {
+        entry["field"]: set() for change in watched.changes for entry in change.document["auditline"]["undecodable"]
+    }
+    for change in watched.changes:
+        for entry in change.document["auditline"]["undecodable"]:
+            kept[entry["field"]].add(base64.b64decode(entry["base64"]))
+    made = {root + b"/" + name for name in names}
+    links = {root + b"/" + name + b"/link" for name in names[:-1]}
+    assert kept["audit.file.path"] == made | links
+    assert kept["audit.file.target_path"] == set(names)
+    assert len({change.path for change in watched.changes}) == 2 * len(names)
+
+
+def test_paths_longer_than_the_kernel_takes_at_once_are_watched_like_others(watched, deep):
+    watched.start()
+
+    directory = deep()
+    end = "/".join([str(watched.root), *[LONG] * DEPTH, "file"])
+    with open(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory), "w", encoding="ascii") as file:
+        file.write("one")
+    created = watched.wait_for("created", end)
+    with open(os.open("file", os.O_WRONLY, dir_fd=directory), "w", encoding="ascii") as file:
+        file.write("another")
+    watched.wait_for("updated", end)
+    shutil.rmtree(watched.root / LONG)
+    watched.wait_for("deleted", end)
+    watched.settle()
+
+    assert len(end) > 4096
+    assert created.file["hashed"] is True
+    prefixes = ["/".join([str(watched.root), *[LONG] * depth]) for depth in range(1, DEPTH + 1)]
+    assert watched.actions == {end: ["created", "updated", "deleted"]} | {
+        prefix: ["created", "deleted"] for prefix in prefixes
+    }
+
+
+def test_deep_paths_that_are_there_at_the_start_are_walked(watched, deep):
+    directory = deep()
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
+    watched.start()
+
+    os.unlink("file", dir_fd=directory)
+    deleted = watched.wait_for("deleted", "/".join([str(watched.root), *[LONG] * DEPTH, "file"]))
+
+    assert deleted.file["size"] == 0
+    assert watched.coverage[0]["detail"]["directories"] >= DEPTH

@@ -13,7 +13,7 @@ _LAZY = {_NAME: "[^/]*?", _ANYTHING: ".*?", _DIRECTORIES: "(?:[^/]*/)*?"}
 
 _TOKEN = re.compile(
     r"(?P<directories>(?:(?<=/)|^)\*\*+/)|(?P<anything>\*\*+)|(?P<name>\*)|(?P<one>\?)|\\(?P<escaped>.)"
-    r"|\[(?P<negation>[!^]?)(?P<set>(?:\\.|[^\\])(?:\\.|[^\\\]])*)\]|(?P<plain>[^*?\\\[{}])",
+    r"|\[(?P<negation>[!^]?+)(?P<set>(?:\\.|[^\\])(?:\\.|[^\\\]])*)\]|(?P<plain>[^*?\\\[{}])",
     re.DOTALL,
 )
 _MEMBER = re.compile(r"\\?(.)(?:-\\?(.))?", re.DOTALL)

@@ -1,0 +1,161 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditline.workers.common.settings import WatchSettings
+from auditline.workers.common.watch_plan import WatchPlan, is_within, plan_watches, watch_name
+
+
+def watch(path, **settings) -> WatchSettings:
+    return WatchSettings(path=Path(path), **settings)
+
+
+def paths(plans) -> list[bytes]:
+    return [plan.path for plan in plans]
+
+
+def as_bytes(path) -> bytes:
+    return os.fsencode(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder whose own path has no symbolic link."""
+    return tmp_path.resolve()
+
+
+def test_every_watch_is_planned_with_its_settings(folder):
+    planned = plan_watches([watch(folder / "a", recursive=False, include=("x",), exclude=("y",)), watch(folder / "b")])
+
+    assert planned.plans == (
+        WatchPlan(path=as_bytes(folder / "a"), recursive=False, include=("x",), exclude=("y",)),
+        WatchPlan(path=as_bytes(folder / "b")),
+    )
+    assert planned.notes == ()
+
+
+def test_a_link_and_what_it_names_are_watched_once(folder):
+    (folder / "usr-bin").mkdir()
+    (folder / "bin").symlink_to("usr-bin")
+
+    planned = plan_watches([watch(folder / "bin"), watch(folder / "usr-bin")])
+
+    assert paths(planned.plans) == [as_bytes(folder / "usr-bin")]
+    assert planned.notes == (f"{folder}/bin is {folder}/usr-bin: watched once",)
+
+
+def test_a_link_alone_is_watched_where_it_leads(folder):
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to(folder / "real")
+
+    planned = plan_watches([watch(folder / "link" / "beneath")])
+
+    assert paths(planned.plans) == [as_bytes(folder / "real" / "beneath")]
+    assert planned.notes == (f"{folder}/link/beneath is {folder}/real/beneath: watched under that name",)
+
+
+def test_of_two_names_with_different_settings_the_first_holds(folder):
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to("real")
+
+    planned = plan_watches([watch(folder / "link", exclude=("a",)), watch(folder / "real")])
+
+    assert [plan.exclude for plan in planned.plans] == [("a",)]
+    assert planned.notes[1:] == (
+        f"{folder}/real is named 2 times with different settings: those of {folder}/link hold",
+    )
+
+
+def test_what_does_not_exist_is_planned_all_the_same(folder):
+    planned = plan_watches([watch(folder / "later" / "x")])
+
+    assert paths(planned.plans) == [as_bytes(folder / "later" / "x")]
+
+
+def test_a_loop_of_links_is_planned_as_it_stands(folder):
+    (folder / "a").symlink_to("b")
+    (folder / "b").symlink_to("a")
+
+    planned = plan_watches([watch(folder / "a")])
+
+    assert len(planned.plans) == 1
+
+
+def test_a_path_belongs_to_the_most_specific_watch(folder):
+    planned = plan_watches([watch(folder), watch(folder / "ssl"), watch(folder / "ssl" / "private")])
+
+    assert planned.plans[0].inner == ((as_bytes(folder / "ssl"), True),)
+    assert planned.plans[1].inner == ((as_bytes(folder / "ssl" / "private"), True),)
+    assert planned.plans[2].inner == ()
+    assert f"{folder}/ssl is left to its own watch by that of {folder}" in planned.notes
+
+
+def test_what_lies_beneath_a_flat_inner_watch_stays_with_the_outer_one(folder):
+    planned = plan_watches([watch(folder), watch(folder / "a", recursive=False), watch(folder / "a" / "b" / "c")])
+
+    assert planned.plans[0].inner == ((as_bytes(folder / "a"), False), (as_bytes(folder / "a" / "b" / "c"), True))
+    assert planned.plans[1].inner == ()
+
+
+def test_a_flat_watch_leaves_alone_what_is_directly_in_it_only(folder):
+    planned = plan_watches([watch(folder, recursive=False), watch(folder / "a"), watch(folder / "b" / "c")])
+
+    assert planned.plans[0].inner == ((as_bytes(folder / "a"), True),)
+
+
+def test_a_neighbour_whose_name_only_begins_alike_is_not_within(folder):
+    planned = plan_watches([watch(folder / "etc"), watch(folder / "etcfoo")])
+
+    assert [plan.inner for plan in planned.plans] == [(), ()]
+
+
+def test_everything_is_within_the_root_of_the_host():
+    planned = plan_watches([watch("/"), watch("/etc")])
+
+    assert planned.plans[0].inner == ((b"/etc", True),)
+    assert is_within(b"/etc", b"/")
+    assert not is_within(b"/", b"/etc")
+
+
+def test_notes_have_no_character_that_a_terminal_acts_on(folder):
+    (folder / "real\x1b[2J\n").mkdir()
+    (folder / "link").symlink_to("real\x1b[2J\n")
+
+    planned = plan_watches([watch(folder / "link")])
+
+    assert planned.notes == (f"{folder}/link is {folder}/real\\x1b[2J\\n: watched under that name",)
+
+
+@given(st.sets(st.lists(st.sampled_from(["a", "b", "A", "a-b", "é", "1"]), max_size=3).map("/".join), max_size=6))
+def test_names_of_watches_differ(found):
+    names = {watch_name(as_bytes("/" + path)) for path in found}
+
+    assert len(names) == len(found)
+
+
+@given(
+    st.lists(st.tuples(st.lists(st.sampled_from(["a", "b"]), max_size=3).map("/".join), st.booleans()), max_size=6),
+    st.lists(st.sampled_from(["a", "b"]), max_size=4).map("/".join),
+)
+def test_every_path_has_at_most_one_owner(watches, path):
+    base = "/nothing-is-here"
+    plans = plan_watches([watch(f"{base}/{name}", recursive=recursive) for name, recursive in watches]).plans
+    path = as_bytes(f"{base}/{path}".rstrip("/"))
+
+    owners = [plan for plan in plans if owns(plan, path)]
+
+    covered = any(covers(plan, path) for plan in plans)
+    assert len(owners) == covered
+
+
+def covers(plan: WatchPlan, path: bytes) -> bool:
+    return is_within(path, plan.path) if plan.recursive else plan.path in (path, os.path.dirname(path))
+
+
+def owns(plan: WatchPlan, path: bytes) -> bool:
+    return covers(plan, path) and not any(
+        is_within(path, inner) if is_whole else inner in (path, os.path.dirname(path)) for inner, is_whole in plan.inner
+    )

@@ -70,14 +70,13 @@ class Root:
         """
         return self._open(relative, os.O_RDONLY | _DIRECTORY)
 
-    def open_parent(self, relative: bytes) -> tuple[int, bytes]:
-        """Return a descriptor to look names up in the directory that holds *relative*, and the name there.
+    def open_for_lookup(self, relative: bytes) -> int:
+        """Return a descriptor to look names up in a directory with; needs no permission to list it.
 
         Raises:
             OSError: as `open_directory`.
         """
-        parent, _, name = relative.rpartition(b"/")
-        return self._open(parent, os.O_PATH | _DIRECTORY), name
+        return self._open(relative, os.O_PATH | _DIRECTORY)
 
     def lstat(self, relative: bytes) -> os.stat_result:
         """Return what is there; of a symbolic link, the link itself.
@@ -87,7 +86,7 @@ class Root:
         """
         if not relative:
             return os.fstat(self._fd)
-        parent_fd, name = self.open_parent(relative)
+        parent_fd, name = self._open_parent(relative)
         try:
             return os.lstat(name, dir_fd=parent_fd)
         finally:
@@ -99,7 +98,7 @@ class Root:
         Raises:
             OSError: as `open_directory`; EINVAL: it is no symbolic link.
         """
-        parent_fd, name = self.open_parent(relative)
+        parent_fd, name = self._open_parent(relative)
         try:
             return os.readlink(name, dir_fd=parent_fd)
         finally:
@@ -112,7 +111,7 @@ class Root:
             NotRegularError: it is something else.
             OSError: as `open_directory`.
         """
-        parent_fd, name = self.open_parent(relative)
+        parent_fd, name = self._open_parent(relative)
         try:
             return open_regular(name, parent_fd)[0]
         finally:
@@ -121,6 +120,10 @@ class Root:
     def close(self) -> None:
         """Let go of the directory."""
         os.close(self._fd)
+
+    def _open_parent(self, relative: bytes) -> tuple[int, bytes]:
+        parent, _, name = relative.rpartition(b"/")
+        return self.open_for_lookup(parent), name
 
     def _open(self, relative: bytes, flags: int) -> int:
         """Return a descriptor of the directory at *relative*; no part of the way may be a symbolic link."""

@@ -20,9 +20,9 @@ from auditline.workers.common.batch import Batch, Store
 
 logger = logging.getLogger(__name__)
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
-_HELLO, _BATCH, _BYE = b"H", b"B", b"Y"
+_HELLO, _BATCH, _STORED, _BYE = b"H", b"B", b"T", b"Y"
 _RESUME, _RECEIVED, _DONE, _END = b"S", b"R", b"D", b"E"
 _BATCH_HEADER = struct.Struct("<QQB16s")
 _NUMBER = struct.Struct("<Q")
@@ -69,12 +69,26 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """The producer has durably stored *number* as done, and has no batch to say so with."""
+
+    peer: bytes
+    source: str
+    epoch: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Bye:
     """The producer ends; *last_number* is the last batch it will ever send in this life."""
 
     peer: bytes
     source: str
     last_number: int
+
+
+Message = Hello | Arrival | Stored | Bye
+"""What producers say."""
 
 
 class _Context:
@@ -246,6 +260,8 @@ class Producer:
         self.is_greeted = False
         """A router is there, and has said where to go on."""
         self._bye_sent = False
+        self._told_done = 0
+        """The last number that the router knows to be stored as done."""
         self._next = self._store.done_number + 1
 
     def wait(self, fds: Sequence[int], timeout_seconds: float, also: Sequence["Server | Client"] = ()) -> set[int]:
@@ -263,6 +279,7 @@ class Producer:
         while self._may_send() and self._next <= self._store.last_number:
             if not self._send(self._store.read(self._next)):
                 break
+        self._send_stored()
         self._send_bye()
 
     def offer(self, batch: Batch) -> None:
@@ -291,6 +308,7 @@ class Producer:
     def _greet(self) -> None:
         self.is_greeted = False
         self._attempt += 1
+        self._told_done = self._store.done_number
         greeting = {
             "version": PROTOCOL_VERSION,
             "attempt": self._attempt,
@@ -331,11 +349,23 @@ class Producer:
         if not self._client.send([_BATCH + header + store.source.encode(), batch.types, batch.payload]):
             return False
         self._next = batch.number + 1
+        self._told_done = store.done_number
         return True
 
+    @property
+    def _everything_is_sent(self) -> bool:
+        return self.is_greeted and self._next > self._store.last_number
+
+    def _send_stored(self) -> None:
+        """Say what no batch says: the next one may be days away, and outputs remember ids for us until then."""
+        store = self._store
+        if self._everything_is_sent and self._told_done < store.done_number:
+            frames = [_STORED, store.epoch.encode(), _NUMBER.pack(store.done_number), store.source.encode()]
+            if self._client.send(frames):
+                self._told_done = store.done_number
+
     def _send_bye(self) -> None:
-        everything_is_sent = self.is_greeted and self._next > self._store.last_number
-        if self._bye_wanted and not self._bye_sent and everything_is_sent:
+        if self._bye_wanted and not self._bye_sent and self._everything_is_sent:
             self._bye_sent = self._client.send(
                 [_BYE, _NUMBER.pack(self._store.last_number), self._store.source.encode()]
             )
@@ -355,7 +385,7 @@ class Hub:
         sockets = (self._server,) if takes_batches else ()
         return self._waiter.wait(sockets, readable, timeout_seconds, writable)
 
-    def receive(self) -> Hello | Arrival | Bye | None:
+    def receive(self) -> Message | None:
         """Return the next message, None if there is none; what is not of our protocol is told and skipped."""
         while (message := self._server.receive()) is not None:
             try:
@@ -389,7 +419,7 @@ class Hub:
         self._server.send(peer, frames)
 
 
-def _parse(peer: bytes, frames: list[bytes]) -> Hello | Arrival | Bye:
+def _parse(peer: bytes, frames: list[bytes]) -> Message:
     head = frames[0]
     kind = head[:1]
     if kind == _BATCH:
@@ -410,6 +440,8 @@ def _parse(peer: bytes, frames: list[bytes]) -> Hello | Arrival | Bye:
             last_number=_number(greeting["last"]),
             state=frames[2],
         )
+    if kind == _STORED:
+        return Stored(peer, frames[3].decode(), frames[1].decode(), _NUMBER.unpack(frames[2])[0])
     if kind == _BYE:
         return Bye(peer, frames[2].decode(), _NUMBER.unpack(frames[1])[0])
     message = f"unknown kind {kind!r}"

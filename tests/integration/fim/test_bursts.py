@@ -24,7 +24,7 @@ def test_every_directory_of_trees_made_at_once_is_told_and_watched(watched):
 
     assert len(paths) == 5 * TREES
     told = watched.actions
-    assert {path: told[path] for path in paths} == dict.fromkeys(paths, ["created"])
+    assert {path: told[path] for path in paths} == {path: ["created"] for path in paths}
     assert told.keys() == paths | {f"{watched.root}/a7/b/c/d/later"}
 
 
@@ -40,7 +40,7 @@ def test_trees_that_are_filled_while_they_are_found_are_told_completely(watched)
     watched.wait_for_paths("created", paths, seconds=30)
     watched.settle()
 
-    assert watched.actions == dict.fromkeys(paths, ["created"])
+    assert watched.actions == {path: ["created"] for path in paths}
 
 
 def test_more_events_than_the_kernel_keeps_cost_no_file_and_are_told_once(watched):

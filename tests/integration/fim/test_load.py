@@ -24,42 +24,43 @@ BATCH_RECORDS = 256
 SEGMENTS = '[outputs.segments]\nenabled = true\ndirectory = "{}"\n'
 
 
-@pytest.fixture
-def processes():
-    """Processes of the load, which end with the test."""
-    started = []
-    yield started
-    for process in started:
-        process.kill()
-        process.wait()
+class Load:
+    """What changes files and opens names."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        """What is opened."""
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, script: Path, *arguments: object) -> None:
+        self.processes.append(subprocess.Popen([sys.executable, "-S", str(script), *map(str, arguments)]))
+
+    def wait(self) -> None:
+        """Wait until all is done."""
+        for process in self.processes:
+            assert process.wait(60) == 0
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture
-def load(watched, processes, chance):
-    """Begin to write files and to open names, both for so many seconds; return what is opened."""
-    closed = watched.folder / "closed"
+def load(watched, chance):
+    """Begin to write files and to open names, both for so many seconds."""
+    load, closed = Load(), watched.folder / "closed"
     closed.mkdir(mode=0o700)
 
     def start(seconds, *, opens_per_second):
-        opens = int(seconds * opens_per_second)
-        writes = (FILES, WRITES_PER_SECOND, int(seconds * WRITES_PER_SECOND), chance.randrange(1 << 32))
-        for script, *arguments in (
-            (WRITER, watched.root, *writes),
-            (OPENER, closed, "name", opens_per_second, opens),
-        ):
-            processes.append(subprocess.Popen([sys.executable, "-S", str(script), *map(str, arguments)]))
-        return {f"{closed}/name-{number}" for number in range(opens)}
+        writes, opens = int(seconds * WRITES_PER_SECOND), int(seconds * opens_per_second)
+        load.names = {f"{closed}/name-{number}" for number in range(opens)}
+        load.start(WRITER, watched.root, FILES, WRITES_PER_SECOND, writes, chance.randrange(1 << 32))
+        load.start(OPENER, closed, "name", opens_per_second, opens)
+        return load
 
-    return start
-
-
-@pytest.fixture
-def wait_for_load(processes):
-    def wait():
-        for process in processes:
-            assert process.wait(60) == 0
-
-    return wait
+    yield start
+    load.end()
 
 
 @pytest.fixture
@@ -184,15 +185,15 @@ def attributes_of(state):
     ],
 )
 def test_kills_in_turn_under_load_cost_no_change_and_double_none(
-    watched, start_loaded, load, wait_for_load, at_moments, kill, rounds, seconds, opens_per_second
+    watched, start_loaded, load, at_moments, kill, rounds, seconds, opens_per_second
 ):
     segments = start_loaded()
-    names = load(seconds, opens_per_second=opens_per_second)
+    running = load(seconds, opens_per_second=opens_per_second)
 
     titles = (watched.title, "hasher 1", "router", "audit reader")
     for title in at_moments(rounds * titles, seconds - 0.5):
         kill(title)
-    wait_for_load()
+    running.wait()
     watched.settle()
     watched.stop()
 
@@ -203,6 +204,6 @@ def test_kills_in_turn_under_load_cost_no_change_and_double_none(
     assert_each_event_is_there_once(lines)
     assert_baseline_equals_a_fresh_walk(watched)
     opened = Counter(watched.run.names_in(lines))
-    assert len(names - opened.keys()) <= rounds * BATCH_RECORDS
-    assert max(opened[name] for name in names) == 1
+    assert len(running.names - opened.keys()) <= rounds * BATCH_RECORDS
+    assert max(opened[name] for name in running.names) == 1
     assert "given up" not in watched.run.stderr

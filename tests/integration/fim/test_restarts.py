@@ -51,7 +51,7 @@ def test_with_initial_events_the_first_walk_tells_each_path_once(watched, make_f
     watched.start(fim={"initial_events": True})
     watched.settle()
 
-    assert initial == dict.fromkeys(paths, ["initial_scan"])
+    assert initial == {path: ["initial_scan"] for path in paths}
     assert watched.actions == {}
 
 
@@ -119,7 +119,7 @@ def test_trees_that_came_and_went_while_nobody_watched_are_told_path_by_path(wat
     watched.start()
     watched.settle()
 
-    assert watched.actions == dict.fromkeys(went, ["deleted"]) | dict.fromkeys(came, ["created"])
+    assert watched.actions == {path: ["deleted"] for path in went} | {path: ["created"] for path in came}
 
 
 def test_what_a_killed_watcher_missed_is_found_by_its_successor(watched, wait_until):

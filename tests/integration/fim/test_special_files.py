@@ -69,7 +69,7 @@ def test_of_all_kinds_of_files_only_regular_ones_are_opened(watched, make_specia
     assert opens.paths - {directory} == {directory / "regular"}
     types = {os.path.basename(change.path): change.file["type"] for change in watched.changes}
     assert types.items() >= {"fifo": "fifo", "socket": "socket", "link": "symlink", "regular": "file"}.items()
-    assert {name for name, type in types.items() if type == "file"} == {"regular"}
+    assert {name for name, kind in types.items() if kind == "file"} == {"regular"}
     assert watched.actions.keys() == {str(path) for path in directory.iterdir()}
 
 

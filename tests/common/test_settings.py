@@ -457,6 +457,9 @@ audits = st.builds(
     backlog_wait_seconds=st.none() | st.floats(0, 600),
     failure_mode=st.none() | st.sampled_from(["silent", "log", "panic"]),
     rate_limit=st.none() | st.integers(0, 2**32 - 1),
+    immutable=st.booleans(),
+    ignore_rule_errors=st.booleans(),
+    repair_rules=st.booleans(),
 )
 patterns = st.lists(st.sampled_from(["^/etc/.*~$", "glob:/srv/**/*.tmp", "\\.swp$", 'glob:/"quoted"']), max_size=2).map(
     tuple

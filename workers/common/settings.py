@@ -65,6 +65,12 @@ class AuditSettings:
     failure_mode: Literal["silent", "log", "panic"] | None = None
     rate_limit: Annotated[int, _UNSIGNED] | None = None
     """Messages per second; 0: no limit."""
+    immutable: bool = False
+    """Lock the kernel's audit configuration until the next boot, once the rules are loaded."""
+    ignore_rule_errors: bool = False
+    """A rule with a mistake is told and left out, instead of keeping all of them from being loaded."""
+    repair_rules: bool = False
+    """What somebody else changed of our rules and of the kernel's status is put right again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

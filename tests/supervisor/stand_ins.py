@@ -1,7 +1,7 @@
 """`auditline run` with stand-ins for what the workers do, run as a script by the tests: everything else is real.
 
 Arguments: the state directory, the run directory, and JSON: {"user": "", "resolve_ids": true, "source": true,
-"fast": false (pauses before restarts a hundredth), "file": "" (the configuration that a SIGHUP reads), "watch": []
+"fast": false (short pauses, little patience), "file": "" (the configuration that a SIGHUP reads), "watch": []
 (paths), "hashers": 2, "router": "steady", "names": …, "control": …, "audit": …, "fim": …, "hasher": …}; a watcher's
 behaviour may also be given by its name.
 """
@@ -30,7 +30,7 @@ from auditline.workers.common.settings import (
     WatchSettings,
 )
 from auditline.workers.common.watch_plan import WatchPlan
-from auditline.workers.supervisor import restarts, service
+from auditline.workers.supervisor import processes, restarts, service
 from auditline.workers.supervisor.audit_source import AuditSource
 
 logger = logging.getLogger(__name__)
@@ -197,6 +197,7 @@ def main() -> int:
     )
     if choices.get("fast"):
         restarts.FIRST_PAUSE_SECONDS = 0.001
+        processes.RETIRE_SECONDS = 0.1
     data, _other = socket.socketpair()
     source = AuditSource(DataSocket(data, 1 << 26, is_multicast=True), ())
     service.open_audit_source = lambda wanted: source  # type: ignore[attr-defined] # noqa: ARG005

@@ -7,7 +7,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -103,6 +103,7 @@ class Watched:
         self._all_lines: list[Lines] = []
         self._files: list[BinaryIO] = []
         self._markers = 0
+        self._waited_for: Counter[Path | str] = Counter()
 
     @property
     def lines(self) -> Lines:
@@ -154,6 +155,7 @@ class Watched:
         choices = {"audit": audit, "tables": tables, "prefix": prefix}
         self.run = self._start_into(into, choices)
         self._all_lines.append(Lines(self._reader(into)))
+        self._waited_for.clear()
         if is_walked:
             self.wait_until_walked(len(watches))
         return self.run
@@ -169,14 +171,15 @@ class Watched:
         self._wait_until(lambda: sum(entry["reason"] in WALKED for entry in self.coverage) >= count, 30)
 
     def wait_for(self, action: str, path: Path | str) -> Change:
-        """Wait until *action* is the last that happened to *path*."""
+        """Wait until *action* is the last that happened to *path*, after all that was waited for before."""
         found: list[Change] = []
 
         def has_come() -> bool:
             found[:] = [change for change in self.changes if change.path == str(path)]
-            return bool(found) and found[-1].action == action
+            return len(found) > self._waited_for[path] and found[-1].action == action
 
         self._wait_until(has_come)
+        self._waited_for[path] = len(found)
         return found[-1]
 
     def wait_for_paths(self, action: str, paths: Collection[str], seconds: float = 10) -> None:

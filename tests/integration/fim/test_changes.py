@@ -155,21 +155,25 @@ def test_a_change_with_the_old_time_put_back_is_found(each_watched):
     assert updated.after["sha256"] == sha256("two")
 
 
-def test_what_has_no_mtime_of_its_own_to_change_is_found_by_its_attributes(each_watched):
+def test_times_and_modes_and_links_are_attributes(each_watched):
     watched, path = each_watched, each_watched.root / "file"
     path.write_text("one")
     watched.start()
 
     os.utime(path, (1_000_000_000, 1_000_000_000))
     touched = watched.wait_for("attributes_modified", path)
-    os.link(path, watched.root / "another")
-    watched.wait_for("created", watched.root / "another")
     path.chmod(0o4755)
     setuid = watched.wait_for("attributes_modified", path)
+    os.link(path, watched.root / "another")
+    watched.wait_for("created", watched.root / "another")
+    path.chmod(0o755)
+    linked = watched.wait_for("attributes_modified", path)
 
     assert touched.after["mtime"] == "2001-09-09T01:46:40.000Z"
     assert touched.before.keys() == {"mtime", "ctime"}
     assert setuid.after["mode"] == "4755"
+    assert linked.before.items() >= {"mode": "4755", "links": 1}.items()
+    assert linked.after.items() >= {"mode": "0755", "links": 2}.items()
 
 
 def test_content_that_was_written_but_is_the_same_is_no_update(each_watched):

@@ -60,8 +60,8 @@ def test_of_all_kinds_of_files_only_regular_ones_are_opened(watched, make_specia
     make_specials(directory)
     watched.wait_for("created", directory / "regular")
     watched.settle()
-    for path in directory.iterdir():
-        os.utime(path, (1, 1), follow_symlinks=False)
+    for name in ("fifo", "socket", "regular"):
+        (directory / name).chmod(0o640)
     watched.wait_for("attributes_modified", directory / "fifo")
     watched.settle()
 
@@ -155,7 +155,7 @@ def test_a_link_put_in_the_place_of_a_directory_whose_file_waits_for_a_hasher_is
 def test_files_that_are_links_every_other_moment_never_lead_to_the_secret(watched, secret, opens):
     watched.start(fim={"debounce_seconds": 0})
 
-    for number in range(1000):
+    for number in range(300):
         path = watched.root / f"file-{number % 10}"
         (watched.root / "new").write_text(f"a file {number}")
         (watched.root / "new").rename(path)

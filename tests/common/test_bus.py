@@ -18,12 +18,15 @@ from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import (
     HIGH_WATER_MARK,
     MAX_FRAME_BYTES,
+    PROTOCOL_VERSION,
     WINDOW_BATCHES,
     Arrival,
     Bye,
     Hello,
     Hub,
+    Message,
     Producer,
+    Stored,
     endpoint,
 )
 
@@ -33,7 +36,7 @@ WaitUntil = Callable[..., None]
 ROUTER = """
 import json, os, sys
 from pathlib import Path
-from auditline.workers.common.bus import Arrival, Bye, Hello, Hub, endpoint
+from auditline.workers.common.bus import Arrival, Bye, Hello, Hub, Stored, endpoint
 
 directory, output = Path(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 hub, received, peer = Hub(endpoint(directory)), 0, b""
@@ -46,6 +49,8 @@ while True:
             hub.resume(message, received + 1)
         elif isinstance(message, Bye):
             hub.end(message.peer)
+        elif isinstance(message, Stored):
+            pass
         elif message.peer == peer and message.batch.number == received + 1:
             received += 1
             os.write(output, b"%d %d %s\\n" % (received, message.stored_done, message.batch.payload))
@@ -276,9 +281,6 @@ def stranger(tmp_path: Path, hub: Hub) -> Iterator["zmq.Socket[bytes]"]:
         yield socket
 
 
-Message = Hello | Arrival | Bye
-
-
 def take(hub: Hub, wait_until: WaitUntil, kind: type[Message], producer: Producer | None = None) -> Message:
     """Return the next message of a kind."""
     found: list[Message] = []
@@ -380,6 +382,25 @@ def test_done_is_stored_once_and_never_goes_back(hub: Hub, store: MemoryStore, p
     assert store.forgotten == [(3, b"state 3"), (4, b"state 4")]
 
 
+def test_what_was_stored_as_done_is_said_once_when_no_batch_says_it(
+    hub: Hub, store: MemoryStore, producer: Producer, wait_until
+):
+    store.last_number = 9
+    hello = take(hub, wait_until, Hello, producer)
+    assert isinstance(hello, Hello)
+    hub.resume(hello, 1)
+    take_all(hub, producer, 0.1)
+
+    hub.done(hello.peer, EPOCH, 5, b"")
+    first = take_all(hub, producer, 0.1)
+    hub.done(hello.peer, EPOCH, 9, b"")
+    store.last_number = 10
+    second = take_all(hub, producer, 0.1)
+
+    assert [(type(message), getattr(message, "number", None)) for message in first] == [(Stored, 5)]
+    assert [(type(message), getattr(message, "stored_done", None)) for message in second] == [(Arrival, 9)]
+
+
 def test_an_answer_to_an_older_greeting_is_none_to_this(hub: Hub, store: MemoryStore, producer: Producer, wait_until):
     store.last_number = 9
     hello = take(hub, wait_until, Hello, producer)
@@ -415,7 +436,7 @@ def frames_of_a_batch(header: bytes = b"") -> list[bytes]:
     return [b"B" + header, b"\x14\x05", b"text"]
 
 
-HELLO = {"version": 1, "attempt": 1, "source": "audit", "epoch": EPOCH, "done": 0, "last": 0}
+HELLO = {"version": PROTOCOL_VERSION, "attempt": 1, "source": "audit", "epoch": EPOCH, "done": 0, "last": 0}
 NO_NUMBERS: list[object] = [-1, 1 << 64, 1.5, "7", None, [], float("inf"), float("nan"), {"a": 1}]
 STRANGE = [
     [b""],

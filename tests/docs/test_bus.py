@@ -23,9 +23,10 @@ from auditline.workers.common.bus import (
     Producer,
     endpoint,
 )
-from auditline.workers.router.audit_stream import AuditStream, Lines
+from auditline.workers.router.audit_stream import AuditStream
 from auditline.workers.router.names import NoNames
 from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.stream import Lines
 
 EPOCH = "00112233445566aa"
 STATE = b'{"skip":{"audit(1.000:1":2}}'

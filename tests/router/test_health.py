@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from auditline.workers.router.audit_stream import Lines
 from auditline.workers.router.health import ENDED_SECONDS, LOSS_SECONDS, Health, ProcessFeed
+from auditline.workers.router.stream import Lines
 
 LOSSES = ("kernel_lost", "serial_gaps", "enobufs", "incomplete", "unparsed", "overflow", "rejected")
 OUTPUT = {"events": 1, "written": 1, "filtered": 0, "missed": 0, "rejected": 0, "pending": 0}

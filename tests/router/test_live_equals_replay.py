@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.host import host_id
-from auditline.workers.router.audit_stream import AuditStream, Lines
+from auditline.workers.router.audit_stream import AuditStream
 from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import NoNames
 from auditline.workers.router.render.fragments import FragmentRenderer
 from auditline.workers.router.replay import Replay
+from auditline.workers.router.stream import Lines
 
 RECORDS = (Path(__file__).parents[1] / "data" / "small.log").read_text().splitlines()
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from auditline.plugins.outputs.api import Line
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
-from auditline.workers.router.audit_stream import AuditStream, Lines
+from auditline.workers.router.audit_stream import AuditStream
 from auditline.workers.router.decode import types
 from auditline.workers.router.inflow import BatchState
 from auditline.workers.router.names import NoNames
 from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.stream import Lines
 
 Record = tuple[int, str]
 SYSCALL, PATH, CWD, EOE, USER_LOGIN = types.SYSCALL, types.PATH, types.CWD, types.EOE, 1112

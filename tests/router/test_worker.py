@@ -18,6 +18,7 @@ from auditline.workers.common.settings import RunSettings, Settings, StateSettin
 from auditline.workers.router.destinations import Destinations
 from auditline.workers.router.health import ProcessFeed
 from auditline.workers.router.names import NoNames
+from auditline.workers.router.renderers import Renderers
 from auditline.workers.router.worker import Router
 
 
@@ -96,7 +97,7 @@ def router_with(settings: Settings, output: HeldOutput) -> Iterator[Router]:
     read_fd, write_fd = os.pipe()
     life = Life("router", CounterPage.unshared(()))
     hub = Hub(endpoint(settings.run.directory))
-    yield Router(life, settings, hub, Destinations([output]), ProcessFeed(read_fd), NoNames())
+    yield Router(life, settings, hub, Destinations([output]), ProcessFeed(read_fd), Renderers(NoNames(), NoNames()), ["audit"])
     hub.close()
     life.close()
     os.close(read_fd)

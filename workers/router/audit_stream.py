@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from auditline.plugins.outputs.api import Line
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
@@ -16,7 +15,9 @@ from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
 from auditline.workers.router.record_names import type_name
 from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.render.lines import timestamp_of_record
 from auditline.workers.router.serials import SerialGaps
+from auditline.workers.router.stream import Lines
 from auditline.workers.router.unparsed import unparsed_line
 
 logger = logging.getLogger(__name__)
@@ -24,25 +25,6 @@ logger = logging.getLogger(__name__)
 _REPLACE = 1329
 """AUDIT_REPLACE, a probe by a rival daemon: its payload is a pid, not text. Source: include/uapi/linux/audit.h."""
 _PIDS = re.compile(r" (?:ppid|pid)=([0-9]+)")
-
-
-class Lines:
-    """What has been rendered and not yet been given to the outputs; numbers all lines of the process."""
-
-    def __init__(self) -> None:
-        self.sequence = 0
-        self.pending: list[Line] = []
-
-    def add(self, event_id: str, text: str) -> int:
-        """Take one line, without its newline, and return its sequence."""
-        self.sequence += 1
-        self.pending.append(Line(self.sequence, event_id, f"{text}\n".encode()))
-        return self.sequence
-
-    def take(self) -> list[Line]:
-        """Return what is pending and forget it."""
-        pending, self.pending = self.pending, []
-        return pending
 
 
 class AuditStream:
@@ -122,9 +104,8 @@ class AuditStream:
         raw = f"type={type_name(kind).upper()} msg={payload}".encode("utf-8", "surrogateescape")
         self._unparsed_in_batch += 1
         position = f"{self.inflow.epoch}:{self._current.number}:{self._unparsed_in_batch}"
-        identity, text = unparsed_line(
-            raw, self._host, self._host_name, self.inflow.source, position, self._grouper.last_good
-        )
+        time = timestamp_of_record(*self._grouper.last_good)
+        identity, text = unparsed_line(raw, (self._host, self._host_name), self.inflow.source, position, time)
         self._current.tally.unparsed += 1
         self.inflow.note_sequence(self._current, self._lines.add(identity, text))
 

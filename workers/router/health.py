@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import psutil
 
-from auditline.workers.router.audit_stream import Lines
 from auditline.workers.router.render.lines import to_json
+from auditline.workers.router.stream import Lines
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class ProcessFeed:
                 break
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
-                changed = self._take(json.loads(line)) or changed
+                changed = self._take_line(line) or changed
         return changed
 
     def forget_ended(self) -> None:
@@ -61,9 +61,23 @@ class ProcessFeed:
             del self._ended[pid]
             self.pids.discard(pid)
 
+    @property
+    def given_up(self) -> set[str]:
+        """The names of processes that will not be started again."""
+        return {name for name, process in self.processes.items() if process["state"] == "given_up"}
+
     def describe(self) -> list[dict[str, Any]]:
         """Return `audit.health.processes`."""
         return [process | _usage(process["pid"]) for process in self.processes.values()]
+
+    def _take_line(self, line: bytes) -> bool:
+        try:
+            report = json.loads(line)
+            return self._take({key: report[key] for key in ("name", "pid", "state", "restarts")})
+        except (ValueError, KeyError, TypeError) as error:
+            # What did not fit into the pipe is said once more, as a whole.
+            logger.debug("a report of the supervisor cannot be read: %r", error)
+            return False
 
     def _take(self, report: dict[str, Any]) -> bool:
         known = self.processes.get(report["name"])

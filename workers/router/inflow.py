@@ -10,13 +10,15 @@ from auditline.workers.router.event import Event
 
 @dataclass(slots=True)
 class Tally:
-    """What became of a batch's records and events; committed to the counters when the batch is done."""
+    """What became of a batch's records, events and entries; committed to the counters when the batch is done."""
 
     records: int = 0
     filtered: int = 0
     unparsed: int = 0
     incomplete: int = 0
     serial_gaps: int = 0
+    file_changes: int = 0
+    coverages: int = 0
 
 
 @dataclass(slots=True)
@@ -113,7 +115,9 @@ class Inflow:
         return finished
 
     def resume_state(self, last: BatchState) -> bytes:
-        """Return what the producer hands back before it resends from behind *last*."""
+        """Return what the producer hands back before it resends from behind *last*; nothing if nothing is to know."""
+        if not last.snapshot:
+            return b""
         number = last.number
         self._straddling = [entry for entry in self._straddling if max(entry[1]) > number]
         records: dict[str, int] = dict(last.snapshot.get("skip", {}))

@@ -11,7 +11,9 @@ from pathlib import Path
 from zlib import crc32
 
 from auditline.workers.common.counters import CounterPage, read_pages
+from auditline.workers.common.recorded_count import RECORDED
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
+from auditline.workers.router.stream import WATCHER_PREFIX
 
 ROUTER_COUNTERS = (
     "batches_done_total",
@@ -20,9 +22,11 @@ ROUTER_COUNTERS = (
     "records_unparsed_total",
     "events_incomplete_total",
     "serial_gaps_total",
+    "file_changes_written_total",
+    "coverage_entries_written_total",
 )
 _BOOKKEEPING = re.compile(
-    r"committed_[a-z]+_(?:epoch|number)|kernel_lost_seen(?:_for)?|stdout_(?:stream_of_)?partial_line"
+    r"committed_.+_(?:epoch|number)|recorded_(?:epoch|base)|kernel_lost_seen(?:_for)?|stdout_(?:stream_of_)?partial_line"
     r"|(?:records|batch)_in_hand|received_with_hand|output_.*_chunk_(?:segment|offset|events_before)"
 )
 """Slots of a page that are no counts: they let a successor go on where a killed process stopped."""
@@ -50,6 +54,8 @@ class Ledger:
             counters.add("records_unparsed_total", tally.unparsed)
             counters.add("events_incomplete_total", tally.incomplete)
             counters.add("serial_gaps_total", tally.serial_gaps)
+            counters.add("file_changes_written_total", tally.file_changes)
+            counters.add("coverage_entries_written_total", tally.coverages)
             counters.set(f"committed_{inflow.source}_number", batch.number)
 
     def open_tally(self, inflows: Iterable[Inflow]) -> Tally:
@@ -113,6 +119,14 @@ class Ledger:
             "dropped": dropped,
             "open": received - written - filtered - dropped,
         }
+
+    def change_balance(self) -> dict[str, int]:
+        """Return `audit.health.balance.changes`: what watchers recorded; `open` is still on its way."""
+        pages = self._pages()
+        received = sum(page.get(RECORDED, 0) for name, page in pages.items() if name.startswith(WATCHER_PREFIX))
+        counters = self._counters
+        written = counters.get("file_changes_written_total") + counters.get("coverage_entries_written_total")
+        return {"received": received, "written": written, "open": received - written}
 
     def _pages(self) -> dict[str, dict[str, int]]:
         return read_pages(self._directory)

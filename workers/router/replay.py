@@ -13,6 +13,7 @@ from auditline.workers.router.log_lines import UNPARSED, frame, read_chunks
 from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.render.lines import timestamp_of_record
 from auditline.workers.router.unparsed import unparsed_line
 
 
@@ -62,8 +63,8 @@ class Replay:
     def _take_unparsed(self, kind: int, payload: str) -> None:
         raw = self._original(kind, payload).encode("utf-8", "surrogateescape")
         self._unparsed_count += 1
-        position, last_good = str(self._unparsed_count), self._grouper.last_good
-        self._pending.append(unparsed_line(raw, self._own_host, self._node, "replay", position, last_good)[1])
+        time, position = timestamp_of_record(*self._grouper.last_good), str(self._unparsed_count)
+        self._pending.append(unparsed_line(raw, (self._own_host, self._node), "replay", position, time)[1])
 
     def _original(self, kind: int, payload: str) -> str:
         """Return the line of a record as it stands in the log."""

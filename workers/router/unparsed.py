@@ -1,31 +1,34 @@
-"""The event that is made of a record whose `type= msg=audit(s.ms:n):` cannot be read."""
+"""The event that is made of what cannot be read: a record without a header, a watcher's entry that is damaged."""
 
 import base64
 import hashlib
 from typing import Any
 
-from auditline.workers.router.render.lines import timestamp_of_second, to_json
+from auditline.workers.router.render.lines import to_json
 
 PRINTED_CHARACTERS = 8192
 """Of a longer record the rest is in raw_base64 only."""
+BAD_HEADER = "the header is not of the form type=TYPE msg=audit(SECONDS.MILLIS:SERIAL):"
+BAD_ENTRY = "the entry of a watcher of files cannot be read"
 
 
 def unparsed_line(
-    raw: bytes, host: str, host_name: str | None, source: str, position: str, last_good: tuple[str, str]
+    raw: bytes, host: tuple[str, str | None], source: str, position: str, timestamp: str, warning: str = BAD_HEADER
 ) -> tuple[str, str]:
-    """Return the id and the line of the event; *last_good* is the time of the last good record, (seconds, millis).
+    """Return the id and the line of the event; *host* is the host's 16 digits and its name.
 
     *source* and *position* make the id differ for equal records.
     """
+    host_id, host_name = host
     digest = hashlib.sha256(b"\0".join((source.encode(), position.encode(), raw))).hexdigest()
-    identity = f"{host}-u-{digest[:32]}"
+    identity = f"{host_id}-u-{digest[:32]}"
     try:
         text, is_text = raw.decode("utf-8"), True
     except UnicodeDecodeError:
         text, is_text = raw.decode("utf-8", "backslashreplace"), False
     is_short = len(text) <= PRINTED_CHARACTERS
     document: dict[str, Any] = {
-        "@timestamp": f"{timestamp_of_second(last_good[0])}.{last_good[1]}Z",
+        "@timestamp": timestamp,
         "event": {"id": identity},
     }
     if host_name is not None:
@@ -34,7 +37,7 @@ def unparsed_line(
         "kernel": {
             "record_type": "unparsed",
             "messages": [text[:PRINTED_CHARACTERS]],
-            "warnings": ["the header is not of the form type=TYPE msg=audit(SECONDS.MILLIS:SERIAL):"],
+            "warnings": [warning],
         }
     }
     document["auditline"] = {"complete": False, "incomplete_reasons": ["unparsed"]}

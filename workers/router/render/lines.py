@@ -1,5 +1,6 @@
 """What every line of every schema has in common: how it begins, and how text becomes JSON."""
 
+import base64
 import hashlib
 import re
 import time
@@ -8,14 +9,15 @@ from typing import Any
 
 import ujson
 
+from auditline.workers.router.decode.text import to_text
 from auditline.workers.router.event import Event
 from auditline.workers.router.record_names import type_name
 
 _RAW_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
 """What JSON allows raw, but a terminal would act on, or a reader take for the end of a line."""
 
-_LAST_SECOND = 253402300799
-"""9999-12-31T23:59:59Z: later ones have no timestamp that Elasticsearch or jq would read."""
+_FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799
+"""0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z: others have no timestamp that Elasticsearch or jq would read."""
 
 
 def to_json(document: Any) -> str:
@@ -31,12 +33,34 @@ def _escape(match: "re.Match[str]") -> str:
 @lru_cache(maxsize=64)
 def timestamp_of_second(seconds: str) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS` in UTC; a time beyond the year 9999 is its last second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(min(int(seconds), _LAST_SECOND)))
+    return _date_and_time(min(int(seconds), _LAST_SECOND))
+
+
+def timestamp_of_ns(nanoseconds: int) -> str:
+    """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`; of a time before the year 1 or beyond 9999 the nearest that has one."""
+    seconds, milliseconds = divmod(nanoseconds // 1_000_000, 1000)
+    if seconds < _FIRST_SECOND:
+        return f"{_date_and_time(_FIRST_SECOND)}.000Z"
+    if seconds > _LAST_SECOND:
+        return f"{_date_and_time(_LAST_SECOND)}.999Z"
+    return f"{_date_and_time(seconds)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _date_and_time(seconds: int) -> str:
+    when = time.gmtime(seconds)
+    # strftime() gives the year 800 three digits.
+    return f"{when.tm_year:04d}-{time.strftime('%m-%dT%H:%M:%S', when)}"
 
 
 def timestamp(event: Event) -> str:
     """Return the kernel's time of the event, with three decimals and Z."""
-    return f"{timestamp_of_second(event.seconds)}.{event.milliseconds}Z"
+    return timestamp_of_record(event.seconds, event.milliseconds)
+
+
+def timestamp_of_record(seconds: str, milliseconds: str) -> str:
+    """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`, of the time as records have it."""
+    return f"{timestamp_of_second(seconds)}.{milliseconds}Z"
 
 
 def event_id(host: str, event: Event, *, is_complete: bool) -> str:
@@ -69,3 +93,28 @@ def raw_records(event: Event) -> list[str]:
 def printable(record: str) -> str:
     """Return a raw record with bytes that are not UTF-8 in their readable form."""
     return record.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+class Undecodable:
+    """The exact bytes of texts in a document that are not UTF-8, collected while it is made."""
+
+    def __init__(self) -> None:
+        self._found: list[dict[str, str]] = []
+
+    def to_text(self, field: str, raw: bytes) -> str:
+        """Return *raw* in its readable form; *field* says where in the document it is."""
+        text, is_lossy = to_text(raw)
+        if is_lossy:
+            self._found.append({"field": field, "base64": base64.b64encode(raw).decode()})
+        return text
+
+    def to_texts(self, prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Return *values* with texts for bytes."""
+        return {
+            key: self.to_text(f"{prefix}{key}", value) if isinstance(value, bytes) else value
+            for key, value in values.items()
+        }
+
+    def member(self) -> dict[str, Any]:
+        """Return `undecodable`, if there is something to say."""
+        return {"undecodable": self._found} if self._found else {}

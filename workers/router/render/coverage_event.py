@@ -1,0 +1,49 @@
+"""`audit.coverage`: when and where changes of files may have gone unseen, and why."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from auditline.workers.common.file_entry import Coverage
+from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
+
+_IDENTITY = re.compile(r"[0-9A-Za-z_.-]{1,64}")
+
+
+def render_coverage(entry: Coverage, host: str, host_name: str) -> tuple[str, str]:
+    """Return the event's id and its line without the newline.
+
+    Raises:
+        ValueError: *entry* holds what no watcher says; other errors of values that have no JSON are possible.
+    """
+    if _IDENTITY.fullmatch(entry.identity) is None:
+        raise ValueError("the identity of a coverage entry has letters, digits, '-', '_' and '.'")
+    identity = f"{host}-coverage-{entry.identity}"
+    undecodable: Undecodable = Undecodable()
+    coverage = {"path": undecodable.to_text("path", entry.path), "start": timestamp_of_ns(entry.start_ns)}
+    if entry.end_ns is not None:
+        coverage["end"] = timestamp_of_ns(entry.end_ns)
+    coverage |= {"reason": _text(entry.reason), "action": _text(entry.action)}
+    ours: dict[str, Any] = {"complete": True}
+    if entry.detail:
+        ours["detail"] = _plain(entry.detail)
+    document = {
+        "@timestamp": coverage.get("end", coverage["start"]),
+        "event": {"id": identity},
+        "host": {"name": host_name},
+        "audit": {"coverage": coverage},
+        "auditline": ours | undecodable.member(),
+    }
+    return identity, to_json(document)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("the reason and the action of a coverage entry are texts")  # noqa: TRY004
+    return value
+
+
+def _plain(detail: Mapping[str, object]) -> dict[str, object]:
+    if not all(isinstance(value, int | float | str) for value in detail.values()):
+        raise ValueError("the details of a coverage entry are numbers and texts")
+    return dict(detail)

@@ -1,0 +1,46 @@
+"""What makes lines of events and of changes of files, and the names that they use."""
+
+import time
+from pathlib import Path
+
+from auditline.workers.common.settings import Settings
+from auditline.workers.router.name_service import NameServiceClient
+from auditline.workers.router.names import IdNames, NoNames
+from auditline.workers.router.render.file_event import FileRenderer
+from auditline.workers.router.render.fragments import FragmentRenderer
+
+NAMES_SECONDS = 1.0
+"""So often it is looked whether names have changed."""
+_PASSWD, _GROUP = Path("/etc/passwd"), Path("/etc/group")
+
+
+class Renderers:
+    """The renderers of one router."""
+
+    def __init__(self, names: IdNames, owners: IdNames) -> None:
+        """Take the ids in events from *names*, owners and groups of files from *owners*."""
+        self.events = FragmentRenderer(names)
+        self.files = FileRenderer(owners)
+        self._names = names
+        self._owners = owners
+        self._due = 0.0
+
+    @classmethod
+    def open(cls, settings: Settings, names_socket_fd: int) -> "Renderers":
+        """Return renderers for this host."""
+        if settings.audit.resolve_ids:
+            names = IdNames(_PASSWD, _GROUP, NameServiceClient(names_socket_fd).ask)
+            return cls(names, names)
+        # The names of owners are wanted all the same, but there is no process that could ask the name service.
+        return cls(NoNames(), IdNames(_PASSWD, _GROUP))
+
+    def refresh_names(self) -> None:
+        """See, once in a while, whether names have changed."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + NAMES_SECONDS
+        if self._names.refresh():
+            self.events.forget_names()
+        if self._owners is not self._names:
+            self._owners.refresh()

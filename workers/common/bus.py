@@ -7,9 +7,7 @@ fork loses messages silently. The wire format is written down in docs/bus.md.
 import json
 import logging
 import os
-import struct
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
@@ -17,15 +15,48 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 from auditline.workers.common.batch import Batch, Store
+from auditline.workers.common.bus_messages import (
+    BATCH,
+    BATCH_HEADER,
+    BYE,
+    DONE,
+    END,
+    HELLO,
+    NUMBER,
+    PROTOCOL_VERSION,
+    RECEIVED,
+    RESUME,
+    STORED,
+    UNREADABLE,
+    Arrival,
+    Bye,
+    Hello,
+    Message,
+    Stored,
+    parse,
+    parse_answer,
+)
+
+__all__ = [
+    "HIGH_WATER_MARK",
+    "MAX_FRAME_BYTES",
+    "PROTOCOL_VERSION",
+    "WINDOW_BATCHES",
+    "Arrival",
+    "Bye",
+    "Client",
+    "Connection",
+    "Hello",
+    "Hub",
+    "Message",
+    "Producer",
+    "Server",
+    "Stored",
+    "Waiter",
+    "endpoint",
+]
 
 logger = logging.getLogger(__name__)
-
-PROTOCOL_VERSION = 2
-
-_HELLO, _BATCH, _STORED, _BYE = b"H", b"B", b"T", b"Y"
-_RESUME, _RECEIVED, _DONE, _END = b"S", b"R", b"D", b"E"
-_BATCH_HEADER = struct.Struct("<QQB16s")
-_NUMBER = struct.Struct("<Q")
 
 WINDOW_BATCHES = 32
 """Batches under way that the router has not yet received; below half the high-water mark, or a resend blocks."""
@@ -34,61 +65,11 @@ MAX_FRAME_BYTES = 1 << 26
 """Whoever sends more is cut off; a batch has at most 256 records of 9 KiB."""
 _LINGER_MILLISECONDS = 500
 _LONGEST_RECONNECT_MILLISECONDS = 400
-_LAST_NUMBER = (1 << 64) - 1
-_UNREADABLE = (IndexError, KeyError, TypeError, ValueError, RecursionError, struct.error)
 
 
 def endpoint(run_directory: Path) -> str:
     """Return where the router listens."""
     return f"ipc://{run_directory / 'bus.sock'}"
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """A producer (re)connected and asks where to go on."""
-
-    peer: bytes
-    attempt: int
-    source: str
-    epoch: str
-    done_number: int
-    last_number: int
-    """The last batch that the producer has kept so far: up to it everything may be a resend."""
-    state: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One batch; *stored_done* is what the producer has durably stored as done."""
-
-    peer: bytes
-    source: str
-    epoch: str
-    stored_done: int
-    batch: Batch
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """The producer has durably stored *number* as done, and has no batch to say so with."""
-
-    peer: bytes
-    source: str
-    epoch: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Bye:
-    """The producer ends; *last_number* is the last batch it will ever send in this life."""
-
-    peer: bytes
-    source: str
-    last_number: int
-
-
-Message = Hello | Arrival | Stored | Bye
-"""What producers say."""
 
 
 class _Context:
@@ -317,27 +298,27 @@ class Producer:
             "done": self._store.done_number,
             "last": self._store.last_number,
         }
-        self._client.send([_HELLO, json.dumps(greeting).encode(), self._store.done_state])
+        self._client.send([HELLO, json.dumps(greeting).encode(), self._store.done_state])
 
     def _take_all(self) -> None:
         while (frames := self._client.receive()) is not None:
             try:
-                kind, subject, number, state = _parse_answer(frames)
-            except _UNREADABLE as error:
+                kind, subject, number, state = parse_answer(frames)
+            except UNREADABLE as error:
                 logger.warning("an answer on the bus is not of protocol version %d: %s", PROTOCOL_VERSION, error)
             else:
                 self._take(kind, subject, number, state)
 
     def _take(self, kind: bytes, subject: str, number: int, state: bytes) -> None:
-        if kind == _END:
+        if kind == END:
             self.is_finished = True
-        elif kind == _RESUME and subject == str(self._attempt):
+        elif kind == RESUME and subject == str(self._attempt):
             self._next = max(number, self._store.done_number + 1)
             self._received = self._next - 1
             self.is_greeted = True
-        elif kind in (_RECEIVED, _DONE) and subject == self._store.epoch:
+        elif kind in (RECEIVED, DONE) and subject == self._store.epoch:
             self._received = max(self._received, number)
-            if kind == _DONE and number > self._store.done_number:
+            if kind == DONE and number > self._store.done_number:
                 self._store.forget(number, state)
 
     def _may_send(self) -> bool:
@@ -345,8 +326,8 @@ class Producer:
 
     def _send(self, batch: Batch) -> bool:
         store = self._store
-        header = _BATCH_HEADER.pack(batch.number, store.done_number, batch.kind, store.epoch.encode())
-        if not self._client.send([_BATCH + header + store.source.encode(), batch.types, batch.payload]):
+        header = BATCH_HEADER.pack(batch.number, store.done_number, batch.kind, store.epoch.encode())
+        if not self._client.send([BATCH + header + store.source.encode(), batch.types, batch.payload]):
             return False
         self._next = batch.number + 1
         self._told_done = store.done_number
@@ -360,15 +341,13 @@ class Producer:
         """Say what no batch says: the next one may be days away, and outputs remember ids for us until then."""
         store = self._store
         if self._everything_is_sent and self._told_done < store.done_number:
-            frames = [_STORED, store.epoch.encode(), _NUMBER.pack(store.done_number), store.source.encode()]
+            frames = [STORED, store.epoch.encode(), NUMBER.pack(store.done_number), store.source.encode()]
             if self._client.send(frames):
                 self._told_done = store.done_number
 
     def _send_bye(self) -> None:
         if self._bye_wanted and not self._bye_sent and self._everything_is_sent:
-            self._bye_sent = self._client.send(
-                [_BYE, _NUMBER.pack(self._store.last_number), self._store.source.encode()]
-            )
+            self._bye_sent = self._client.send([BYE, NUMBER.pack(self._store.last_number), self._store.source.encode()])
 
 
 class Hub:
@@ -389,26 +368,26 @@ class Hub:
         """Return the next message, None if there is none; what is not of our protocol is told and skipped."""
         while (message := self._server.receive()) is not None:
             try:
-                return _parse(*message)
-            except _UNREADABLE as error:
+                return parse(*message)
+            except UNREADABLE as error:
                 logger.warning("a message on the bus is not of protocol version %d: %s", PROTOCOL_VERSION, error)
         return None
 
     def resume(self, hello: Hello, next_number: int) -> None:
         """Tell a producer which batch is wanted next."""
-        self._reply(hello.peer, [_RESUME, _NUMBER.pack(hello.attempt), _NUMBER.pack(next_number)])
+        self._reply(hello.peer, [RESUME, NUMBER.pack(hello.attempt), NUMBER.pack(next_number)])
 
     def received(self, peer: bytes, epoch: str, number: int) -> None:
         """Tell a producer that all batches up to *number* are here (flow control only)."""
-        self._reply(peer, [_RECEIVED, epoch.encode(), _NUMBER.pack(number)])
+        self._reply(peer, [RECEIVED, epoch.encode(), NUMBER.pack(number)])
 
     def done(self, peer: bytes, epoch: str, number: int, state: bytes) -> None:
         """Tell a producer that it may forget all batches up to *number*, and what to hand back before a resend."""
-        self._reply(peer, [_DONE, epoch.encode(), _NUMBER.pack(number), state])
+        self._reply(peer, [DONE, epoch.encode(), NUMBER.pack(number), state])
 
     def end(self, peer: bytes) -> None:
         """Answer a bye: nothing more will be acknowledged."""
-        self._reply(peer, [_END])
+        self._reply(peer, [END])
 
     def close(self) -> None:
         """Leave the bus, after the last acknowledgements are on their way."""
@@ -417,55 +396,3 @@ class Hub:
     def _reply(self, peer: bytes, frames: list[bytes]) -> None:
         # A producer that is gone greets again and is told then.
         self._server.send(peer, frames)
-
-
-def _parse(peer: bytes, frames: list[bytes]) -> Message:
-    head = frames[0]
-    kind = head[:1]
-    if kind == _BATCH:
-        number, stored_done, batch_kind, epoch = _BATCH_HEADER.unpack_from(head, 1)
-        source = head[1 + _BATCH_HEADER.size :].decode()
-        return Arrival(peer, source, epoch.decode(), stored_done, Batch(number, batch_kind, frames[1], frames[2]))
-    if kind == _HELLO:
-        greeting = json.loads(frames[1])
-        if greeting["version"] != PROTOCOL_VERSION:
-            message = f"version {greeting['version']!r}"
-            raise ValueError(message)
-        return Hello(
-            peer=peer,
-            attempt=_number(greeting["attempt"]),
-            source=str(greeting["source"]),
-            epoch=str(greeting["epoch"]),
-            done_number=_number(greeting["done"]),
-            last_number=_number(greeting["last"]),
-            state=frames[2],
-        )
-    if kind == _STORED:
-        return Stored(peer, frames[3].decode(), frames[1].decode(), _NUMBER.unpack(frames[2])[0])
-    if kind == _BYE:
-        return Bye(peer, frames[2].decode(), _NUMBER.unpack(frames[1])[0])
-    message = f"unknown kind {kind!r}"
-    raise ValueError(message)
-
-
-def _parse_answer(frames: list[bytes]) -> tuple[bytes, str, int, bytes]:
-    """Return the kind, which attempt or epoch is meant, the number, and the state; what is not there is empty."""
-    kind = frames[0]
-    if kind == _RESUME:
-        return kind, str(_NUMBER.unpack(frames[1])[0]), _NUMBER.unpack(frames[2])[0], b""
-    if kind == _RECEIVED:
-        return kind, frames[1].decode(), _NUMBER.unpack(frames[2])[0], b""
-    if kind == _DONE:
-        return kind, frames[1].decode(), _NUMBER.unpack(frames[2])[0], frames[3]
-    if kind == _END:
-        return kind, "", 0, b""
-    message = f"unknown kind {kind!r}"
-    raise ValueError(message)
-
-
-def _number(value: object) -> int:
-    """Return a number as it came in JSON, if it is one that the other messages can hold."""
-    if not isinstance(value, int) or not 0 <= value <= _LAST_NUMBER:
-        message = f"{value!r} is no number of a batch"
-        raise ValueError(message)
-    return value

@@ -77,7 +77,7 @@ class Walker:
             return
         now, recorded = now_ns(), self._watch.counters.get("changes_recorded_total")
         self._scan = Scan(reason, now if start_ns is None else start_ns, time.monotonic(), recorded)
-        self.examiner.must_hash_all = self._watch.baseline.get_meta(_HASHED_WITH) not in (None, self._hashed_with)
+        self.examiner.must_hash_all = self._watch.baseline.note(_HASHED_WITH) not in ("", self._hashed_with)
         self._begin_round()
 
     def cancel(self) -> None:
@@ -121,11 +121,11 @@ class Walker:
 
     def note_alive(self) -> None:
         """Store that everything until now has been watched."""
-        self._watch.baseline.set_meta(_WATCHED_UNTIL, str(now_ns()))
+        self._watch.baseline.set_note(_WATCHED_UNTIL, str(now_ns()))
 
     def watched_until_ns(self) -> int:
         """Return until when an earlier process watched; now, if that is not known."""
-        stored = self._watch.baseline.get_meta(_WATCHED_UNTIL) or ""
+        stored = self._watch.baseline.note(_WATCHED_UNTIL)
         return int(stored) if stored.isdecimal() else now_ns()
 
     def _begin_round(self) -> None:
@@ -194,7 +194,11 @@ class Walker:
             self._waiting.setdefault(path, detected_by)
 
     def _look(self, path: bytes, status: os.stat_result, look: Look, scan: Scan | None) -> None:
-        if scan is not None and self._watch.scope.reports(path):
+        if scan is not None:
+            if not self._watch.scope.reports(path):
+                if look.known is not None:
+                    self._watch.baseline.keep(path, None)
+                return
             is_file, is_directory = stat.S_ISREG(status.st_mode), stat.S_ISDIR(status.st_mode)
             scan.files += is_file
             scan.directories += is_directory
@@ -242,7 +246,7 @@ class Walker:
             seconds=round(time.monotonic() - scan.began, 3),
         )
         self._watch.baseline.mark_walked()
-        self._watch.baseline.set_meta(_HASHED_WITH, self._hashed_with)
+        self._watch.baseline.set_note(_HASHED_WITH, self._hashed_with)
         self.examiner.is_first_walk = self.examiner.must_hash_all = False
         self._scan = None
 

@@ -37,6 +37,7 @@ _MALFORMED = (IndexError, KeyError, TypeError, ValueError, struct.error)
 
 _HASH_STATES = (NOT_HASHED, STABLE, "too_large", "unstable", "unreadable")
 _HASH_STATE_NUMBERS = {name: number for number, name in enumerate(_HASH_STATES)}
+_LARGEST_PID = (1 << 31) - 1
 _LONGEST_ERROR = 500
 _LEAST_TIME, _LATEST_TIME = -(1 << 63), (1 << 63) - 1
 
@@ -209,16 +210,16 @@ class JobClient:
         self.socket = Client(endpoint)
         """To wait for."""
         self._hello = [_HELLO + _HELLO_HEAD.pack(JOBS_VERSION, pid, start_ticks)]
-        self._is_connected = False
+        self._is_connected = self._is_blocked = False
 
     def receive(self) -> Work | Lease | NoWork | Lost | None:
         """Return the next message, None if there is none; what is not of our protocol is told and skipped."""
         while (event := self.socket.next_event()) is not None:
-            self._is_connected = event is Connection.MADE
             if event is Connection.LOST:
-                self.socket.renew()
-                return Lost()
-            self.socket.send(self._hello)
+                return self._begin_anew()
+            self._is_connected = self.socket.send(self._hello)
+        if self._is_blocked:
+            return self._begin_anew()
         while (frames := self.socket.receive()) is not None:
             try:
                 return _parse_from_watcher(frames)
@@ -243,9 +244,15 @@ class JobClient:
         self._send([_BYE])
         self.socket.close(is_hasty=not self._is_connected)
 
+    def _begin_anew(self) -> Lost:
+        self.socket.renew()
+        self._is_connected = self._is_blocked = False
+        return Lost()
+
     def _send(self, frames: list[bytes]) -> None:
         if self._is_connected and not self.socket.send(frames):
-            logger.warning("a watcher takes no messages: what it gave out is lost to it until this hasher ends")
+            # A new hello tells the watcher that what it gave out here is in nobody's hands.
+            self._is_blocked = True
 
 
 def _parse_from_hasher(peer: bytes, frames: list[bytes]) -> Hello | Ask | Results | GivenBack | Bye:
@@ -257,8 +264,8 @@ def _parse_from_hasher(peer: bytes, frames: list[bytes]) -> Hello | Ask | Result
         return Results(peer, _NUMBER.unpack(head[1:])[0], _decode_results(*frames[1:]))
     if kind == _HELLO:
         version, pid, start_ticks = _HELLO_HEAD.unpack(head[1:])
-        if version != JOBS_VERSION:
-            raise ValueError(f"version {version}")
+        if version != JOBS_VERSION or not 0 < pid <= _LARGEST_PID:
+            raise ValueError(f"version {version}, process {pid}")
         return Hello(peer, pid, start_ticks)
     if kind == _GIVEN_BACK:
         return GivenBack(peer, _NUMBER.unpack(head[1:])[0])
@@ -314,10 +321,10 @@ def _decode_results(records: bytes, hashes: bytes, errors: bytes) -> list[Result
     for outcome, hash_state, hash_bytes, error_bytes, *numbers, checked_ns in _RESULT.iter_unpack(records):
         state = None
         if outcome == Outcome.LOOKED_AT:
-            digests = hashes[hashes_at : hashes_at + hash_bytes]
+            values = (*numbers, None, hashes[hashes_at : hashes_at + hash_bytes], _HASH_STATES[hash_state], checked_ns)
+            state = FileState._make(values)
             hashes_at += hash_bytes
-            state = FileState(*numbers, None, digests, _HASH_STATES[hash_state], checked_ns)
-        error = errors[errors_at : errors_at + error_bytes].decode(errors="replace")
+        error = errors[errors_at : errors_at + error_bytes].decode(errors="replace") if error_bytes else ""
         errors_at += error_bytes
         results.append(Result(Outcome(outcome), state, error))
     if (hashes_at, errors_at) != (len(hashes), len(errors)):

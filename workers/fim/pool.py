@@ -1,12 +1,9 @@
 """The watcher's side of the hasher pool: who has which files in hand, and what becomes of them when a hasher dies."""
 
 import logging
-import os
 import secrets
-import select
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from auditline.workers.common import bus
@@ -24,8 +21,10 @@ from auditline.workers.common.jobs import (
     Outcome,
     Result,
     Results,
-    process_start_ticks,
 )
+from auditline.workers.fim.hashers import Handed, Hasher, Hashers, Job
+
+__all__ = ["POOL_COUNTERS", "Hashed", "Job", "Pool"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,15 +52,6 @@ _PROBLEMS = {
 }
 
 
-class Job(NamedTuple):
-    """A file to be looked at."""
-
-    path: bytes
-    """Relative to the root."""
-    size: int
-    """As it was seen last; decides with what else it is given out."""
-
-
 class Hashed(NamedTuple):
     """What became of a job."""
 
@@ -86,18 +76,6 @@ class HashSettings(Protocol):
         """Larger files are not hashed."""
 
 
-@dataclass(slots=True)
-class _Hasher:
-    """A hasher that said hello."""
-
-    peer: bytes
-    process: tuple[int, int]
-    pidfd: int
-    leases: dict[int, list[Job]] = field(default_factory=dict)
-    knows: set[Lane] = field(default_factory=set)
-    """Where it takes it that there is work."""
-
-
 class Pool:
     """The jobs of one watcher, and the hashers that do them."""
 
@@ -106,14 +84,13 @@ class Pool:
         self._settings = settings
         self._counters = counters
         self._root: tuple[bytes, tuple[int, int]] | None = None
+        self._hashers = Hashers()
         self._waiting: dict[Lane, deque[Job]] = {lane: deque() for lane in Lane}
         self._alone: deque[Job] = deque()
         """Small files that a hasher died with: given out one by one."""
         self._results: list[Hashed] = []
-        self._hashers: dict[bytes, _Hasher] = {}
         self._deaths: dict[bytes, int] = {}
         self._quarantine: dict[bytes, float] = {}
-        self._poll = select.poll()
         # No hasher takes a lease of a killed predecessor for one of ours.
         self._last_lease = secrets.randbits(48)
 
@@ -125,7 +102,7 @@ class Pool:
     @property
     def fds(self) -> list[int]:
         """Readable when a hasher has died; others after each `take_results`."""
-        return [hasher.pidfd for hasher in self._hashers.values()]
+        return self._hashers.fds
 
     @property
     def waiting(self) -> int:
@@ -135,7 +112,7 @@ class Pool:
     @property
     def in_hand(self) -> int:
         """How many jobs hashers have."""
-        return sum(len(jobs) for hasher in self._hashers.values() for jobs in hasher.leases.values())
+        return sum(len(handed.jobs) for hasher in self._hashers for handed in hasher.leases.values())
 
     @property
     def hashers(self) -> int:
@@ -164,69 +141,46 @@ class Pool:
         Never blocks, but for a moment when a hasher has died.
         """
         self._take_messages()
-        dead = self._find_dead()
+        dead = self._hashers.find_dead()
         if dead:
             bus.Waiter().wait([self._server.socket], [], _LAST_WORDS_SECONDS)
             self._take_messages()
-            for hasher in dead:
-                self._bury(hasher)
+        for hasher in dead:
+            self._bury(hasher)
         self._announce()
         results, self._results = self._results, []
         return results
 
     def close(self) -> None:
         """Leave; what is in hand is forgotten."""
-        for hasher in self._hashers.values():
-            os.close(hasher.pidfd)
-        self._hashers.clear()
+        self._hashers.close()
         self._server.close()
 
     def _take_messages(self) -> None:
         while (message := self._server.receive()) is not None:
             if isinstance(message, Hello):
-                self._welcome(message)
-            elif (hasher := self._hashers.get(message.peer)) is None:
+                for hasher in self._hashers.earlier(message):
+                    self._part_with(hasher)
+                self._hashers.welcome(message)
+            elif (known := self._hashers.get(message.peer)) is None:
                 logger.debug("a message of a hasher that has not said hello")
             elif isinstance(message, Ask):
-                self._answer(hasher, message.lane)
+                self._answer(known, message.lane)
             elif isinstance(message, Results):
-                self._take_answers(hasher, message)
+                self._take_answers(known, message)
             elif isinstance(message, GivenBack):
-                self._take_back(hasher.leases.pop(message.lease, []))
+                self._take_back(known.leases.pop(message.lease, None))
             else:
-                self._part_with(hasher)
-
-    def _welcome(self, hello: Hello) -> None:
-        process = (hello.pid, hello.start_ticks)
-        for known in list(self._hashers.values()):
-            if known.process == process or known.peer == hello.peer:
-                # It lost the way to us, and what it had in its hands with it.
                 self._part_with(known)
-        try:
-            pidfd = os.pidfd_open(hello.pid)
-        except OSError as error:
-            logger.warning("hasher %d said hello and cannot be watched: %s", hello.pid, error.strerror)
-            return
-        if process_start_ticks(hello.pid) != hello.start_ticks:
-            os.close(pidfd)
-            logger.debug("process %d is no longer the hasher that said hello", hello.pid)
-            return
-        self._poll.register(pidfd, select.POLLIN)
-        self._hashers[hello.peer] = _Hasher(hello.peer, process, pidfd)
 
-    def _part_with(self, hasher: _Hasher) -> None:
+    def _part_with(self, hasher: Hasher) -> None:
         """Let go of a hasher that goes in good order, or whose connection is gone; nobody is to blame."""
-        self._forget(hasher)
-        for jobs in hasher.leases.values():
-            self._take_back(jobs)
+        self._hashers.forget(hasher)
+        for handed in hasher.leases.values():
+            self._take_back(handed)
 
-    def _forget(self, hasher: _Hasher) -> None:
-        if self._hashers.pop(hasher.peer, None) is not None:
-            self._poll.unregister(hasher.pidfd)
-            os.close(hasher.pidfd)
-
-    def _take_back(self, jobs: list[Job]) -> None:
-        for job in reversed(jobs):
+    def _take_back(self, handed: Handed | None) -> None:
+        for job in reversed(handed.jobs if handed is not None else []):
             self._put_back(job)
 
     def _put_back(self, job: Job) -> None:
@@ -237,22 +191,19 @@ class Pool:
         else:
             self._waiting[Lane.SMALL].appendleft(job)
 
-    def _find_dead(self) -> list[_Hasher]:
-        ready = {fd for fd, _ in self._poll.poll(0)} if self._hashers else set()
-        return [hasher for hasher in self._hashers.values() if hasher.pidfd in ready]
-
-    def _bury(self, hasher: _Hasher) -> None:
+    def _bury(self, hasher: Hasher) -> None:
         """Give out again, file by file, what a dead hasher had in its hands."""
-        if hasher.peer not in self._hashers:
+        if self._hashers.get(hasher.peer) is not hasher:
             return  # its last word was bye
-        self._forget(hasher)
-        jobs = [job for lease in hasher.leases.values() for job in lease]
+        self._hashers.forget(hasher)
+        jobs = [job for handed in hasher.leases.values() for job in handed.jobs]
         self._counters.add("hashers_lost_total")
-        logger.warning("hasher %d died with %d files in its hands", hasher.process[0], len(jobs))
+        logger.warning("hasher %d died with %d files in its hands", hasher.pid, len(jobs))
         for job in jobs:
-            self._repeat(job, hasher.process[0])
+            self._repeat(job, f"hashers died with it in their hands, the last one was process {hasher.pid}")
 
-    def _repeat(self, job: Job, pid: int) -> None:
+    def _repeat(self, job: Job, reason: str) -> None:
+        """Give a job out again, alone, unless it has gone wrong too often."""
         deaths = self._deaths[job.path] = self._deaths.get(job.path, 0) + 1
         if deaths < MOST_DEATHS:
             self._counters.add("hash_jobs_repeated_total")
@@ -260,8 +211,7 @@ class Pool:
             return
         self._quarantine[job.path] = time.monotonic() + QUARANTINE_SECONDS
         self._counters.add("files_quarantined_total")
-        text = f"{deaths} hashers died with it in their hands, the last one was process {pid}"
-        self._results.append(Hashed(job.path, None, "quarantined", text))
+        self._results.append(Hashed(job.path, None, "quarantined", f"{deaths} {reason}"))
 
     def _is_quarantined(self, path: bytes) -> bool:
         end = self._quarantine.get(path)
@@ -273,17 +223,19 @@ class Pool:
         self._deaths[path] = MOST_DEATHS - 1
         return False
 
-    def _take_answers(self, hasher: _Hasher, message: Results) -> None:
-        jobs = hasher.leases.get(message.lease)
-        if jobs is None:
+    def _take_answers(self, hasher: Hasher, message: Results) -> None:
+        handed = hasher.leases.pop(message.lease, None)
+        if handed is None or self._root is None:
             logger.debug("results of a lease that is not in that hasher's hands")
-            return
-        if len(message.results) != len(jobs):
-            logger.warning("a hasher gave %d results for %d files", len(message.results), len(jobs))
-            return
-        del hasher.leases[message.lease]
-        for job, result in zip(jobs, message.results, strict=True):
-            self._take_answer(job, result)
+        elif len(message.results) != len(handed.jobs):
+            logger.warning("hasher %d gave %d results for %d files", hasher.pid, len(message.results), len(handed.jobs))
+            for job in handed.jobs:
+                self._repeat(job, "hashers gave no result for it")
+        elif handed.identity != self._root[1]:
+            self._take_back(handed)
+        else:
+            for job, result in zip(handed.jobs, message.results, strict=True):
+                self._take_answer(job, result)
 
     def _take_answer(self, job: Job, result: Result) -> None:
         if result.outcome is Outcome.LARGER:
@@ -294,19 +246,20 @@ class Pool:
         self._counters.add("hash_jobs_done_total")
         self._results.append(Hashed(job.path, result.state, _PROBLEMS[result.outcome], result.error))
 
-    def _answer(self, hasher: _Hasher, lane: Lane) -> None:
+    def _answer(self, hasher: Hasher, lane: Lane) -> None:
         jobs = self._next_jobs(lane)
         if not jobs or self._root is None:
-            hasher.knows.discard(lane)
+            hasher.lanes.discard(lane)
             self._server.refuse(hasher.peer, lane)
             return
         self._last_lease += 1
-        hasher.leases[self._last_lease] = jobs
+        root, identity = self._root
+        hasher.leases[self._last_lease] = Handed(identity, jobs)
         lease = Lease(
             number=self._last_lease,
             lane=lane,
-            root=self._root[0],
-            identity=self._root[1],
+            root=root,
+            identity=identity,
             hashes=self._settings.hashes,
             max_file_bytes=self._settings.max_file_bytes,
             paths=tuple(job.path for job in jobs),
@@ -336,8 +289,8 @@ class Pool:
             return
         small, large = len(self._waiting[Lane.SMALL]) + len(self._alone), len(self._waiting[Lane.LARGE])
         lanes = {lane for lane, count in ((Lane.SMALL, small), (Lane.LARGE, large)) if count}
-        for hasher in list(self._hashers.values()):
-            if not lanes <= hasher.knows:
-                hasher.knows |= lanes
+        for hasher in self._hashers:
+            if not lanes <= hasher.lanes:
+                hasher.lanes |= lanes
                 if not self._server.announce(hasher.peer, small, large):
                     self._part_with(hasher)

@@ -1,6 +1,7 @@
 """A pool member's process: asks every watcher in turn for files, looks at them, and answers."""
 
 import logging
+import math
 import os
 import time
 from collections import deque
@@ -36,9 +37,13 @@ HASHER_COUNTERS = (
     "files_too_large_total",
 )
 
+NEVER = -math.inf
 _IDLE_SECONDS = 60.0
 _PATIENCE_SECONDS = 0.05
 """A watcher that has not answered for so long may be stopped: the next one is asked too."""
+_MOST_LARGE_FILES = 4
+_LONG_SLICES = 16
+"""A file of which so many slices were read (128 MiB) does not keep this process from taking another large one."""
 
 
 def run(life: Life, settings: Settings, plans: Sequence[WatchPlan]) -> None:
@@ -63,8 +68,8 @@ class Watcher:
     client: JobClient
     lanes: set[Lane] = field(default_factory=set)
     """Where it has work."""
-    asked_at: float | None = None
-    """When it was asked last, if it has not answered yet."""
+    asked_at: float = NEVER
+    """When it was asked, if it has not answered yet."""
 
 
 @dataclass(slots=True)
@@ -74,26 +79,28 @@ class LargeFile:
     watcher: Watcher
     lease: Lease
     slices: Slices
+    slices_read: int = 0
 
 
 class Hasher:
-    """A hasher's loop: small leases whole, a large file a slice at a time between them."""
+    """A hasher's loop: small leases whole, and large files a slice at a time between them."""
 
     def __init__(self, life: Life, watchers: Sequence[Watcher]) -> None:
         self._life = life
         self._watchers = deque(watchers)
-        self._sockets = [watcher.client.socket for watcher in watchers]
         self._waiter = bus.Waiter()
         self._small: deque[tuple[Watcher, Lease]] = deque()
-        self._large: LargeFile | None = None
+        self._large: deque[LargeFile] = deque()
 
     def run(self) -> None:
         """Work until the life is stopping, and what small files are in hand then."""
         self._life.ready()
+        sockets = [watcher.client.socket for watcher in self._watchers]
         while not self._life.stopping:
-            self._waiter.wait(self._sockets, [self._life.wakeup_fd], self._wait_seconds())
-            self._life.drain_wakeup()
-            self._take_messages()
+            if self._life.wakeup_fd in self._waiter.wait(sockets, [self._life.wakeup_fd], self._wait_seconds()):
+                self._life.drain_wakeup()
+            for watcher in self._watchers:
+                self._take_messages(watcher)
             self._work()
             self._ask()
         while self._small:
@@ -103,70 +110,73 @@ class Hasher:
         """Give back what is unfinished and leave."""
         for watcher, lease in self._small:
             watcher.client.give_back(lease.number)
-        if self._large is not None:
-            self._large.slices.close()
-            self._large.watcher.client.give_back(self._large.lease.number)
+        for file in self._large:
+            file.slices.close()
+            file.watcher.client.give_back(file.lease.number)
         for watcher in self._watchers:
             watcher.client.close()
 
     def _wait_seconds(self) -> float:
-        if self._small or self._large is not None:
+        if self._small or self._large:
             return 0
-        is_patient = any(watcher.asked_at is not None for watcher in self._watchers)
-        return _PATIENCE_SECONDS if is_patient else _IDLE_SECONDS
+        return self._seconds_of_patience() or _IDLE_SECONDS
 
-    def _take_messages(self) -> None:
-        for watcher in self._watchers:
-            while (message := watcher.client.receive()) is not None:
-                if isinstance(message, Work):
-                    watcher.lanes |= message.lanes
-                elif isinstance(message, Lease):
-                    watcher.asked_at = None
-                    self._take(watcher, message)
-                elif isinstance(message, NoWork):
-                    watcher.asked_at = None
-                    watcher.lanes.discard(message.lane)
-                else:
-                    self._forget(watcher)
+    def _seconds_of_patience(self) -> float:
+        """Return how long to wait for the answer that is due; 0: none is."""
+        last_asked = max((watcher.asked_at for watcher in self._watchers), default=NEVER)
+        return max(0.0, last_asked + _PATIENCE_SECONDS - time.monotonic())
+
+    def _take_messages(self, watcher: Watcher) -> None:
+        while (message := watcher.client.receive()) is not None:
+            if isinstance(message, Work):
+                watcher.lanes |= message.lanes
+            elif isinstance(message, Lease):
+                watcher.asked_at = NEVER
+                self._take(watcher, message)
+            elif isinstance(message, NoWork):
+                watcher.asked_at = NEVER
+                watcher.lanes.discard(message.lane)
+            else:
+                self._forget(watcher)
 
     def _take(self, watcher: Watcher, lease: Lease) -> None:
         if lease.lane is Lane.SMALL:
             self._small.append((watcher, lease))
-        elif self._large is None:
-            self._large = LargeFile(watcher, lease, look_at_large(lease))
         else:
-            watcher.client.give_back(lease.number)
+            self._large.append(LargeFile(watcher, lease, look_at_large(lease)))
 
     def _forget(self, watcher: Watcher) -> None:
         """Drop what a watcher that is gone had given out."""
         watcher.lanes.clear()
-        watcher.asked_at = None
+        watcher.asked_at = NEVER
         self._small = deque(entry for entry in self._small if entry[0] is not watcher)
-        if self._large is not None and self._large.watcher is watcher:
-            self._large.slices.close()
-            self._large = None
+        for file in list(self._large):
+            if file.watcher is watcher:
+                file.slices.close()
+                self._large.remove(file)
 
     def _ask(self) -> None:
         """Ask the next watcher that has work, unless a lease is here or on its way."""
-        now = time.monotonic()
-        is_answer_due = any(w.asked_at is not None and now - w.asked_at < _PATIENCE_SECONDS for w in self._watchers)
-        if self._small or is_answer_due:
+        if self._small or self._seconds_of_patience():
             return
-        lanes = [Lane.SMALL] if self._large is not None else [Lane.SMALL, Lane.LARGE]
-        for lane in lanes:
+        for lane in (Lane.SMALL, Lane.LARGE) if self._takes_large else (Lane.SMALL,):
             for watcher in self._watchers:
-                if lane in watcher.lanes and watcher.asked_at is None:
+                if lane in watcher.lanes and watcher.asked_at == NEVER:
                     watcher.client.ask(lane)
-                    watcher.asked_at = now
+                    watcher.asked_at = time.monotonic()
                     self._watchers.remove(watcher)
                     self._watchers.append(watcher)
                     return
 
+    @property
+    def _takes_large(self) -> bool:
+        return len(self._large) < _MOST_LARGE_FILES and all(file.slices_read >= _LONG_SLICES for file in self._large)
+
     def _work(self) -> None:
         if self._small:
             self._work_on_small()
-        elif self._large is not None:
-            self._work_on_large(self._large)
+        elif self._large:
+            self._work_on_large(self._large.popleft())
 
     def _work_on_small(self) -> None:
         watcher, lease = self._small.popleft()
@@ -174,13 +184,16 @@ class Hasher:
         self._count(results)
         watcher.client.answer(lease.number, results)
 
-    def _work_on_large(self, large: LargeFile) -> None:
+    def _work_on_large(self, file: LargeFile) -> None:
+        """Read a slice; the next one is another file's turn."""
         try:
-            next(large.slices)
+            next(file.slices)
         except StopIteration as end:
-            self._large = None
             self._count([end.value])
-            large.watcher.client.answer(large.lease.number, [end.value])
+            file.watcher.client.answer(file.lease.number, [end.value])
+        else:
+            file.slices_read += 1
+            self._large.append(file)
 
     def _count(self, results: Sequence[Result]) -> None:
         counters = self._life.counters

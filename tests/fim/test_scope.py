@@ -2,7 +2,6 @@ import logging
 import os
 import pickle
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -320,30 +319,18 @@ def test_own_files_can_be_handed_to_another_process(folder):
     assert pickle.loads(pickle.dumps(own)) == own
 
 
-@pytest.fixture
-def bind_mount() -> Iterator:
-    """Mount a directory a second time; unmounted when the test is over."""
-    mounted: list[Path] = []
-
-    def mount(source: Path, target: Path) -> None:
-        target.mkdir(exist_ok=True)
-        done = subprocess.run(["mount", "--bind", source, target], capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"nothing can be mounted here: {done.stderr}")
-        mounted.append(target)
-
-    yield mount
-    for target in reversed(mounted):
-        subprocess.run(["umount", "-l", target], capture_output=True, check=False)
+def mount_again(mount, source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    mount("--bind", source, target)
 
 
 @pytest.mark.parametrize("ours", ["state", "run", "state/baselines"])
-def test_our_directories_are_not_opened_where_they_are_mounted_a_second_time(folder, bind_mount, ours):
+def test_our_directories_are_not_opened_where_they_are_mounted_a_second_time(folder, mount, ours):
     (folder / "state" / "baselines").mkdir(parents=True)
     own = own_of(folder / "state", folder / "run")
     watched = folder / "watched"
     watched.mkdir()
-    bind_mount(folder / ours, watched / "again")
+    mount_again(mount, folder / ours, watched / "again")
     scope = scope_of(watched, own)
 
     assert scope.enters(b"again")
@@ -351,19 +338,19 @@ def test_our_directories_are_not_opened_where_they_are_mounted_a_second_time(fol
     assert scope.opens(b"", watched.stat())
 
 
-def test_a_watch_of_our_state_directory_under_another_path_opens_nothing(folder, bind_mount):
+def test_a_watch_of_our_state_directory_under_another_path_opens_nothing(folder, mount):
     own = own_of(folder / "state", folder / "run")
-    bind_mount(folder / "state", folder / "watched")
+    mount_again(mount, folder / "state", folder / "watched")
     scope = scope_of(folder / "watched", own)
 
     assert not scope.opens(b"", (folder / "watched").stat())
 
 
-def test_segments_are_ours_where_their_directory_is_mounted_a_second_time_and_only_as_long(folder, bind_mount):
+def test_segments_are_ours_where_their_directory_is_mounted_a_second_time_and_only_as_long(folder, mount):
     own = own_of(folder / "state", folder / "run", folder / "log")
     watched = folder / "watched"
     watched.mkdir()
-    bind_mount(folder / "log", watched / "again")
+    mount_again(mount, folder / "log", watched / "again")
     scope = scope_of(watched, own)
     is_opened = scope.opens(b"again", (watched / "again").stat())
     while_mounted = scope.reports(b"again/" + SEGMENT), scope.reports(b"again/other")

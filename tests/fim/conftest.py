@@ -1,0 +1,165 @@
+"""What tests of watchers share: a root, a backend, file systems to mount, and a stand-in for the core."""
+
+import contextlib
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from auditline.workers.common.beneath import Root
+from auditline.workers.common.settings import FimSettings
+from auditline.workers.fim.backend import Backend, Hint, HintKind
+from auditline.workers.fim.inotify import open_backend
+
+Watch = Callable[..., list[bool]]
+Mount = Callable[..., None]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A directory to watch; its own path has no symbolic link."""
+    path = tmp_path.resolve() / "root"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    """Inotify that watches nothing yet."""
+    opened = open_backend(FimSettings())
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def watch() -> Watch:
+    """Watch directories of a root; without any, the root and all that are beneath it."""
+
+    def watch(backend: Backend, root: Path, *directories: str) -> list[bool]:
+        found = directories or ("", *(str(path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_dir()))
+        top = Root.open(os.fsencode(root))
+        watched = []
+        for directory in map(os.fsencode, found):
+            descriptor = top.open_directory(directory)
+            watched.append(backend.watch(directory, descriptor))
+            os.close(descriptor)
+        top.close()
+        return watched
+
+    return watch
+
+
+@pytest.fixture
+def mount() -> Iterator[Mount]:
+    """Take what the command of that name takes; all is unmounted when the test is over."""
+    mounted: list[Path] = []
+
+    def mount(*arguments: str | Path) -> None:
+        done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr}")
+        mounted.append(Path(arguments[-1]))
+
+    yield mount
+    for target in reversed(mounted):
+        subprocess.run(["umount", "-l", target], capture_output=True, check=False)
+
+
+class Follower:
+    """Does with hints what a watcher's core does, as simply as possible: knows a root from one walk and from hints."""
+
+    def __init__(self, root: Path, backend: Backend) -> None:
+        self.backend = backend
+        self.known: dict[bytes, bytes | None] = {}
+        """Contents by path; None: a directory."""
+        self._path = root
+        self._root = Root.open(os.fsencode(root))
+        self._visit(b"")
+
+    def read_tree(self) -> dict[bytes, bytes | None]:
+        """Return what it should know."""
+        return {
+            os.fsencode(path.relative_to(self._path)): None if path.is_dir() else path.read_bytes()[:100]
+            for path in self._path.rglob("*")
+        }
+
+    def follow(self) -> list[Hint]:
+        """Obey all hints that there are, and return them."""
+        obeyed = []
+        while hints := self.backend.read():
+            obeyed += hints
+            for hint in hints:
+                self._obey(hint)
+        return obeyed
+
+    def close(self) -> None:
+        """Let go of the root and of the backend."""
+        self._root.close()
+        self.backend.close()
+
+    def _obey(self, hint: Hint) -> None:
+        if hint.kind is HintKind.OVERFLOW:
+            self._visit(b"")
+        elif hint.kind is HintKind.POLL:
+            self._visit(hint.path)
+        elif hint.path:
+            if hint.is_directory and hint.kind is HintKind.GONE:
+                self._drop(hint.path)
+            self._look(hint.path, is_new=hint.kind is HintKind.CREATED)
+
+    def _look(self, path: bytes, *, is_new: bool) -> None:
+        try:
+            is_directory = stat.S_ISDIR(self._root.lstat(path).st_mode)
+        except OSError:
+            self._drop(path)
+            return
+        if not is_directory:
+            self._drop(path)
+            self._read(path)
+        elif is_new or self.known.get(path, b"") is not None:
+            self._drop(path)
+            self.known[path] = None
+            self._visit(path)
+
+    def _read(self, path: bytes) -> None:
+        with contextlib.suppress(OSError):
+            descriptor = self._root.open_file(path)
+            self.known[path] = os.read(descriptor, 100)
+            os.close(descriptor)
+
+    def _visit(self, directory: bytes) -> None:
+        try:
+            descriptor = self._root.open_directory(directory)
+        except OSError:
+            return
+        self.backend.watch(directory, descriptor)
+        names = {os.fsencode(name) for name in os.listdir(descriptor)}
+        os.close(descriptor)
+        prefix = directory + b"/" if directory else b""
+        known = {path for path in self.known if path.startswith(prefix) and b"/" not in path[len(prefix) :]}
+        for path in known | {prefix + name for name in names}:
+            self._look(path, is_new=True)
+
+    def _drop(self, path: bytes) -> None:
+        self.backend.forget(path)
+        if self.known.pop(path, b"") is None:
+            for inner in [inner for inner in self.known if inner.startswith(path + b"/")]:
+                del self.known[inner]
+
+
+@pytest.fixture(scope="session")
+def start_follower() -> Callable[..., contextlib.AbstractContextManager["Follower"]]:
+    """Follow what happens beneath a root, until the end of a `with`."""
+
+    @contextlib.contextmanager
+    def start(root: Path) -> Iterator[Follower]:
+        follower = Follower(root, open_backend(FimSettings()))
+        try:
+            yield follower
+        finally:
+            follower.close()
+
+    return start

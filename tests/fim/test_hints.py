@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,12 @@ def play(tmp_path_factory, start_follower) -> Callable[..., tuple[object, object
                 path, other = root / first, root / second
                 actions: dict[str, Callable[[], object]] = {
                     "mkdir": path.mkdir,
-                    "write": lambda path=path, number=number: path.write_text(str(number)),
-                    "remove": lambda path=path: remove(path),
-                    "rename": lambda path=path, other=other: path.rename(other),
-                    "swap": lambda path=path, other=other: swap(path, other),
-                    "out": lambda path=path: path.rename(outside),
-                    "back": lambda path=path: outside.rename(path),
+                    "write": partial(path.write_text, str(number)),
+                    "remove": partial(remove, path),
+                    "rename": partial(path.rename, other),
+                    "swap": partial(swap, path, other),
+                    "out": partial(path.rename, outside),
+                    "back": partial(outside.rename, path),
                     "follow": follower.follow,
                 }
                 with contextlib.suppress(OSError):

@@ -257,4 +257,4 @@ def test_closed_it_holds_no_descriptor(root, watch):
     backend.close()
 
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(backend.fd)
+        backend.read()

@@ -1,5 +1,6 @@
 """`audit.coverage`: when and where changes of files may have gone unseen, and why."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +20,7 @@ def render_coverage(entry: Coverage, host: str, host_name: str) -> tuple[str, st
     if _IDENTITY.fullmatch(entry.identity) is None:
         raise ValueError("the identity of a coverage entry has letters, digits, '-', '_' and '.'")
     identity = f"{host}-coverage-{entry.identity}"
-    undecodable: Undecodable = Undecodable()
+    undecodable = Undecodable()
     coverage = {"path": undecodable.to_text("path", entry.path), "start": timestamp_of_ns(entry.start_ns)}
     if entry.end_ns is not None:
         coverage["end"] = timestamp_of_ns(entry.end_ns)
@@ -44,6 +45,8 @@ def _text(value: object) -> str:
 
 
 def _plain(detail: Mapping[str, object]) -> dict[str, object]:
-    if not all(isinstance(value, int | float | str) for value in detail.values()):
-        raise ValueError("the details of a coverage entry are numbers and texts")
+    for value in detail.values():
+        # Infinity is no JSON, but is written without an error.
+        if not isinstance(value, int | str) and not (isinstance(value, float) and math.isfinite(value)):
+            raise ValueError("the details of a coverage entry are numbers and texts")
     return dict(detail)

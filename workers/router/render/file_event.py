@@ -3,11 +3,11 @@
 import hashlib
 import os
 import stat
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from auditline.workers.common.file_entry import Action, DetectedBy, FileChange
 from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
-from auditline.workers.common.hashes import ALGORITHMS, unpack_digests
+from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
 
@@ -28,14 +28,27 @@ _SCHEMA_DIGESTS = frozenset(
     }
 )  # fmt: skip
 """Those that `audit.file` has a key for. Source: the field reference of Auditbeat 6.0."""
-_OURS = frozenset({"device", "links", "rdev"})
-"""Attributes that it has no key for: they are told when they change."""
 _TIMES = {"mtime": "mtime_ns", "ctime": "ctime_ns"}
 _ACTIONS = frozenset(get_args(Action))
 _DETECTED_BY = frozenset(get_args(DetectedBy))
 
-Attributes = dict[str, Any]
-"""What is known of a path, by the keys of `audit.file`; what a link holds is still bytes."""
+
+class Attributes(NamedTuple):
+    """What is known of a path; each part by the keys that it has in the document."""
+
+    file: dict[str, Any]
+    """Of `audit.file`; what a link holds is still bytes."""
+    digests: dict[str, str]
+    others: dict[str, Any]
+    """What `audit.file` has no key for: told when it changes."""
+
+    @property
+    def all(self) -> dict[str, Any]:
+        """All as one, in the order of the document."""
+        return {**self.file, **self.digests, **self.others}
+
+
+_NOTHING = Attributes({}, {}, {})
 
 
 class FileRenderer:
@@ -57,7 +70,7 @@ class FileRenderer:
             raise ValueError("neither the action nor how it was detected may be anything else than is listed")
         identity = file_event_id(host, change, position)
         before, after = self._attributes(change.before), self._attributes(change.after)
-        known, undecodable = after or before, Undecodable()
+        known, undecodable = before if change.after is None else after, Undecodable()
         document = {
             "@timestamp": timestamp_of_ns(change.time_ns),
             "event": {"id": identity},
@@ -73,68 +86,72 @@ class FileRenderer:
         return identity, to_json(document)
 
     def _attributes(self, state: FileState | None) -> Attributes:
-        """Return all that is known; nothing of None."""
+        """Return all that is known, of None nothing."""
         if state is None:
-            return {}
-        return {
-            "type": _TYPES.get(stat.S_IFMT(state.mode), "unknown"),
-            **({} if state.target is None else {"target_path": state.target}),
-            "gid": state.gid,
-            "uid": state.uid,
-            "owner": self._names.name("uid", str(state.uid)),
-            "group": self._names.name("gid", str(state.gid)),
-            "inode": str(state.inode),
-            **({"size": state.size} if state.is_regular else {}),
-            "mode": f"{stat.S_IMODE(state.mode):04o}",
-            "mtime": timestamp_of_ns(state.mtime_ns),
-            "ctime": timestamp_of_ns(state.ctime_ns),
-            "atime": timestamp_of_ns(state.atime_ns),
-            **unpack_digests(state.hashes),
-            "device": _device(state.device),
-            "links": state.links,
-            "rdev": _device(state.rdev),
-        }
+            return _NOTHING
+        file: dict[str, Any] = {"type": _TYPES.get(stat.S_IFMT(state.mode), "unknown")}
+        if state.target is not None:
+            file["target_path"] = state.target
+        file["gid"] = state.gid
+        file["uid"] = state.uid
+        file["owner"] = self._names.name("uid", str(state.uid))
+        file["group"] = self._names.name("gid", str(state.gid))
+        file["inode"] = str(state.inode)
+        if state.is_regular:
+            file["size"] = state.size
+        file["mode"] = f"{stat.S_IMODE(state.mode):04o}"
+        file["mtime"] = timestamp_of_ns(state.mtime_ns)
+        file["ctime"] = timestamp_of_ns(state.ctime_ns)
+        file["atime"] = timestamp_of_ns(state.atime_ns)
+        others = {"device": _device(state.device), "links": state.links}
+        if file["type"] in ("char_device", "block_device"):
+            others["rdev"] = _device(state.rdev)
+        return Attributes(file, unpack_digests(state.hashes), others)
 
 
-def _file(change: FileChange, known: Attributes, undecodable: Undecodable) -> Attributes:
+def _file(change: FileChange, known: Attributes, undecodable: Undecodable) -> dict[str, Any]:
     """Return `audit.file`; of what is gone the last that was known."""
-    file: Attributes = {"action": change.action}
-    if known:
-        file["type"] = known["type"]
-    file["path"] = undecodable.to_text("path", change.path)
-    file |= {key: value for key, value in known.items() if key not in _OURS and key not in ALGORITHMS}
-    if not ALGORITHMS.keys().isdisjoint(known):
+    file: dict[str, Any] = {"action": change.action}
+    if known.file:
+        file["type"] = known.file["type"]
+    file["path"] = change.path
+    file |= known.file
+    if known.digests:
         file["hashed"] = True
-        file |= {key: value for key, value in known.items() if key in _SCHEMA_DIGESTS}
+        file |= {name: digest for name, digest in known.digests.items() if name in _SCHEMA_DIGESTS}
     return undecodable.to_texts("", file)
 
 
 def _difference(
     change: FileChange, before: Attributes, after: Attributes, undecodable: Undecodable
-) -> dict[str, Attributes]:
+) -> dict[str, dict[str, Any]]:
     """Return the attributes that differ, `before` and `after`; of what is gone all, of what is new none."""
-    if change.before is None:
-        before, after = {}, {}
-    elif change.after is not None:
-        same = {key for key, value in before.items() if after.get(key) == value}
+    old: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    if change.moved_from is not None:
+        old["path"], new["path"] = change.moved_from, change.path
+    if change.before is not None and change.after is None:
+        old |= before.all
+    elif change.before is not None and change.after is not None:
+        was, is_now = before.all, after.all
+        same = {key for key, value in was.items() if is_now.get(key) == value}
         # What changed within a millisecond has changed all the same.
         same -= {key for key, field in _TIMES.items() if getattr(change.before, field) != getattr(change.after, field)}
         # That a file was read is no change of it.
         same.add("atime")
-        before, after = ({key: value for key, value in each.items() if key not in same} for each in (before, after))
-    if change.moved_from is not None:
-        before, after = {"path": change.moved_from} | before, {"path": change.path} | after
-    sides = {"before": before, "after": after}
+        old |= {key: value for key, value in was.items() if key not in same}
+        new |= {key: value for key, value in is_now.items() if key not in same}
+    sides = {"before": old, "after": new}
     return {side: undecodable.to_texts(f"change.{side}.", values) for side, values in sides.items() if values}
 
 
 def _further(change: FileChange, known: Attributes) -> dict[str, Any]:
     """Return what `audit.file` has no key for."""
     further: dict[str, Any] = {}
-    state = change.after if change.after is not None else change.before
-    hashes = {key: value for key, value in known.items() if key in ALGORITHMS and key not in _SCHEMA_DIGESTS}
+    hashes = {name: digest for name, digest in known.digests.items() if name not in _SCHEMA_DIGESTS}
     if hashes:
         further["hashes"] = hashes
+    state = change.after if change.after is not None else change.before
     if state is not None and state.hash_state not in (STABLE, NOT_HASHED):
         further["hash_state"] = state.hash_state
     return further

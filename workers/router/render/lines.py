@@ -36,6 +36,7 @@ def timestamp_of_second(seconds: str) -> str:
     return _date_and_time(min(int(seconds), _LAST_SECOND))
 
 
+@lru_cache(maxsize=1024)
 def timestamp_of_ns(nanoseconds: int) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`; of a time before the year 1 or beyond 9999 the nearest that has one."""
     seconds, milliseconds = divmod(nanoseconds // 1_000_000, 1000)
@@ -111,7 +112,7 @@ class Undecodable:
     def to_texts(self, prefix: str, values: dict[str, Any]) -> dict[str, Any]:
         """Return *values* with texts for bytes."""
         return {
-            key: self.to_text(f"{prefix}{key}", value) if isinstance(value, bytes) else value
+            key: self.to_text(prefix + key, value) if isinstance(value, bytes) else value
             for key, value in values.items()
         }
 

@@ -18,6 +18,7 @@ from auditline.workers.common.errors import StorageError
 from auditline.workers.common.jobs import JobServer
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.own_files import OwnFiles
+from auditline.workers.common.recorded_count import RecordedCount
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
 from auditline.workers.fim.backend import Hint, HintKind
@@ -124,6 +125,7 @@ class Watcher:
         self._pool = watch.pool
         self._dirty = watch.dirty
         self._producer = producer
+        self._recorded = RecordedCount(life.counters, watch.baseline)
         self._walker = Walker(watch, self._take_hints)
         self._examiner = self._walker.examiner
         self._root_check_due = 0.0
@@ -244,6 +246,8 @@ class Watcher:
                 self._dirty.put_back(dirty)
         else:
             self._storage_failed_since_ns = None
+            # Before the router is told of them, or more would seem to be written than was recorded.
+            self._recorded.update()
 
     def _tell_storage(self, since_ns: int) -> None:
         """Tell of the time in which nothing could be stored, and compare all: results of hashers are lost with it."""

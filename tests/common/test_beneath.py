@@ -204,11 +204,12 @@ def repeated(*actions: Callable[[], None]) -> Iterator[None]:
 
 
 def outcomes_of(function: Callable[[], str], wanted: int) -> set[str]:
-    """Call *function* until it has given *wanted* different answers, at most ten seconds."""
+    """Call *function* 20,000 times, or until it has given *wanted* different answers, at most ten seconds."""
     seen: set[str] = set()
-    end = time.monotonic() + 10
-    while len(seen) < wanted and time.monotonic() < end:
-        seen |= {function() for _ in range(500)}
+    rounds, end = 0, time.monotonic() + 10
+    while (len(seen) < wanted or rounds < 20) and time.monotonic() < end:
+        seen |= {function() for _ in range(1000)}
+        rounds += 1
     return seen
 
 

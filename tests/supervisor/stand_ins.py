@@ -148,6 +148,8 @@ def run_control(behaviour: str, life: Life, go_fd: int) -> None:
     if behaviour == "waiting_for_go":
         waiting_for_go(life, go_fd)
     else:
+        # As if the rules were loaded.
+        os.close(go_fd)
         BEHAVIOURS[behaviour](life)
 
 

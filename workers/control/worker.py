@@ -32,8 +32,8 @@ def run(life: Life, settings: Settings, supervisor_pid: int, is_multicast: bool,
     """Be the control process of the supervisor *supervisor_pid* until a SIGTERM, or until that process is gone.
 
     Ready means that our own processes are kept out of the audit, so that the others can start. The configured rules
-    are loaded when a byte can be read from *go_fd*: the reader is up. With *is_multicast* another daemon owns the
-    kernel's audit, and nothing is changed.
+    are loaded when a byte can be read from *go_fd*: the reader is up. Then it is closed, which says that they are
+    loaded. With *is_multicast* another daemon owns the kernel's audit, and nothing is changed.
 
     Raises:
         KernelError: this kernel has no audit.
@@ -156,6 +156,7 @@ def _work(
             waiter.unregister(go_fd)
             if os.read(go_fd, 1):
                 charge.allow_rules()
+            os.close(go_fd)
         if life.take_reload():
             charge.reload()
         for answer in poller.take():

@@ -3,10 +3,11 @@
 Control's module is imported in its own process, while the supervisor imports those of the others: see `preload.py`.
 """
 
+import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from auditline.workers.common.lifecycle import Life
@@ -45,6 +46,8 @@ class Wiring:
         self._router_names, self._names_router = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._go_write_fd: int | None = None
         self._is_reader_up = False
+        self.has_loaded = False
+        """Control, the one of now or an earlier one, has loaded the rules."""
 
     @property
     def control(self) -> WorkerKind:
@@ -109,6 +112,17 @@ class Wiring:
         self._is_reader_up = True
         self._give_go()
 
+    @property
+    def loading_fds(self) -> list[int]:
+        """While control loads the rules: what `poll` reports when it has done that, or has died."""
+        return [self._go_write_fd] if self._go_write_fd is not None and self._is_reader_up else []
+
+    def take_loaded(self, reported_fds: Collection[int]) -> None:
+        """Note that control has loaded the rules, if that is among what `poll` has reported."""
+        if self._go_write_fd in reported_fds:
+            self._close_go()
+            self.has_loaded = True
+
     def close(self) -> None:
         """Unregister from the kernel and close all descriptors."""
         self.feed.close()
@@ -135,12 +149,13 @@ class Wiring:
 
     def _prepare_router(self) -> Launch:
         settings = self.settings
+        sources = [*([AUDIT] if self.source is not None else []), *(plan.name for plan in self.plans)]
         feed_fd, names_fd = self.feed.renew(), self._router_names.fileno()
 
         def run(life: Life) -> None:
             from auditline.workers.router.worker import run as run_router
 
-            run_router(life, settings, _STDOUT, feed_fd, names_fd)
+            run_router(life, settings, _STDOUT, feed_fd, names_fd, sources)
 
         return Launch(run=run, descriptors=frozenset({_STDOUT, feed_fd, names_fd}), closed_after_fork=(feed_fd,))
 
@@ -201,9 +216,10 @@ class Wiring:
         return self.source
 
     def _give_go(self) -> None:
-        if self._go_write_fd is not None:
-            os.write(self._go_write_fd, b"g")
-            self._close_go()
+        # A control process that is gone gets the go with its next start.
+        with contextlib.suppress(BrokenPipeError):
+            if self._go_write_fd is not None:
+                os.write(self._go_write_fd, b"g")
 
     def _close_go(self) -> None:
         if self._go_write_fd is not None:

@@ -42,6 +42,8 @@ from auditline.workers.supervisor.worker_log import filter_fork_warning
 
 CONTROL_START_SECONDS = 2.0
 """The others do not wait longer for control; it may have to wait for the kernel."""
+RULES_START_SECONDS = 1.0
+"""Watchers do not wait longer for reader and rules."""
 CONTROL_STOP_SECONDS = 1.3
 """Then the others are stopped beside it: some kernels need seconds to take hundreds of rules out (see `hurry.py`)."""
 DRAIN_SECONDS = 3.9
@@ -144,7 +146,7 @@ class Service:
         wiring.own_files = find_own_files(settings)
         self._watches.plan()
         control = workers.start(wiring.control) if wiring.source is not None else None
-        preload(self._list_modules())
+        preload(ROUTER_MODULES if control is None else (*READER_MODULES, *ROUTER_MODULES))
         if control is not None:
             self._turn_until(lambda: control.is_ready or not control.is_alive, CONTROL_START_SECONDS)
         if self._must_end():
@@ -152,16 +154,20 @@ class Service:
         if settings.audit.resolve_ids or wiring.plans:
             workers.start(wiring.names)
         workers.start(wiring.router)
-        if wiring.source is not None:
-            workers.start(wiring.audit)
-        else:
+        if wiring.source is None:
             self._warn_without_source()
-        self._watches.apply()
+        else:
+            workers.start(wiring.audit)
+        self._start_watches()
 
-    def _list_modules(self) -> list[str]:
-        reader = READER_MODULES if self._wiring.source is not None else ()
-        watches = WATCH_MODULES if self._wiring.plans else ()
-        return [*ROUTER_MODULES, *reader, *watches]
+    def _start_watches(self) -> None:
+        """Start watchers and hashers: after the rules are loaded, or their first walks would hold these up."""
+        if self._wiring.plans:
+            preload(WATCH_MODULES)
+        if self._wiring.source is not None:
+            self._turn_until(lambda: self._wiring.has_loaded, RULES_START_SECONDS)
+        if not self._must_end():
+            self._watches.apply()
 
     def _warn_without_source(self) -> None:
         reason = "no source of audit events is left" if self._settings.audit.enabled else "audit.enabled is false"
@@ -192,6 +198,7 @@ class Service:
         if self._life.stopping:
             # Workers may have been told as well, by a signal to the whole group: they must not be started again.
             return
+        self._wiring.take_loaded(readable)
         for worker in self._workers.take_ready(readable):
             self._on_ready(worker)
         for worker in self._workers.reap():
@@ -209,7 +216,7 @@ class Service:
 
     def _wait(self, waits: Collection[float]) -> set[int]:
         poller = select.poll()
-        for descriptor in (self._life.wakeup_fd, *self._workers.ready_fds):
+        for descriptor in (self._life.wakeup_fd, *self._workers.ready_fds, *self._wiring.loading_fds):
             poller.register(descriptor, select.POLLIN)
         # Rounded up, or the last millisecond would be spent in a busy loop.
         readable = {descriptor for descriptor, _ in poller.poll(int(min(waits) * 1000) + 1 if waits else None)}

@@ -180,6 +180,38 @@ def test_reports_that_come_in_pieces_are_whole(pipe):
 
 
 @pytest.mark.parametrize(
+    "junk",
+    [
+        b"{",
+        b"[]",
+        b"7",
+        b"null",
+        b"\xff",
+        b"{}",
+        b'{"name": "audit"}',
+        b'{"name": "control", "pi{"name": "names"}',
+        b"",
+    ],
+)
+def test_a_report_that_is_torn_harms_no_other(pipe, junk: bytes):
+    feed, write_fd = pipe
+    os.write(write_fd, report("audit", 7) + junk + b"\n" + report("control", 8))
+
+    feed.read()
+
+    assert {process["name"]: process["pid"] for process in feed.describe()} == {"audit": 7, "control": 8}
+
+
+def test_who_is_given_up_is_known(pipe):
+    feed, write_fd = pipe
+    os.write(write_fd, report("fim-etc", 7) + report("fim-bin", 8) + report("fim-etc", 7, "given_up"))
+
+    feed.read()
+
+    assert feed.given_up == {"fim-etc"}
+
+
+@pytest.mark.parametrize(
     ("reports", "has_changed"),
     [
         ([report("audit", 7)], False),

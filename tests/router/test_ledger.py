@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditline.workers.common.batch import Batch
 from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.recorded_count import RecordedCount
 from auditline.workers.router.inflow import Inflow, Tally
 from auditline.workers.router.ledger import Ledger
 
@@ -23,11 +25,11 @@ from auditline.workers.common.counters import CounterPage
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
 from auditline.workers.router.ledger import Ledger
 
-directory, epoch = Path(sys.argv[1]), sys.argv[2]
+directory, epoch, source = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 ledger = Ledger(CounterPage.open(directory / "router.page", []), directory)
 for line in sys.stdin:
     number = int(line)
-    ledger.commit(Inflow("audit", epoch, 0, 0), [BatchState(number, Tally(10, 1, 2, 3, 4))])
+    ledger.commit(Inflow(source, epoch, 0, 0), [BatchState(number, Tally(10, 1, 2, 3, 4, 5, 6))])
     print(number, flush=True)
 """
 
@@ -44,6 +46,20 @@ def ledger(router_page: CounterPage, tmp_path: Path) -> Ledger:
     return Ledger(router_page, tmp_path)
 
 
+class NoEntries:
+    """A store in which nothing has ever been."""
+
+    source, epoch = "fim-etc", "e" * 16
+    done_number = last_number = 0
+    done_state = b""
+
+    def read(self, number: int) -> Batch:
+        raise KeyError(number)
+
+    def forget(self, number: int, state: bytes) -> None:
+        """Nothing is kept."""
+
+
 def take_batches(inflow: Inflow, *tallies: Tally) -> None:
     for tally in tallies:
         state = inflow.begin(inflow.received + 1, tally.records)
@@ -51,8 +67,8 @@ def take_batches(inflow: Inflow, *tallies: Tally) -> None:
         inflow.end(state, 0, {})
 
 
-def commit_in_a_process_that_is_killed(directory: Path, epoch: str, numbers: range) -> None:
-    command = [sys.executable, "-c", COMMITTER, str(directory), epoch]
+def commit_in_a_process_that_is_killed(directory: Path, epoch: str, numbers: range, source: str = "audit") -> None:
+    command = [sys.executable, "-c", COMMITTER, str(directory), epoch, source]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -73,6 +89,16 @@ def test_what_was_counted_outlives_a_kill_and_is_not_counted_again_when_it_comes
     assert (counted["records_written_total"], counted["records_filtered_total"]) == (99, 11)
     assert counted["records_unparsed_total"] == 22
     assert (counted["events_incomplete_total"], counted["serial_gaps_total"]) == (33, 44)
+    assert (counted["file_changes_written_total"], counted["coverage_entries_written_total"]) == (55, 66)
+
+
+def test_each_source_is_counted_by_its_own_numbers(tmp_path: Path):
+    for source in ("audit", "fim-usr-bin", "fim-usr_0a1b2c3d", "fim-usr-bin"):
+        commit_in_a_process_that_is_killed(tmp_path, "e1", range(1, 4), source)
+
+    counted = CounterPage.open(tmp_path / "router.page", []).as_dict()
+
+    assert counted["batches_done_total"] == 9
 
 
 def test_a_journal_that_begins_anew_is_counted_from_its_beginning(tmp_path: Path):
@@ -152,18 +178,39 @@ def test_the_balance_of_records_closes(ledger: Ledger, router_page: CounterPage,
     assert balance == {"received": 100, "written": 70, "filtered": 5, "dropped": 10, "open": 15}
 
 
+def test_the_balance_of_changes_is_that_of_all_watchers_together(
+    ledger: Ledger, router_page: CounterPage, tmp_path: Path
+):
+    for watcher, recorded in {"fim-etc": 7, "fim-usr-bin": 5, "audit": 100}.items():
+        page = CounterPage.open(tmp_path / f"{watcher}.page", ["entries_recorded_total"])
+        page.set("entries_recorded_total", recorded)
+        page.close()
+    router_page.add("file_changes_written_total", 8)
+    router_page.add("coverage_entries_written_total", 1)
+
+    assert ledger.change_balance() == {"received": 12, "written": 9, "open": 3}
+
+
 def test_counters_are_named_after_their_process_and_bookkeeping_is_none(
     ledger: Ledger, router_page: CounterPage, tmp_path: Path
 ):
-    ledger.commit(Inflow("audit", "e", 0, 0), [])
-    page = CounterPage.open(tmp_path / "audit.page", ["records_received_total", "audit_odd_total"])
-    page.close()
+    for source in ("audit", "fim-usr-bin", "fim-usr_0a1b2c3d"):
+        ledger.commit(Inflow(source, "e", 0, 0), [])
+    CounterPage.open(tmp_path / "audit.page", ["records_received_total", "audit_odd_total"]).close()
+    watcher = CounterPage.open(tmp_path / "fim-etc.page", ["hints_received_total"])
+    RecordedCount(watcher, NoEntries())
+    watcher.close()
+    CounterPage.open(tmp_path / "hasher-1.page", ["files_hashed_total"]).close()
 
     counters = ledger.counters()
 
     assert "audit_records_received_total" in counters
     assert "audit_odd_total" in counters
     assert "router_records_written_total" in counters
+    assert "hasher-1_files_hashed_total" in counters
+    assert {name for name in counters if name.startswith("fim-")} == {
+        "fim-etc_hints_received_total", "fim-etc_entries_recorded_total",
+    }  # fmt: skip
     assert not any("committed" in name for name in counters)
     json.dumps(counters)
 

@@ -1,11 +1,12 @@
 """The router's loop with a real bus, and an output that is done when the test says so."""
 
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from auditline.plugins.outputs.api import Line
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import WINDOW_BATCHES, Hub, Producer, endpoint
 from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.file_entry import Entry, FileChange, encode_entry
+from auditline.workers.common.file_state import state_of
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.settings import RunSettings, Settings, StateSettings
 from auditline.workers.router.destinations import Destinations
@@ -33,12 +36,17 @@ class KeptBatches:
     done_state: bytes = b""
     last_number: int = 0
 
-    def append(self, *records: str) -> Batch:
-        self.last_number += 1
+    def append(self, *records: str) -> None:
         payload = "\0".join(records).encode()
         types = (1300).to_bytes(2, "little") * (len(records) - 1) + (1320).to_bytes(2, "little")
-        self.batches[self.last_number] = Batch(self.last_number, BatchKind.RECORDS, types, payload)
-        return self.batches[self.last_number]
+        self._append(BatchKind.RECORDS, types, payload)
+
+    def append_entry(self, entry: Entry) -> None:
+        self._append(BatchKind.FILE, b"", encode_entry(entry))
+
+    def _append(self, kind: BatchKind, types: bytes, payload: bytes) -> None:
+        self.last_number += 1
+        self.batches[self.last_number] = Batch(self.last_number, kind, types, payload)
 
     def read(self, number: int) -> Batch:
         return self.batches[number]
@@ -61,6 +69,8 @@ class HeldOutput:
     is_gone: bool = False
     write_fd: int | None = None
     lines: list[Line] = field(default_factory=list)
+    confirmed: int = 0
+    resends_ended: bool = False
 
     def write(self, lines: Sequence[Line]) -> None:
         self.lines.extend(lines)
@@ -69,10 +79,10 @@ class HeldOutput:
         """Nothing waits."""
 
     def confirm(self, sequence: int) -> None:
-        """Nothing is stored."""
+        self.confirmed = sequence
 
     def end_resends(self) -> None:
-        """Nothing is remembered."""
+        self.resends_ended = True
 
     def counts(self) -> dict[str, int]:
         return {"events": len(self.lines), "written": 0, "filtered": 0, "missed": 0, "rejected": 0, "pending": 0}
@@ -92,17 +102,62 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
-@contextmanager
-def router_with(settings: Settings, output: HeldOutput) -> Iterator[Router]:
-    read_fd, write_fd = os.pipe()
-    life = Life("router", CounterPage.unshared(()))
-    hub = Hub(endpoint(settings.run.directory))
-    renderers = Renderers(NoNames(), NoNames())
-    yield Router(life, settings, hub, Destinations([output]), ProcessFeed(read_fd), renderers, ["audit"])
-    hub.close()
-    life.close()
-    os.close(read_fd)
-    os.close(write_fd)
+class Bench:
+    """A router with one held output, the supervisor's end of its pipe, and producers that share its bus."""
+
+    def __init__(self, settings: Settings, sources: Sequence[str]) -> None:
+        self.output = HeldOutput()
+        self.counters = CounterPage.open(settings.run.directory / "router.page", ())
+        self._endpoint = endpoint(settings.run.directory)
+        self._feed_fd, self._supervisor_fd = os.pipe()
+        self._life = Life("router", self.counters)
+        self._hub = Hub(self._endpoint)
+        self._producers: list[Producer] = []
+        feed, renderers = ProcessFeed(self._feed_fd), Renderers(NoNames(), NoNames())
+        self.router = Router(self._life, settings, self._hub, Destinations([self.output]), feed, renderers, sources)
+
+    def connect(self, store: KeptBatches) -> Producer:
+        producer = Producer(self._endpoint, store)
+        self._producers.append(producer)
+        return producer
+
+    def report(self, name: str, state: str = "started") -> None:
+        """Say what the supervisor says of a process."""
+        line = json.dumps({"name": name, "pid": os.getpid(), "state": state, "restarts": 0})
+        os.write(self._supervisor_fd, f"{line}\n".encode())
+
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < deadline, "it did not come true in time"
+            for producer in self._producers:
+                producer.pump()
+            self.router._turn(0.001)
+
+    def documents(self) -> list[dict[str, Any]]:
+        return [json.loads(line.data) for line in self.output.lines]
+
+    def close(self) -> None:
+        for producer in self._producers:
+            producer.close()
+        self._hub.close()
+        self._life.close()
+        self.counters.close()
+        os.close(self._feed_fd)
+        os.close(self._supervisor_fd)
+
+
+@pytest.fixture
+def make_bench(settings: Settings) -> Iterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def make(*sources: str) -> Bench:
+        made.append(Bench(settings, sources))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
 
 
 def event(serial: int) -> tuple[str, str]:
@@ -110,30 +165,129 @@ def event(serial: int) -> tuple[str, str]:
     return header + 'arch=c000003e syscall=2 success=yes exit=3 comm="cat" exe="/bin/cat"', header
 
 
-def turn_until(router: Router, producer: Producer, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
+def change(name: str) -> FileChange:
+    state = state_of(os.stat("/"), checked_ns=1_700_000_000_000_000_000)
+    return FileChange(
+        action="created", path=f"/etc/{name}".encode(), before=None, after=state, detected_by="event",
+        time_ns=state.checked_ns,
+    )  # fmt: skip
+
+
+def test_producer_with_a_full_window_goes_on_though_older_batches_are_done_in_the_same_turn(make_bench) -> None:
+    bench, store = make_bench("audit"), KeptBatches()
+    output = bench.output
+    producer = bench.connect(store)
+    for serial in range(WINDOW_BATCHES):
+        store.append(*event(serial))
+    bench.turn_until(lambda: len(output.lines) == WINDOW_BATCHES)
+    producer.pump()
+    for serial in range(WINDOW_BATCHES, 4 * WINDOW_BATCHES):
+        store.append(*event(serial))
+    for _ in range(100):
         producer.pump()
-        router._turn(0.001)
+        producer.wait([], 0.001)
+
+    output.done_sequence = 1
+    bench.turn_until(lambda: len(output.lines) == 4 * WINDOW_BATCHES)
+
+    bench.turn_until(lambda: store.done_number == 1)
 
 
-def test_producer_with_a_full_window_goes_on_though_older_batches_are_done_in_the_same_turn(settings: Settings) -> None:
-    output, store = HeldOutput(), KeptBatches()
-    with router_with(settings, output) as router:
-        producer = Producer(endpoint(settings.run.directory), store)
-        for serial in range(WINDOW_BATCHES):
-            store.append(*event(serial))
-        turn_until(router, producer, lambda: len(output.lines) == WINDOW_BATCHES)
-        producer.pump()
-        for serial in range(WINDOW_BATCHES, 4 * WINDOW_BATCHES):
-            store.append(*event(serial))
-        for _ in range(100):
-            producer.pump()
-            producer.wait([], 0.001)
+def test_events_and_changes_go_out_beside_one_another_and_each_producer_is_told_of_its_own(make_bench) -> None:
+    bench = make_bench("audit", "fim-etc", "fim-usr-bin")
+    audit, etc, bin_ = KeptBatches(), KeptBatches(source="fim-etc"), KeptBatches(source="fim-usr-bin")
+    audit.append(*event(1))
+    for store, name in ((etc, "a"), (bin_, "b"), (etc, "c")):
+        store.append_entry(change(name))
+    for store in (audit, etc, bin_):
+        bench.connect(store)
 
-        output.done_sequence = 1
-        turn_until(router, producer, lambda: len(output.lines) == 4 * WINDOW_BATCHES)
+    bench.turn_until(lambda: len(bench.output.lines) == 4)
+    paths = [document["audit"].get("file", {}).get("path") for document in bench.documents()]
+    bench.output.done_sequence = 4
+    bench.turn_until(lambda: [store.done_number for store in (audit, etc, bin_)] == [1, 2, 1])
 
-        turn_until(router, producer, lambda: store.done_number == 1)
-        producer.close()
+    assert sorted(filter(None, paths)) == ["/etc/a", "/etc/b", "/etc/c"]
+    assert (etc.done_state, bin_.done_state) == (b"", b"")
+    assert bench.counters.get("file_changes_written_total") == 3
+    assert bench.counters.get("records_written_total") == 2
+
+
+def test_a_watcher_that_is_quiet_after_its_last_change_holds_back_no_output(make_bench) -> None:
+    bench = make_bench("audit", "fim-etc")
+    audit, etc = KeptBatches(), KeptBatches(source="fim-etc")
+    etc.append_entry(change("a"))
+    bench.connect(etc)
+    bench.connect(audit)
+    bench.turn_until(lambda: len(bench.output.lines) == 1)
+
+    bench.output.done_sequence = 1
+    bench.turn_until(lambda: etc.done_number == 1)
+    for serial in range(5):
+        audit.append(*event(serial))
+    bench.turn_until(lambda: len(bench.output.lines) == 6)
+    bench.output.done_sequence = 6
+
+    bench.turn_until(lambda: bench.output.confirmed == 6)
+
+
+def test_a_watcher_that_the_supervisor_names_later_is_listened_to_also_if_it_greets_first(make_bench) -> None:
+    bench = make_bench("audit")
+    new = KeptBatches(source="fim-new")
+    new.append_entry(change("a"))
+    producer = bench.connect(new)
+    bench.turn_until(lambda: bench.router._streams._strangers != {})
+
+    bench.report("fim-new")
+    bench.turn_until(lambda: len(bench.output.lines) == 1)
+
+    assert producer.is_greeted
+
+
+def test_nobody_but_a_watcher_becomes_a_source_by_being_started(make_bench) -> None:
+    bench = make_bench()
+    store = KeptBatches(source="control")
+    producer = bench.connect(store)
+    bench.report("control")
+
+    bench.turn_until(lambda: bench.router._streams._strangers != {})
+
+    assert not producer.is_greeted
+
+
+def test_resends_are_over_when_every_planned_producer_has_sent_what_it_had(make_bench) -> None:
+    bench = make_bench("fim-etc", "fim-usr-bin")
+    etc, bin_ = KeptBatches(source="fim-etc"), KeptBatches(source="fim-usr-bin")
+    bin_.append_entry(change("b"))
+    bench.connect(etc)
+    bench.turn_until(lambda: bench.router._streams.inflows != [])
+    early = bench.output.resends_ended
+
+    bench.connect(bin_)
+    bench.turn_until(lambda: len(bench.output.lines) == 1)
+    bench.turn_until(lambda: bench.output.resends_ended)
+
+    assert not early
+
+
+def test_health_has_the_balance_of_changes(make_bench, settings: Settings) -> None:
+    bench = make_bench("fim-etc")
+    pages = settings.run.directory / "counters"
+    pages.mkdir()
+    page = CounterPage.open(pages / "fim-etc.page", ["entries_recorded_total", "hints_received_total"])
+    page.set("entries_recorded_total", 5)
+    page.close()
+    etc = KeptBatches(source="fim-etc")
+    etc.append_entry(change("a"))
+    bench.connect(etc)
+    bench.turn_until(lambda: len(bench.output.lines) == 1)
+    bench.output.done_sequence = 1
+    bench.turn_until(lambda: etc.done_number == 1)
+
+    bench.report("fim-etc", "died")
+    bench.turn_until(lambda: len(bench.output.lines) == 2)
+
+    health = bench.documents()[1]["audit"]["health"]
+    assert health["balance"]["changes"] == {"received": 5, "written": 1, "open": 4}
+    assert health["counters"]["fim-etc_hints_received_total"] == 0
+    assert [process["name"] for process in health["processes"]] == ["fim-etc"]

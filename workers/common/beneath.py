@@ -163,12 +163,26 @@ def open_regular(name: bytes, directory_fd: int) -> tuple[int, os.stat_result]:
 
 
 def _reopen(place: int) -> int:
-    path = b"/proc/self/fd/%d" % place
+    name, own_fd = b"%d" % place, _own_descriptors(os.getpid())
     try:
-        return os.open(path, _READ | os.O_NOATIME)
+        return os.open(name, _READ | os.O_NOATIME, dir_fd=own_fd)
     except PermissionError:
         # Only the owner or CAP_FOWNER may keep the access time.
-        return os.open(path, _READ)
+        return os.open(name, _READ, dir_fd=own_fd)
+
+
+@lru_cache(maxsize=1)
+def _own_descriptors(_pid: int) -> int:
+    """Return a descriptor of /proc/self/fd, opened once in each process: to look it up each time costs as much again.
+
+    Raises:
+        OSError: /proc is not mounted.
+    """
+    try:
+        return os.open("/proc/self/fd", os.O_PATH | _DIRECTORY)
+    except FileNotFoundError as error:
+        # ENOENT would mean that the file is gone.
+        raise OSError(errno.ENOSYS, "files cannot be opened without /proc") from error
 
 
 def _pieces(relative: bytes) -> Iterator[bytes]:

@@ -18,10 +18,12 @@ logger = logging.getLogger(__name__)
 
 JOBS_VERSION = 1
 
-LEASE_FILES = 64
+LEASE_FILES = 128
 """So many small files are given out at once,"""
-LEASE_BYTES = 1 << 20
-"""or as many as have so many bytes together. A file with more is a large one, and given out alone."""
+LEASE_BYTES = 4 << 20
+"""or as many as have so many bytes together."""
+LARGE_BYTES = 1 << 20
+"""A file with more is a large one, and given out alone."""
 MOST_RESULTS = 4096
 """A message with more is none of ours."""
 
@@ -62,6 +64,9 @@ class Outcome(IntEnum):
     """It may not be opened, or cannot be."""
     LARGER = 4
     """It was given out as a small file and is none: it is to be given out again, as a large one."""
+
+
+_OUTCOMES = tuple(Outcome)
 
 
 class Result(NamedTuple):
@@ -326,7 +331,7 @@ def _decode_results(records: bytes, hashes: bytes, errors: bytes) -> list[Result
             hashes_at += hash_bytes
         error = errors[errors_at : errors_at + error_bytes].decode(errors="replace") if error_bytes else ""
         errors_at += error_bytes
-        results.append(Result(Outcome(outcome), state, error))
+        results.append(Result(_OUTCOMES[outcome], state, error))
     if (hashes_at, errors_at) != (len(hashes), len(errors)):
         raise ValueError("hashes or errors do not fit the results")
     return results

@@ -10,6 +10,7 @@ from auditline.workers.common import bus
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.jobs import (
+    LARGE_BYTES,
     LEASE_BYTES,
     LEASE_FILES,
     Ask,
@@ -130,7 +131,7 @@ class Pool:
         if self._is_quarantined(job.path):
             self._results.append(Hashed(job.path, None, "quarantined", ""))
             return
-        lane = Lane.LARGE if job.size > LEASE_BYTES else Lane.SMALL
+        lane = Lane.LARGE if job.size > LARGE_BYTES else Lane.SMALL
         self._waiting[lane].append(job)
         if len(self._waiting[lane]) == 1:
             self._announce()
@@ -184,7 +185,7 @@ class Pool:
             self._put_back(job)
 
     def _put_back(self, job: Job) -> None:
-        if job.size > LEASE_BYTES:
+        if job.size > LARGE_BYTES:
             self._waiting[Lane.LARGE].appendleft(job)
         elif job.path in self._deaths:
             self._alone.append(job)
@@ -239,7 +240,7 @@ class Pool:
 
     def _take_answer(self, job: Job, result: Result) -> None:
         if result.outcome is Outcome.LARGER:
-            self._waiting[Lane.LARGE].append(Job(job.path, LEASE_BYTES + 1))
+            self._waiting[Lane.LARGE].append(Job(job.path, LARGE_BYTES + 1))
             return
         if self._deaths:
             self._deaths.pop(job.path, None)

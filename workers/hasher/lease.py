@@ -14,9 +14,9 @@ def look_at_all(lease: Lease) -> list[Result]:
     with _open_root(lease) as root:
         if root is None:
             return [Result(Outcome.GONE)] * len(lease.paths)
-        folder = _Folder(root)
+        folder, order = _Folder(root), Order.of(lease)
         try:
-            return [_look(folder, path, Order.of(lease)) for path in lease.paths]
+            return [_look(folder, path, order) for path in lease.paths]
         finally:
             folder.close()
 

@@ -1,7 +1,9 @@
 """One consistent look at a regular file: its attributes and its hashes, such as they were together."""
 
 import errno
+import mmap
 import os
+import re
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from auditline.workers.common.beneath import NotRegularError, open_regular
 from auditline.workers.common.file_state import STABLE, state_of
 from auditline.workers.common.hashes import Digest, pack_digests, start_digests
-from auditline.workers.common.jobs import LEASE_BYTES, Lane, Lease, Outcome, Result
+from auditline.workers.common.jobs import LARGE_BYTES, Lane, Lease, Outcome, Result
 
 MOST_TRIES = 4
 """A file that changes each time while it is read is unstable."""
@@ -19,7 +21,13 @@ _BUFFER_BYTES = 256 * 1024
 """Larger ones are no faster."""
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
-_buffer = memoryview(bytearray(_BUFFER_BYTES))
+_TICK_NS = 20_000_000
+"""Before Linux 6.13 two writes so close together may leave the same times behind."""
+_HAS_COARSE_TIMES = not re.match(r"(6\.(1[3-9]|[2-9]\d)|([7-9]|\d\d))\b", os.uname().release)
+
+# On whole pages, because the kernel copies to other addresses at half the speed; private, because hashers are forked
+# after this was imported and must not read into one another's memory.
+_buffer = memoryview(mmap.mmap(-1, _BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 Slices = Generator[None, None, Result]
 """Each turn reads a slice; the last one returns the result."""
@@ -37,19 +45,21 @@ class Order:
     @classmethod
     def of(cls, lease: Lease) -> "Order":
         """Return what *lease* wants."""
-        largest = LEASE_BYTES if lease.lane is Lane.SMALL else lease.max_file_bytes
-        return cls(lease.hashes, lease.max_file_bytes, largest)
+        largest = LARGE_BYTES if lease.lane is Lane.SMALL else lease.max_file_bytes
+        return cls(lease.hashes, lease.max_file_bytes, min(largest, lease.max_file_bytes))
 
 
 def look_at(name: bytes, directory_fd: int, order: Order) -> Result:
     """Return what the file *name* in a directory is, in one go."""
-    slices = look_in_slices(name, directory_fd, order)
-    while True:
-        try:
-            next(slices)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+    checked_ns = time.time_ns()
+    try:
+        fd, status = open_regular(name, directory_fd)
+    except OSError as error:
+        return refusal(error)
+    try:
+        return _look_once(fd, status, order, checked_ns) or _exhaust(_look(fd, status, order, checked_ns))
+    finally:
+        os.close(fd)
 
 
 def look_in_slices(name: bytes, directory_fd: int, order: Order) -> Slices:
@@ -60,8 +70,6 @@ def look_in_slices(name: bytes, directory_fd: int, order: Order) -> Slices:
     except OSError as error:
         return refusal(error)
     try:
-        if order.largest < status.st_size <= order.max_file_bytes:
-            return Result(Outcome.LARGER)
         return (yield from _look(fd, status, order, checked_ns))
     finally:
         os.close(fd)
@@ -76,6 +84,34 @@ def refusal(error: OSError) -> Result:
     return Result(Outcome.UNREADABLE, None, str(error.strerror))
 
 
+def _exhaust(slices: Slices) -> Result:
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+def _look_once(fd: int, before: os.stat_result, order: Order, checked_ns: int) -> Result | None:
+    """Return what nearly every file is, at the least cost: small, and not changed meanwhile; None: look properly."""
+    size = before.st_size
+    if not size < min(_BUFFER_BYTES, order.largest + 1) or not _is_settled(before, checked_ns):
+        return None
+    digests = start_digests(order.hashes)
+    try:
+        if os.preadv(fd, [_buffer[: size + 1]], 0) != size:
+            return None
+    except OSError:
+        return None
+    for digest in digests:
+        digest.update(_buffer[:size])
+    if not _are_same(before, os.fstat(fd)):
+        return None
+    packed = pack_digests(order.hashes, digests)
+    return Result(Outcome.LOOKED_AT, state_of(before, checked_ns=checked_ns, hashes=packed, hash_state=STABLE))
+
+
 def _look(fd: int, first: os.stat_result, order: Order, checked_ns: int) -> Slices:
     def result(status: os.stat_result, hash_state: str, hashes: bytes = b"", error: str = "") -> Result:
         state = state_of(status, checked_ns=checked_ns, hashes=hashes, hash_state=hash_state)
@@ -86,13 +122,19 @@ def _look(fd: int, first: os.stat_result, order: Order, checked_ns: int) -> Slic
     for _ in range(MOST_TRIES):
         if before.st_size > order.max_file_bytes:
             return result(before, "too_large")
+        if before.st_size > order.largest:
+            return Result(Outcome.LARGER)
+        if not _is_settled(before, time.time_ns()):
+            time.sleep(_TICK_NS / 1e9)
+            before = os.fstat(fd)
+        is_settled = _is_settled(before, time.time_ns())
         digests = start_digests(order.hashes)
         try:
             is_whole = yield from _read(fd, before, digests)
         except OSError as error:
             return result(os.fstat(fd), "unreadable", error=str(error.strerror))
         after = os.fstat(fd)
-        if is_whole and _are_same(before, after):
+        if is_whole and is_settled and _are_same(before, after):
             return result(before, STABLE, pack_digests(order.hashes, digests))
         before = after
     return result(before, "unstable")
@@ -102,21 +144,25 @@ def _read(fd: int, before: os.stat_result, digests: list[Digest]) -> Generator[N
     """Feed the content to *digests*; return whether it had the length that *before* says."""
     position = 0
     slice_end = SLICE_BYTES
-    while position <= before.st_size:
+    while True:
         # Never more than one byte too many: that one tells that the file grows.
         wanted = min(_BUFFER_BYTES, before.st_size + 1 - position)
         count = os.preadv(fd, [_buffer[:wanted]], position)
-        if not count:
-            break
+        position += count
+        if count == 0 or position > before.st_size:
+            return position == before.st_size
         for digest in digests:
             digest.update(_buffer[:count])
-        position += count
         if position >= slice_end:
             slice_end += SLICE_BYTES
             yield
             if not _are_same(before, os.fstat(fd)):
                 return False
-    return position == before.st_size
+
+
+def _is_settled(status: os.stat_result, now_ns: int) -> bool:
+    """Say whether a later write would show in the file's times."""
+    return not _HAS_COARSE_TIMES or abs(now_ns - status.st_ctime_ns) > _TICK_NS
 
 
 def _are_same(before: os.stat_result, after: os.stat_result) -> bool:

@@ -20,9 +20,12 @@ from auditline.workers.common.bus import (
     Bye,
     Hello,
     Hub,
+    Message,
     Producer,
+    Stored,
     endpoint,
 )
+from auditline.workers.common.file_entry import Coverage, FileChange, decode_entry, encode_entry
 from auditline.workers.router.audit_stream import AuditStream
 from auditline.workers.router.names import NoNames
 from auditline.workers.router.render.fragments import FragmentRenderer
@@ -30,7 +33,7 @@ from auditline.workers.router.stream import Lines
 
 EPOCH = "00112233445566aa"
 STATE = b'{"skip":{"audit(1.000:1":2}}'
-MESSAGES = ("hello", "batch", "bye", "resume", "received", "done", "end")
+MESSAGES = ("hello", "batch", "stored", "bye", "resume", "received", "done", "end")
 PATIENCE_MILLISECONDS = 5000
 
 Values = dict[str, Any]
@@ -168,7 +171,7 @@ def receive(socket: Any) -> list[bytes]:
     return frames
 
 
-def receive_at(hub: Hub) -> Hello | Arrival | Bye | None:
+def receive_at(hub: Hub) -> Message | None:
     hub.wait([], [], PATIENCE_MILLISECONDS / 1000, takes_batches=True)
     return hub.receive()
 
@@ -220,6 +223,17 @@ def test_hub_understands_a_batch_that_is_built_from_the_document(
     assert arrival == Arrival(
         arrival.peer, "audit", EPOCH, 3, Batch(4, BatchKind.RECORDS, b"\x14\x05", b"audit(1.000:1): ")
     )
+
+
+def test_hub_understands_a_stored_that_is_built_from_the_document(
+    hub: Hub, raw_producer: Any, layouts: dict[str, Layout]
+) -> None:
+    raw_producer.send_multipart(layouts["stored"].encode({"epoch": EPOCH, "number": 9, "source": "fim-etc"}))
+
+    stored = receive_at(hub)
+
+    assert isinstance(stored, Stored)
+    assert stored == Stored(stored.peer, "fim-etc", EPOCH, 9)
 
 
 def test_hub_understands_a_bye_that_is_built_from_the_document(
@@ -339,8 +353,36 @@ def test_kinds_of_batches_are_the_document_s(document: Any) -> None:
     assert documented == {kind.value: kind.name for kind in BatchKind}
 
 
+def json_examples(document: Any) -> list[Any]:
+    return [json.loads(example.text) for example in document.examples if example.language == "json"]
+
+
+def test_entries_are_the_document_s(document: Any) -> None:
+    examples = [example for example in json_examples(document) if "boot_id" not in example]
+
+    entries = [decode_entry(json.dumps(example).encode()) for example in examples]
+
+    assert [json.loads(encode_entry(entry)) for entry in entries] == examples
+    assert [type(entry) for entry in entries] == [FileChange, Coverage]
+
+
+def test_producer_says_with_the_document_s_layout_what_it_has_stored(
+    raw_router: Any, make_producer: Callable[[MemoryStore], Producer], layouts: dict[str, Layout]
+) -> None:
+    producer = make_producer(MemoryStore([Batch(1, BatchKind.FILE, b"", b"{}")]))
+    peer, frames = receive_from(producer, raw_router)
+    attempt = layouts["hello"].decode(frames)["greeting"]["attempt"]
+
+    raw_router.send_multipart([peer, *layouts["resume"].encode({"attempt": attempt, "next": 1})])
+    receive_from(producer, raw_router)
+    raw_router.send_multipart([peer, *layouts["done"].encode({"epoch": EPOCH, "number": 1, "state": b""})])
+    _, stored = receive_from(producer, raw_router)
+
+    assert layouts["stored"].decode(stored) == {"kind": "T", "epoch": EPOCH, "number": 1, "source": "audit"}
+
+
 def test_state_has_the_document_s_keys_and_the_start_s_values(document: Any) -> None:
-    (start,) = [json.loads(example.text) for example in document.examples if example.language == "json"]
+    start = next(example for example in json_examples(document) if "boot_id" in example)
     hello = Hello(b"", 1, "audit", EPOCH, 0, 0, b"")
     stream = AuditStream(hello, Lines(), FragmentRenderer(NoNames()), ("0" * 16, "web1"), set())
 

@@ -57,6 +57,11 @@ def hanging(life: Life) -> None:
         life.wait(60)
 
 
+def hanging_before_ready(life: Life) -> None:
+    while not life.stopping:
+        life.wait(60)
+
+
 def talking(life: Life) -> None:
     life.ready()
     while not life.stopping:
@@ -126,6 +131,7 @@ BEHAVIOURS: dict[str, Callable[[Life], None]] = {
         crashing,
         mistaken,
         hanging,
+        hanging_before_ready,
         talking,
         losing_its_output,
         slow_to_stop,

@@ -221,9 +221,17 @@ def test_without_a_reader_the_watchers_go_on(start_service, places):
 
     service.wait_for_message("audit is given up")
 
-    assert {f"fim {path}" for path in places} <= set(service.workers())
+    service.wait_for_workers(*(f"fim {path}" for path in places))
     service.send(signal.SIGTERM)
     assert service.wait() == 0
+
+
+def test_watchers_do_not_wait_for_ever_for_rules_to_be_loaded(start_service, places):
+    service = start_service(watch=[str(places[0])], control="waiting_for_go", audit="hanging_before_ready")
+
+    service.wait_for_workers(f"fim {places[0]}")
+
+    assert "control goes on" not in service.stderr
 
 
 def test_without_any_hasher_the_watchers_go_on_and_that_is_told(start_service, places):

@@ -113,6 +113,11 @@ class Wiring:
         self._give_go()
 
     @property
+    def sources(self) -> list[str]:
+        """The names of all processes that have events for the router."""
+        return [*([AUDIT] if self.source is not None else []), *(plan.name for plan in self.plans)]
+
+    @property
     def loading_fds(self) -> list[int]:
         """While control loads the rules: what `poll` reports when it has done that, or has died."""
         return [self._go_write_fd] if self._go_write_fd is not None and self._is_reader_up else []
@@ -149,7 +154,7 @@ class Wiring:
 
     def _prepare_router(self) -> Launch:
         settings = self.settings
-        sources = [*([AUDIT] if self.source is not None else []), *(plan.name for plan in self.plans)]
+        sources = self.sources
         feed_fd, names_fd = self.feed.renew(), self._router_names.fileno()
 
         def run(life: Life) -> None:

@@ -246,8 +246,9 @@ class Workers:
         return [worker.name for worker in self if worker.kind.group == group]
 
     def are_given_up(self, names: Collection[str]) -> bool:
-        """Say whether nothing is left of *names*: every one of them is given up."""
-        return all(worker.state is WorkerState.GIVEN_UP for worker in self if worker.name in names)
+        """Say whether each of *names* was started and is given up."""
+        given_up = {worker.name for worker in self if worker.state is WorkerState.GIVEN_UP}
+        return given_up.issuperset(names)
 
     def take_ready(self, ready_fds: Collection[int]) -> list[Worker]:
         """Return those that became ready, of the readable *ready_fds*."""

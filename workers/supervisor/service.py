@@ -236,7 +236,7 @@ class Service:
             self._on_given_up(worker)
 
     def _on_given_up(self, worker: Worker) -> None:
-        sources = [AUDIT, *self._workers.names_of(WATCHERS)]
+        sources = self._wiring.sources
         if worker.name == ROUTER or (worker.name in sources and self._workers.are_given_up(sources)):
             logger.error("without %s nothing useful is left: ending", worker.name)
             self._exit = Exit.FAILURE

@@ -7,12 +7,12 @@ fork loses messages silently. The wire format is written down in docs/bus.md.
 import json
 import logging
 import os
+import struct
 from collections.abc import Hashable, Sequence
 from enum import Enum
 from pathlib import Path
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from auditline.workers.common.batch import Batch, Store
 from auditline.workers.common.bus_messages import (
@@ -63,6 +63,8 @@ WINDOW_BATCHES = 32
 HIGH_WATER_MARK = 128
 MAX_FRAME_BYTES = 1 << 26
 """Whoever sends more is cut off; a batch has at most 256 records of 9 KiB."""
+_MONITOR_HEAD = struct.Struct("=Hi")
+"""Of what a monitor socket tells: the event and a value that depends on it. Source: zmq_socket_monitor(3)."""
 _LINGER_MILLISECONDS = 500
 _LONGEST_RECONNECT_MILLISECONDS = 400
 
@@ -162,9 +164,11 @@ class Client:
     def next_event(self) -> Connection | None:
         """Return what happened to the connection next; after LOST take what is still there, then `renew`."""
         try:
-            event = recv_monitor_message(self.monitor, zmq.NOBLOCK)["event"]
+            head, _endpoint = self.monitor.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
+        # By hand: zmq.utils.monitor imports asyncio, which would be 6 MB and 30 ms for every start.
+        event, _value = _MONITOR_HEAD.unpack(head)
         return Connection.MADE if event == zmq.EVENT_HANDSHAKE_SUCCEEDED else Connection.LOST
 
     def receive(self) -> list[bytes] | None:

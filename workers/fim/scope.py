@@ -23,7 +23,8 @@ class Scope:
     def __init__(self, plan: WatchPlan, own: OwnFiles) -> None:
         parent, _, name = plan.path.rpartition(b"/")
         is_directory = _is_directory(plan.path)
-        self._path = plan.path
+        self.path: bytes = plan.path
+        """What is watched, absolute."""
         self.root: bytes = plan.path if is_directory else parent or b"/"
         """The directory to open."""
         self.single: bytes | None = None if is_directory else name
@@ -38,11 +39,12 @@ class Scope:
         self._segment_directories = self._paths_beneath(*own.segment_directories)
         self._segment_mounts: set[bytes] = set()
         self._entered: dict[bytes, bool] = {}
+        self._told: set[bytes] = set()
 
     def is_outdated(self) -> bool:
         """Whether the path has become a directory, or something else than one: that needs another scope."""
         try:
-            return stat.S_ISDIR(os.lstat(self._path).st_mode) != (self.single is None)
+            return stat.S_ISDIR(os.lstat(self.path).st_mode) != (self.single is None)
         except OSError:
             return False
 
@@ -73,12 +75,15 @@ class Scope:
         if path in self._own.segment_directories:
             self._segment_mounts.add(relative_directory)
             return True
+        if relative_directory not in self._told:
+            self._told.add(relative_directory)
+            self._tell_own(self.absolute(relative_directory), path)
         return False
 
     def reports(self, relative: bytes) -> bool:
         """Whether changes of that path are reported: it may be known from earlier, under other settings."""
         if self.single is not None:
-            return relative == self.single and self.enters(b"") and self._filter.takes(self._path)
+            return relative == self.single and self.enters(b"") and self._filter.takes(self.path)
         if not relative:
             return self.enters(b"") and self._filter.takes(self.root)
         parent, _, name = relative.rpartition(b"/")
@@ -108,11 +113,15 @@ class Scope:
 
     def _lies_in_own_directory(self) -> bool:
         for directory in self._own.directories:
-            if is_within(self._path, directory):
-                shown = [make_safe(os.fsdecode(path)) for path in (self._path, directory)]
-                logger.warning("%s is in our own directory %s: nothing of it is reported", *shown)
+            if is_within(self.path, directory):
+                self._tell_own(self.path, directory)
                 return True
         return False
+
+    @staticmethod
+    def _tell_own(path: bytes, directory: bytes) -> None:
+        shown = [make_safe(os.fsdecode(each)) for each in (path, directory)]
+        logger.warning("%s is our own directory %s, or in it: nothing of it is reported", *shown)
 
 
 def _is_directory(path: bytes) -> bool:

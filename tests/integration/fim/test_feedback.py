@@ -91,7 +91,7 @@ def test_a_watch_in_our_own_directories_tells_nothing_and_that_is_said(watched, 
     watched.settle()
 
     assert set(watched.actions) <= {f"{watched.root}/file"}
-    assert f"{path} is in our own directory" in watched.run.stderr
+    assert f"{path} is our own directory" in watched.run.stderr
 
 
 def test_our_state_directory_watched_under_another_path_tells_nothing(watched, is_quiet, mount_again):
@@ -102,6 +102,7 @@ def test_our_state_directory_watched_under_another_path_tells_nothing(watched, i
     watched.settle()
 
     assert watched.actions == {}
+    assert f"{watched.folder}/again is our own directory" in watched.run.stderr
 
 
 def test_what_stderr_is_sent_to_is_no_event(watched, is_quiet, wait_until):

@@ -16,8 +16,11 @@ from auditline.plugins.outputs.registry import open_output
 from auditline.workers.audit.worker import READER_COUNTERS
 from auditline.workers.common.counters import PAGE_SUFFIX, CounterPage
 from auditline.workers.common.lifecycle import DIAGNOSTICS_DROPPED
+from auditline.workers.common.recorded_count import RECORDED
 from auditline.workers.common.settings import SegmentsSettings, StdoutSettings
 from auditline.workers.control.worker import COUNTERS as CONTROL_COUNTERS
+from auditline.workers.fim.worker import WATCHER_COUNTERS
+from auditline.workers.hasher.worker import HASHER_COUNTERS
 from auditline.workers.router.health import Reason
 from auditline.workers.router.ledger import Ledger
 from auditline.workers.supervisor.processes import WorkerState
@@ -94,7 +97,7 @@ def test_every_key_of_the_examples_is_documented(document: Any, events: list[dic
 def test_every_documented_key_is_in_an_example(document: Any, events: list[dict[str, Any]]) -> None:
     found = {path for event in events for path in key_paths(event)}
 
-    assert documented_event_keys(document) - found == {"audit.health"}
+    assert documented_event_keys(document) - found == {"audit.health", "audit.file", "audit.coverage"}
 
 
 def test_reasons_are_those_in_the_code(document: Any) -> None:
@@ -117,9 +120,9 @@ def find_reasons() -> Iterator[str]:
 
 
 def router_modules() -> list[Path]:
-    """Return the modules that make kernel events; health events have reasons of their own."""
+    """Return the modules that make kernel events; health and coverage events have reasons of their own."""
     modules = Path(str(files("auditline.workers.router"))).rglob("*.py")
-    return sorted(path for path in modules if path.name != "health.py")
+    return sorted(path for path in modules if path.name not in ("health.py", "coverage_event.py"))
 
 
 def reasons_in(node: ast.AST, parameters: dict[str, list[str]]) -> Iterator[str]:
@@ -176,7 +179,14 @@ def declared_counters(tmp_path: Path) -> set[str]:
     """Return the names that health events have when every process runs, with both kinds of outputs."""
     pages = tmp_path / "counters"
     pages.mkdir()
-    for process, names in {"audit": READER_COUNTERS, "control": CONTROL_COUNTERS, "names": ()}.items():
+    counters_of = {
+        "audit": READER_COUNTERS,
+        "control": CONTROL_COUNTERS,
+        "names": (),
+        "fim-etc": (*WATCHER_COUNTERS, RECORDED),
+        "hasher-1": HASHER_COUNTERS,
+    }
+    for process, names in counters_of.items():
         CounterPage.open(pages / f"{process}{PAGE_SUFFIX}", (DIAGNOSTICS_DROPPED, *names)).close()
     router = CounterPage.open(pages / f"router{PAGE_SUFFIX}", (DIAGNOSTICS_DROPPED,))
     ledger = Ledger(router, pages)
@@ -185,7 +195,11 @@ def declared_counters(tmp_path: Path) -> set[str]:
         settings = (StdoutSettings(name=NAME), SegmentsSettings(name=NAME, directory=tmp_path / "segments"))
         for output in [open_output(each, context) for each in settings]:
             output.close(0)
-    return {name.replace(f"output_{NAME}_", "output_<name>_") for name in ledger.counters()}
+    placeholders = {f"output_{NAME}_": "output_<name>_", "fim-etc_": "<watcher>_", "hasher-1_": "<hasher>_"}
+    names = ledger.counters().keys()
+    for name, placeholder in placeholders.items():
+        names = {each.replace(name, placeholder) for each in names}
+    return set(names)
 
 
 def test_health_event_of_a_running_service_has_the_documented_keys(

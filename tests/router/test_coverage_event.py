@@ -59,6 +59,13 @@ def test_a_place_that_is_not_utf_8_is_kept_exactly():
     assert render(replace(ENTRY, path=b"/\xff"))["auditline"]["undecodable"] == [{"field": "path", "base64": "L/8="}]
 
 
+def test_words_that_quote_a_name_are_readable_whatever_is_in_it():
+    document = render(replace(ENTRY, action="left \udcff alone", detail={"error": "\udcfe\x1b"}))
+
+    assert document["audit"]["coverage"]["action"] == "left \\xff alone"
+    assert document["auditline"]["detail"] == {"error": "\\xfe\x1b"}
+
+
 entries = st.builds(
     Coverage,
     identity=st.from_regex(r"[0-9a-f]{1,8}-[0-9]{1,9}", fullmatch=True),

@@ -146,7 +146,7 @@ DAMAGED = [
     encode_entry(COVERAGE).replace(b'"ab-1"', b'"a\\"b"'),
     encode_entry(COVERAGE).replace(b'"detail":{}', b'"detail":{"a":Infinity}'),
     encode_entry(COVERAGE).replace(b'"detail":{}', b'"detail":{"a":' + b"[" * 500 + b"]" * 500 + b"}"),
-    encode_entry(COVERAGE).replace(b'"restart"', b'"\\udcff"'),
+    encode_entry(COVERAGE).replace(b'"restart"', b'"\\ud800"'),
 ]
 
 

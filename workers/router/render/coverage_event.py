@@ -2,10 +2,10 @@
 
 import math
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from auditline.workers.common.file_entry import Coverage
+from auditline.workers.router.decode.text import surrogates_to_text
 from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
 
 _IDENTITY = re.compile(r"[0-9A-Za-z_.-]{1,64}")
@@ -24,10 +24,10 @@ def render_coverage(entry: Coverage, host: str, host_name: str) -> tuple[str, st
     coverage = {"path": undecodable.to_text("path", entry.path), "start": timestamp_of_ns(entry.start_ns)}
     if entry.end_ns is not None:
         coverage["end"] = timestamp_of_ns(entry.end_ns)
-    coverage |= {"reason": _text(entry.reason), "action": _text(entry.action)}
+    coverage |= {"reason": _readable(entry.reason), "action": _readable(entry.action)}
     ours: dict[str, Any] = {"complete": True}
     if entry.detail:
-        ours["detail"] = _plain(entry.detail)
+        ours["detail"] = {_readable(key): _plain(value) for key, value in entry.detail.items()}
     document = {
         "@timestamp": coverage.get("end", coverage["start"]),
         "event": {"id": identity},
@@ -38,15 +38,15 @@ def render_coverage(entry: Coverage, host: str, host_name: str) -> tuple[str, st
     return identity, to_json(document)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("the reason and the action of a coverage entry are texts")  # noqa: TRY004
-    return value
+def _readable(text: str) -> str:
+    """Return words of a watcher, which may quote a name that is not UTF-8."""
+    return surrogates_to_text(text)[0]
 
 
-def _plain(detail: Mapping[str, object]) -> dict[str, object]:
-    for value in detail.values():
-        # Infinity is no JSON, but is written without an error.
-        if not isinstance(value, int | str) and not (isinstance(value, float) and math.isfinite(value)):
-            raise ValueError("the details of a coverage entry are numbers and texts")
-    return dict(detail)
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return _readable(value)
+    # Infinity is no JSON, but would be written without an error.
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise ValueError("the details of a coverage entry are numbers and texts")

@@ -92,7 +92,7 @@ def test_types_ways_and_hash_states_are_those_in_the_code(document: Any, rendere
     assert set(rows["`type`"]) == types
     assert set(rows["`change.detected_by`"]) == set(get_args(DetectedBy))
     (listed,) = re.findall(r"why there is no certain hash: ([a-z_, ]+)\.", inspect.getsource(file_state))
-    assert {codes(row["hash_state"])[0] for row in document.table("No certain hash")} == set(listed.split(", "))
+    assert {codes(row["`hash_state`"])[0] for row in document.table("No certain hash")} == set(listed.split(", "))
 
 
 def test_keys_of_coverage_events_are_those_in_the_code(document: Any) -> None:

@@ -1,5 +1,6 @@
 """One consistent look at a regular file: its attributes and its hashes, such as they were together."""
 
+import contextlib
 import errno
 import mmap
 import os
@@ -9,7 +10,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from auditline.workers.common.beneath import NotRegularError, open_regular
-from auditline.workers.common.file_state import STABLE, state_of
+from auditline.workers.common.file_state import NOT_HASHED, STABLE, state_of
 from auditline.workers.common.hashes import Digest, pack_digests, start_digests
 from auditline.workers.common.jobs import LARGE_BYTES, Lane, Lease, Outcome, Result
 
@@ -21,9 +22,10 @@ _BUFFER_BYTES = 256 * 1024
 """Larger ones are no faster."""
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
-_TICK_NS = 20_000_000
-"""Before Linux 6.13 two writes so close together may leave the same times behind."""
 _HAS_COARSE_TIMES = not re.match(r"(6\.(1[3-9]|[2-9]\d)|([7-9]|\d\d))\b", os.uname().release)
+"""Before Linux 6.13 two writes may leave the same times behind,"""
+_TICK_SECONDS = 0.02
+"""if they are no further apart than this."""
 
 # On whole pages, because the kernel copies to other addresses at half the speed; private, because hashers are forked
 # after this was imported and must not read into one another's memory.
@@ -96,10 +98,11 @@ def _exhaust(slices: Slices) -> Result:
 def _look_once(fd: int, before: os.stat_result, order: Order, checked_ns: int) -> Result | None:
     """Return what nearly every file is, at the least cost: small, and not changed meanwhile; None: look properly."""
     size = before.st_size
-    if not size < min(_BUFFER_BYTES, order.largest + 1) or not _is_settled(before, checked_ns):
+    if size >= _BUFFER_BYTES or size > order.largest or not order.hashes or _may_hide_writes(before):
         return None
     digests = start_digests(order.hashes)
     try:
+        _wait_for_writers(fd, size)
         if os.preadv(fd, [_buffer[: size + 1]], 0) != size:
             return None
     except OSError:
@@ -119,22 +122,27 @@ def _look(fd: int, first: os.stat_result, order: Order, checked_ns: int) -> Slic
         return Result(Outcome.LOOKED_AT, state._replace(atime_ns=first.st_atime_ns), error)
 
     before = first
+    if not order.hashes:
+        return result(before, NOT_HASHED)
     for _ in range(MOST_TRIES):
         if before.st_size > order.max_file_bytes:
             return result(before, "too_large")
         if before.st_size > order.largest:
             return Result(Outcome.LARGER)
-        if not _is_settled(before, time.time_ns()):
-            time.sleep(_TICK_NS / 1e9)
-            before = os.fstat(fd)
-        is_settled = _is_settled(before, time.time_ns())
+        if _may_hide_writes(before):
+            time.sleep(_TICK_SECONDS)
+            after = os.fstat(fd)
+            if not _are_same(before, after):
+                before = after
+                continue
         digests = start_digests(order.hashes)
         try:
+            _wait_for_writers(fd, before.st_size)
             is_whole = yield from _read(fd, before, digests)
         except OSError as error:
             return result(os.fstat(fd), "unreadable", error=str(error.strerror))
         after = os.fstat(fd)
-        if is_whole and is_settled and _are_same(before, after):
+        if is_whole and _are_same(before, after):
             return result(before, STABLE, pack_digests(order.hashes, digests))
         before = after
     return result(before, "unstable")
@@ -160,9 +168,21 @@ def _read(fd: int, before: os.stat_result, digests: list[Digest]) -> Generator[N
                 return False
 
 
-def _is_settled(status: os.stat_result, now_ns: int) -> bool:
-    """Say whether a later write would show in the file's times."""
-    return not _HAS_COARSE_TIMES or abs(now_ns - status.st_ctime_ns) > _TICK_NS
+def _may_hide_writes(status: os.stat_result) -> bool:
+    """Say whether a write after *status* was taken may leave the same times."""
+    return _HAS_COARSE_TIMES and abs(time.time_ns() - status.st_ctime_ns) < _TICK_SECONDS * 1e9
+
+
+def _wait_for_writers(fd: int, size: int) -> None:
+    """Return when every write that had begun is over.
+
+    The kernel sets a file's times when a write begins: what is read in the midst of it is torn, though the times are
+    the same before and after. But to look for a hole takes the lock that writers hold (ext4_llseek, shmem_file_llseek,
+    btrfs_file_llseek; XFS takes it to read). There is always one at the end, and so it is found at once.
+    """
+    if size:
+        with contextlib.suppress(OSError):  # shorter by now, or a file system that knows no holes
+            os.lseek(fd, size - 1, os.SEEK_HOLE)
 
 
 def _are_same(before: os.stat_result, after: os.stat_result) -> bool:

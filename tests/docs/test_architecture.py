@@ -9,10 +9,11 @@ import pytest
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.settings import Settings
+from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.fim.coverage import REASONS
 from auditline.workers.router.inflow import Tally
 from auditline.workers.router.ledger import Ledger
-from auditline.workers.supervisor.kinds import RESTORER, WORKERS, Wiring
+from auditline.workers.supervisor.kinds import RESTORER, Wiring
 from auditline.workers.supervisor.launch import WorkerKind
 
 ROOT = "auditline"
@@ -26,7 +27,15 @@ def document(read_document: Callable[[str], Any]) -> Any:
 @pytest.fixture
 def kinds() -> Iterator[list[WorkerKind]]:
     wiring = Wiring(Settings(), (), list)
-    yield [getattr(wiring, name) for name in (*WORKERS, RESTORER)]
+    yield [
+        wiring.control,
+        wiring.audit,
+        wiring.watcher(WatchPlan(path=b"/etc")),
+        wiring.hasher(1),
+        wiring.router,
+        wiring.names,
+        wiring.restorer,
+    ]
     wiring.close()
 
 

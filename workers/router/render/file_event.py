@@ -28,6 +28,7 @@ _SCHEMA_DIGESTS = frozenset(
     }
 )  # fmt: skip
 """Those that `audit.file` has a key for. Source: the field reference of Auditbeat 6.0."""
+_BYTES = ("path", "target_path")
 _TIMES = {"mtime": "mtime_ns", "ctime": "ctime_ns"}
 _ACTIONS = frozenset(get_args(Action))
 _DETECTED_BY = frozenset(get_args(DetectedBy))
@@ -119,7 +120,7 @@ def _file(change: FileChange, known: Attributes, undecodable: Undecodable) -> di
     if known.digests:
         file["hashed"] = True
         file |= {name: digest for name, digest in known.digests.items() if name in _SCHEMA_DIGESTS}
-    return undecodable.to_texts("", file)
+    return _to_texts(file, "", undecodable)
 
 
 def _difference(
@@ -142,7 +143,15 @@ def _difference(
         old |= {key: value for key, value in was.items() if key not in same}
         new |= {key: value for key, value in is_now.items() if key not in same}
     sides = {"before": old, "after": new}
-    return {side: undecodable.to_texts(f"change.{side}.", values) for side, values in sides.items() if values}
+    return {side: _to_texts(values, f"change.{side}.", undecodable) for side, values in sides.items() if values}
+
+
+def _to_texts(values: dict[str, Any], place: str, undecodable: Undecodable) -> dict[str, Any]:
+    """Return *values*, in which what was bytes is text now; *place* is that of *values* in the document."""
+    for key in _BYTES:
+        if key in values:
+            values[key] = undecodable.to_text(place + key, values[key])
+    return values
 
 
 def _further(change: FileChange, known: Attributes) -> dict[str, Any]:
@@ -189,6 +198,6 @@ def _fingerprint(state: FileState | None) -> bytes:
     """Return bytes that tell *state* from every other, but for when it was read or looked at, and how hashing went."""
     if state is None:
         return b""
-    numbers = b" ".join(b"%d" % number for number in (*state[:9], state.rdev))
+    numbers = b"%d %d %d %d %d %d %d %d %d %d" % (*state[:9], state.rdev)
     target = b"-" if state.target is None else b"%d:%b" % (len(state.target), state.target)
     return b"%b %b %b" % (numbers, target, state.hashes)

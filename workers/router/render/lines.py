@@ -109,13 +109,6 @@ class Undecodable:
             self._found.append({"field": field, "base64": base64.b64encode(raw).decode()})
         return text
 
-    def to_texts(self, prefix: str, values: dict[str, Any]) -> dict[str, Any]:
-        """Return *values* with texts for bytes."""
-        return {
-            key: self.to_text(prefix + key, value) if isinstance(value, bytes) else value
-            for key, value in values.items()
-        }
-
     def member(self) -> dict[str, Any]:
         """Return `undecodable`, if there is something to say."""
         return {"undecodable": self._found} if self._found else {}

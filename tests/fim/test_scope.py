@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditline.workers.common.own_files import OwnFiles, find_own_files
+from auditline.plugins.outputs.segment_files import SegmentWriter
+from auditline.workers.common.own_files import OwnFiles, find_own_files, is_segment_name
 from auditline.workers.common.settings import RunSettings, SegmentsSettings, Settings, StateSettings, WatchSettings
 from auditline.workers.common.watch_plan import WatchPlan, plan_watches
 from auditline.workers.fim.scope import Scope
@@ -290,6 +291,13 @@ def test_a_watched_directory_may_be_the_segments_directory_itself(folder):
 
     assert not scope.reports(SEGMENT)
     assert scope.reports(b"other")
+
+
+def test_the_output_s_own_segments_are_known_by_their_names(folder):
+    segment = SegmentWriter(folder, 1)
+    os.close(segment.descriptor)
+
+    assert is_segment_name(os.fsencode(segment.path.name))
 
 
 def test_what_stdout_writes_to_is_ours_under_whatever_name(folder):

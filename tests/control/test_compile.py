@@ -1,4 +1,5 @@
 import base64
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -161,7 +162,7 @@ def test_a_foreign_rule_that_we_could_not_write_is_shown_all_the_same() -> None:
     words[67:69], words[131:133], words[195:197] = [999, 15], [5, 4], [EQUAL, 1]
     words[259] = 4
 
-    assert rule_text(WORDS.pack(*words) + b"\xe9\x1b[m") == r"-a 1,io_uring -F f999=5 -F subj_type<0x1>\\xe9\\x1b[m"
+    assert rule_text(WORDS.pack(*words) + b"\xe9\x1b[m") == r"-a 1,io_uring -F f999=5 -F subj_type<0x1>$'\xe9\x1b[m'"
 
 
 ORDER = st.sampled_from(["=", "!=", "<", ">", "<=", ">="])
@@ -169,8 +170,10 @@ EQUALITY = st.sampled_from(["=", "!="])
 BITS = st.sampled_from(["&", "&="])
 NUMBER = st.integers(0, 2**32 - 2).map(str)
 SIGNED = st.integers(-(2**31), 2**32 - 1).map(str)
-TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12).map(join_word)
-FILE = TEXT.map(lambda name: "/" + name.replace("/", "-"))
+READABLE = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
+ANYTHING = st.binary(min_size=1, max_size=12).map(lambda text: os.fsdecode(text.replace(b"\0", b"")) or "x")
+TEXT = (READABLE | ANYTHING).map(join_word)
+FILE = (READABLE | ANYTHING).map(lambda name: join_word("/" + name.replace("/", "-")))
 IDS = st.sampled_from(
     ["uid", "auid", "euid", "suid", "fsuid", "obj_uid", "gid", "egid", "sgid", "fsgid", "obj_gid", "pid", "ppid"]
 )

@@ -246,11 +246,117 @@ def test_a_side_that_the_machine_lacks_is_refused(machine: str, side: str) -> No
     assert len(found.machine_problems) == 1
 
 
-def test_delete_all_behind_rules_is_refused() -> None:
-    found = parse_rules("-a never,task\n-D", "a.rules")
+def test_delete_all_behind_rules_takes_them_back() -> None:
+    found = parse_rules("-a never,task\n-D\n-a never,user", "a.rules")
 
-    assert not found.delete_all
-    assert "-D must stand before the file's rules" in found.problems[0]
+    assert found.delete_all
+    assert [rule.line for rule in found.rules] == [3]
+    assert found.warnings == ("a.rules:2: 1 rules of the lines before it are taken back",)
+
+
+def test_rules_of_a_key_are_deleted_by_any_part_of_it() -> None:
+    found = parse_rules("-w /a -k one\n-w /b -k two -k other\n-w /c -k two\n-D -k o", "a.rules")
+
+    assert [rule.line for rule in found.rules] == []
+    assert (found.delete_all, found.deleted_keys) == (False, ("o",))
+
+
+@pytest.mark.parametrize("deletion", ["-d never,task -F uid=0", "-d task,never -F uid=root"])
+def test_a_deleted_rule_is_none_and_is_remembered_as_deleted(deletion: str) -> None:
+    found = parse_rules(f"-a never,task -F uid=0\n-a never,task\n{deletion}", "a.rules")
+
+    assert [rule.line for rule in found.rules] == [2]
+    assert [rule.line for rule in found.deletions] == [3]
+
+
+def test_a_watch_is_taken_out_by_the_same_path_permissions_and_key() -> None:
+    found = parse_rules("-w /etc/x -p wa -k x\n-w /etc/x\n-W /etc/x -p wa -k x", "a.rules")
+
+    assert [rule.line for rule in found.rules] == [2]
+
+
+def test_a_rule_that_is_added_again_is_not_deleted() -> None:
+    found = parse_rules("-d never,task\n-a never,task", "a.rules")
+
+    assert len(found.rules) == 1
+    assert found.deletions == ()
+
+
+def test_status_values_are_kept_and_the_last_one_wins() -> None:
+    found = parse_rules("-b 64\n-b 0x2000 -r 5\n-f 1\n-e2\n--backlog_wait 7", "a.rules")
+
+    assert found.problems == ()
+    assert found.status == {
+        "backlog_limit": 8192, "rate_limit": 5, "failure": 1, "enabled": 2, "backlog_wait_time": 7,
+    }  # fmt: skip
+
+
+def test_commands_to_the_kernel_are_kept_in_order() -> None:
+    text = "-t\n--reset-lost\n--reset_backlog_wait_time_actual\n--loginuid-immutable\n-q /mnt,/srv"
+
+    found = parse_rules(text, "a.rules")
+
+    assert [command.text for command in found.commands] == [
+        "-t", "--reset-lost", "--reset_backlog_wait_time_actual", "--loginuid-immutable", "-q /mnt,/srv",
+    ]  # fmt: skip
+
+
+def test_commands_for_people_are_taken_and_do_nothing() -> None:
+    found = parse_rules("-s\n-s -i\n-l\n-l -k x\n-v\n-m hello\n--signal HUP", "a.rules")
+
+    assert (found.problems, found.rules, found.commands, found.status) == ((), (), (), {})
+    assert len(found.warnings) == 7
+
+
+def test_behind_i_mistakes_are_told_and_ignored() -> None:
+    found = parse_rules("-a nonsense\n-i\n-a nonsense\n-a never,task", "a.rules")
+
+    assert [problem.partition(": ")[0] for problem in found.problems] == ["a.rules:1"]
+    assert [problem.partition(": ")[0] for problem in found.ignored] == ["a.rules:3"]
+    assert len(found.rules) == 1
+
+
+@pytest.mark.parametrize(("option", "is_wrong"), [("-i", False), ("-c", True)])
+def test_ignored_mistakes_are_a_failure_with_c_alone(option: str, is_wrong: bool) -> None:
+    found = parse_rules(f"{option}\n-a nonsense", "a.rules")
+
+    assert found.is_wrong is is_wrong
+    assert found.problems == ()
+
+
+DOUBTS = [
+    ("-a exit,possible", "the kernel has no action possible"),
+    ("-w /etc/passwd -S open", "-S changes nothing"),
+    ("-S open -w /etc/passwd", "-S before it changes nothing"),
+    ("-S open -a never,filesystem -F fstype=tracefs", "-S has no meaning in the list filesystem"),
+    ("-a never,user -F pid=1 -p wa", "perm has no meaning in the list user"),
+    ("-a never,user -F a0=1", "a0 has no meaning in the list user"),
+    ("-a never,exit -F field_compare=99", "the kernel knows no comparison 99"),
+    ("-a never,exit -F uid=4294967296", "uid: '4294967296' is read as 0"),
+    ("-a never,exit -F uid=12x", "uid: '12x' is read as 12"),
+    ("-a never,exit -F pid=08", "pid: '08' is read as 0"),
+    ("-a never,exit -F a0=18446744073709551616", "is read as 4294967295"),
+    ("-a never,exit -F sessionid=x", "'x' is no session and is read as 0"),
+    ("-a never,exit -F saddr_fam=inet", "'inet' is no number and is read as 0"),
+    ("-a never,exit -F success=2", "'2' is neither 0 nor 1"),
+    ("-a never,exit -F arch=b64 -F arch=b32", "arch is given twice"),
+    ("-a never,exit -F arch=b64 -S ,", "-S ',' names no system call"),
+    ("-a never,exit -S all -k ''", "the key is empty"),
+    ("-a never,exit -S all -F key=", "the key is empty"),
+    ("-w /a\x1b[31m", "character 6 is the control character 0x1b"),
+    ("-w /a\rb", "character 6 is the control character 0x0d"),
+    ("-w /a\udce9b", "character 6 is not UTF-8: 0xe9"),
+    ("-b 64x", "-b: '64x' is read as 64"),
+    ("-t x", "what stands behind -t is not read: 'x'"),
+]
+
+
+@pytest.mark.parametrize(("line", "doubt"), DOUBTS)
+def test_what_auditctl_takes_though_it_is_odd_is_taken_with_a_warning(line: str, doubt: str) -> None:
+    found = parse_rules(line, "a.rules", "x86_64")
+
+    assert found.problems == ()
+    assert any(warning.startswith("a.rules:1: ") and doubt in warning for warning in found.warnings)
 
 
 def test_a_line_of_the_configuration_cannot_hold_two_lines() -> None:
@@ -264,10 +370,10 @@ def test_a_line_of_the_configuration_cannot_hold_two_lines() -> None:
 def test_no_text_makes_the_reader_fail(text: str) -> None:
     found = parse_rules(text, "a.rules")
 
-    assert len(found.rules) + len(found.problems) <= text.count("\n") + 1
+    assert len(found.rules) + len(found.problems) + len(found.ignored) <= text.count("\n") + 1
 
 
-OPTIONS = ["-a", "-A", "-F", "-C", "-S", "-k", "-w", "-p", "-D", "-b", "--reset-lost", "-", "--", "#"]
+OPTIONS = ["-a", "-A", "-d", "-F", "-C", "-S", "-k", "-w", "-W", "-p", "-D", "-b", "--reset-lost", "-", "--", "#", "-i"]
 VALUES = ["always,exit", "never,user", "task,always", "arch=b64", "uid=0", "uid>=", "exit=-EPERM", "path=/etc", "key=k"]
 PIECES = ["perm=wa", "exe=/x", "open", "all", "7", "/etc", "'", '"', "\\", ",", "=", "\t", "uid!=euid", "msgtype=CWD"]
 WORDS = st.sampled_from(OPTIONS + VALUES + PIECES)

@@ -15,23 +15,20 @@ ORDER = [
 LISTS = [
     ("-a entry,always", "no entry list any more"),
     ("-a watch,always", "watch is no list of rules"),
-    ("-a exit,possible", "no action possible any more"),
-    ("-a always,io_uring -S 9", "io_uring is not supported yet"),
+    ("-a always,io_uring -S 9", "auditctl 3.0.9 does not know the list io_uring"),
     ("-a exit", "is not list,action"),
     ("-a exit,exit", "is not list,action"),
     ("-a always,never", "is not list,action"),
     ("-a always,exit,exit", "is not list,action"),
-    ("-S open", "there is no -a, -A or -w"),
+    ("-S open", "there is no -a, -A, -d, -w or -W"),
     ("-a always,exit -A always,exit", "one only"),
     ("-w /etc/passwd -a always,exit", "one only"),
     ("-a always,exit -w /etc/passwd", "-w stands alone"),
-    ("-w /etc/passwd -S open", "-w stands alone"),
 ]
 FIELDS_OF_LISTS = [
     ("-a always,task -S open", "-S is for the exit list"),
     ("-a always,user -S open", "-S is for the exit list"),
     ("-a always,exclude -S open", "-S is for the exit list"),
-    ("-S open -a always,filesystem", "-S is for the exit list"),
     ("-a always,exit -F msgtype=CWD", "only for exclude, user"),
     ("-a always,exclude -F exit=0", "only for exit"),
     ("-a always,exclude -F exe=/bin/ls -k x", "key is not for the list exclude"),
@@ -40,11 +37,10 @@ FIELDS_OF_LISTS = [
     ("-a always,exit -F fstype=tracefs", "only for filesystem"),
     ("-a always,filesystem -F fstype=tracefs -F uid=0", "not for the list filesystem"),
     ("-a always,user -C uid!=euid", "-C is for the exit list"),
-    ("-a always,user -F pid=1 -p wa", "perm is not for the list user"),
 ]
 EXIT_ONLY = [
     *("exit=0", "success=1", "path=/etc/passwd", "dir=/etc", "perm=wa", "inode=1", "devmajor=1", "devminor=1"),
-    *("filetype=file", "a0=1", "obj_uid=0", "obj_gid=0", "obj_type=t", "obj_lev_low=s0", "saddr_fam=2", "ppid=1"),
+    *("filetype=file", "obj_type=t", "obj_lev_low=s0", "ppid=1"),
 ]
 OPERATORS = [
     ("-a always,exit -F uid&1", "uid takes = != < > <= >=, not &"),
@@ -63,15 +59,12 @@ OPERATORS = [
 ]
 VALUES = [
     ("-a always,exit -F colour=red", "'colour' is no field of a rule"),
-    ("-a always,exit -F field_compare=99", "is no field of a rule"),
     ("-a always,exit -C uid!=gid", "cannot compare"),
     ("-a always,exit -F uid=unset", "only auid and sessionid can be unset"),
+    ("-a always,exit -F uid=-1", "only auid and sessionid can be unset"),
     ("-a always,exit -F uid=4294967295", "only auid and sessionid can be unset"),
-    ("-a always,exit -F uid=4294967296", "is not a number from -2147483648 to 4294967295"),
-    ("-a always,exit -F uid=12x", "is no user in /etc/passwd"),
     ("-a always,exit -F gid=no-such-group", "is no group in /etc/group"),
     ("-a always,exit -F pid=-1", "is not a number from 0 to 4294967295"),
-    ("-a always,exit -F pid=08", "is not a number"),
     ("-a always,exit -F exit=-EFOO", "exit: '-EFOO' is not a number or the name of an error"),
     ("-a always,exit -F success=yes", "is not 0 or 1"),
     ("-a always,exit -F perm=rwq", "is not made of the letters r, w, x and a"),
@@ -79,13 +72,11 @@ VALUES = [
     ("-a always,exit -F filetype=pipe", "is not a file type"),
     ("-a always,exit -F saddr_fam=46", "is not an address family"),
     ("-a always,exit -F arch=vax780", "is not an architecture"),
-    ("-a always,exit -F arch=b64 -F arch=b32", "arch is given twice"),
     ("-a always,exclude -F msgtype=NOSUCH", "is not a record type"),
     ("-a always,filesystem -F fstype=nofs", "is not a number"),
     ("-a always,exit -F a0=x", "is not a number"),
     ("-a always,exit -F arch=b64 -S nosuchcall", "'nosuchcall' is no system call of x86_64"),
     ("-a always,exit -S 2032", "the number must be from 0 to 2031"),
-    ("-a always,exit -S ,", "-S names no system call"),
 ]
 PATHS = [
     ("-w etc/passwd", "'etc/passwd' must begin with /"),
@@ -102,21 +93,34 @@ PATHS = [
 SIZES = [
     ("-a always,exit -S open -k " + "k" * 257, "the keys are 257 bytes together, more than 256"),
     ("-a always,exit -S open -k " + "k" * 128 + " -k " + "k" * 128, "the keys are 257 bytes together"),
-    ("-a always,exit -S open -k ''", "the key is empty"),
-    ("-a always,exit" + " -F a0=1" * 65, "at most 64 fields"),
+    ("-a always,exit" + " -F a0=1" * 64, "at most 63 fields"),
     ("-a always,exit" + f" -F subj_type={'t' * 4000}" * 2, "more than 7914"),
     ("-a never,task " + "#" * 40000, "more than 32768"),
 ]
-NOT_YET = [
-    *("-b", "-f", "-e", "-r", "-i", "-c", "-d", "-W", "-q", "-t"),
-    *("--backlog_wait_time", "--reset-lost", "--loginuid-immutable", "--reset_backlog_wait_time_actual"),
+NO_RULES = [
+    *((option, f"{option} needs a value behind it") for option in ("-b", "-f", "-e", "-r", "-d", "-W", "-q", "-m")),
+    *((f"{option} x", f"{option} takes a number from 0 to 4294967295, not 'x'") for option in ("-b", "-r")),
+    *((f"{option} 3", f"{option} takes 0, 1 or 2, not '3'") for option in ("-e", "-f")),
+    ("-b 99999999999999999999", "-b takes a number from 0 to 4294967295"),
+    ("-b -1", "-b takes a number from 0 to 4294967295, not '-1'"),
+    ("--backlog_wait_time", "--backlog_wait_time needs a value"),
+    ("--backlog_wait_time 99999999", "--backlog_wait_time takes at most"),
+    ("--reset", "'--reset' may be --reset-lost or --reset_backlog_wait_time_actual"),
+    ("--reset-lost=1", "--reset-lost takes no value"),
+    ("-q /mnt", "-q takes MOUNT,SUBTREE, not '/mnt'"),
+    ("-m caf\u00e9", "-m takes a text of printable ASCII characters"),
+    ("--signal KILL", "--signal takes one of TERM, HUP"),
+    ("-s -b", "'-b' cannot stand behind -s"),
+    ("-l x", "'x' cannot stand behind -l"),
+    ("-h", "-h is a command of auditctl"),
+    ("-R /etc/x", "a rules file cannot read another one with -R"),
+    ("-D x", "-D takes nothing behind it but -k KEY"),
+    ("-D -k", "-D takes nothing behind it but -k KEY"),
+    ("-b 64 -D", "-D stands alone on its line"),
+    ("-b 64 -S open", "there is no -a, -A, -d, -w or -W"),
+    ("-a never,task -t", "auditctl loads nothing of a rule with -t behind it"),
 ]
 OPTIONS = [
-    ("--backlog_wait_time=6000", "--backlog_wait_time is not supported yet"),
-    ("-b8192", "-b is not supported yet: set [audit] backlog_limit instead"),
-    ("-D -k x", "-D -k is not supported yet"),
-    ("-l", "-l is a command of auditctl"),
-    ("-R /etc/x", "-R is a command of auditctl"),
     ("-Z", "'-Z' is an unknown option"),
     ("--zzz", "'--zzz' is an unknown option"),
     ("-a never,task stray", "'stray' stands where an option is expected"),
@@ -127,9 +131,6 @@ OPTIONS = [
 ]
 CHARACTERS = [
     ("-w /a\x00b", "character 6 is the control character 0x00"),
-    ("-w /a\x1b[31m", "character 6 is the control character 0x1b"),
-    ("-w /a\rb", "character 6 is the control character 0x0d"),
-    ("-w /a\udce9b", "character 6 is not UTF-8: 0xe9"),
 ]
 
 
@@ -143,9 +144,8 @@ def the_problem(line: str) -> str:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        *(ORDER + LISTS + FIELDS_OF_LISTS + OPERATORS + VALUES + PATHS + SIZES + OPTIONS + CHARACTERS),
+        *(ORDER + LISTS + FIELDS_OF_LISTS + OPERATORS + VALUES + PATHS + SIZES + OPTIONS + CHARACTERS + NO_RULES),
         *((f"-a always,user -F {condition}", "only for exit") for condition in EXIT_ONLY),
-        *((f"{option} 1", f"{option} is not supported yet") for option in NOT_YET),
     ],
 )
 def test_a_wrong_line_is_refused_with_its_place_and_the_reason(line: str, message: str) -> None:

@@ -45,8 +45,8 @@ def test_check_counts_good_rules(tmp_path: Path, out: io.StringIO, lines: list[s
 
 
 def test_check_tells_every_problem_of_every_file(tmp_path: Path, out: io.StringIO) -> None:
-    first = rules_file(tmp_path, OPEN, "-b 8192", "-a always,exit -S nosuch -F arch=b64")
-    second = rules_file(tmp_path, "-w /caf\udce9", name="b.rules")
+    first = rules_file(tmp_path, OPEN, "-b many", "-a always,exit -S nosuch -F arch=b64")
+    second = rules_file(tmp_path, "-w caf\udce9", name="b.rules")
     missing = tmp_path / "missing.rules"
 
     code = check_command([first, second, missing], out)

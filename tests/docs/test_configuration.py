@@ -23,10 +23,10 @@ from auditline.workers.common.settings import (
 )
 from auditline.workers.common.settings_file import Range, section_keys, to_toml
 from auditline.workers.common.tables import lookup
-from auditline.workers.control import language
 from auditline.workers.control.fields import field_named
 from auditline.workers.control.files import shipped_set_names
-from auditline.workers.control.language import parse_rules
+from auditline.workers.control.language import REFUSED_OPTIONS
+from auditline.workers.control.options import OPTIONS
 from auditline.workers.control.rule import Action, RuleList
 
 NEEDED = Path("/any")
@@ -135,25 +135,10 @@ def test_fields_of_rules_are_those_that_are_understood(document: Any, codes_of: 
     assert set(listed) == understood
 
 
-def test_options_of_rules_are_those_that_are_understood(document: Any) -> None:
-    documented = {row["option"].strip("`") for row in document.table("Options understood")}
+def test_options_of_rules_are_those_that_are_understood(document: Any, codes_of: Callable[[str], list[str]]) -> None:
+    documented = {option for row in document.table("Options understood") for option in codes_of(row["option"])}
 
-    assert documented == {*language._TAKE, language._DELETE_ALL}
-
-
-def test_options_that_are_refused_are_those_of_the_language(
-    document: Any, codes_of: Callable[[str], list[str]]
-) -> None:
-    documented = {option for row in document.table("Not understood yet") for option in codes_of(row["option"])}
-
-    assert documented == set(language._NOT_YET)
-
-
-@pytest.mark.parametrize("text", ["-a io_uring,always -S openat", "-D -k mine"])
-def test_the_rest_that_is_refused_is_refused(text: str) -> None:
-    rule_file = parse_rules(text, "rules")
-
-    assert "not supported yet" in rule_file.problems[0]
+    assert documented == OPTIONS - set(REFUSED_OPTIONS)
 
 
 def test_lists_actions_and_sets_are_those_of_the_code(document: Any, codes_of: Callable[[str], list[str]]) -> None:

@@ -6,7 +6,6 @@ blanks and quotes are escaped, and `-w` is used only where reading it gives the 
 """
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from auditline.workers.common.tables import lookup
@@ -21,14 +20,12 @@ _LISTS = {known.value: known.text for known in RuleList}
 _ACTIONS = {known.value: known.text for known in Action}
 _LISTS_WITHOUT_SYSCALLS = frozenset({RuleList.USER, RuleList.TASK, RuleList.EXCLUDE, RuleList.FILESYSTEM})
 _SIGN = 1 << 31
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 def rule_text(data: bytes, machine: str | None = None) -> str:
-    r"""Return the line that compiles to *data*; *machine* decides what b64 and b32 are (None: this one).
+    """Return the line that compiles to *data*; *machine* decides what b64 and b32 are (None: this one).
 
-    Of foreign rules what our language lacks is shown all the same: unknown fields as `f999`, bytes that are no text
-    as `\xe9`.
+    Of foreign rules what our language lacks is shown all the same: unknown fields as `f999`.
 
     Raises:
         RuleError: *data* is no whole rule.
@@ -102,9 +99,8 @@ def _keys(joined: bytes) -> Sequence[str]:
 
 
 def _word(string: bytes) -> str:
-    """Return bytes as one word; what is not UTF-8 or would steer a terminal becomes visible, not reversible."""
-    text = string.decode("utf-8", "backslashreplace")
-    return join_word(_CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", text))
+    """Return bytes as one word, which is text without anything that would steer a terminal."""
+    return join_word(string.decode("utf-8", "surrogateescape"))
 
 
 def _architecture(word: int, machine: str) -> str:
@@ -138,6 +134,7 @@ _PRINTERS: Mapping[ValueKind, Callable[[int], str]] = {
     ValueKind.SESSION: _signed,
     ValueKind.GROUP: str,
     ValueKind.NUMBER: str,
+    ValueKind.INODE: str,
     ValueKind.SUCCESS: str,
     ValueKind.ADDRESS_FAMILY: str,
     ValueKind.ARGUMENT: lambda value: f"0x{value:X}",

@@ -1,6 +1,7 @@
 """What `auditline rules check` and `auditline rules compile` do."""
 
 import base64
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -13,7 +14,7 @@ from auditline.workers.control.compile import compile_rule
 from auditline.workers.control.files import printable, read_rules_file
 from auditline.workers.control.language import parse_rules
 from auditline.workers.control.paths import missing_path
-from auditline.workers.control.rule import RuleFile
+from auditline.workers.control.rule_file import RuleFile
 
 FORMATS = ("json", "text")
 """One JSON object per rule, or its canonical text alone."""
@@ -26,9 +27,10 @@ def check_command(files: Sequence[Path], out: TextIO) -> Exit:
     """
     is_wrong, rules = False, 0
     for rule_file in _read(files):
-        is_wrong = is_wrong or bool(rule_file.problems)
+        is_wrong = is_wrong or rule_file.is_wrong
         rules += len(rule_file.rules)
         out.writelines(f"{problem}\n" for problem in rule_file.problems)
+        out.writelines(f"ignored: {problem}\n" for problem in rule_file.ignored)
         out.writelines(f"warning: {warning}\n" for warning in (*rule_file.warnings, *_host_warnings(rule_file)))
     if is_wrong:
         return Exit.USAGE
@@ -46,8 +48,8 @@ def compile_command(files: Sequence[Path], output_format: str, out: TextIO, err:
         raise InputError([f"--format must be one of {', '.join(FORMATS)}, not {output_format!r}"])
     is_wrong = False
     for rule_file in _read(files):
-        is_wrong = is_wrong or bool(rule_file.problems)
-        err.writelines(f"{problem}\n" for problem in rule_file.problems)
+        is_wrong = is_wrong or rule_file.is_wrong
+        err.writelines(f"{problem}\n" for problem in (*rule_file.problems, *rule_file.ignored))
         err.writelines(f"warning: {warning}\n" for warning in rule_file.warnings)
         out.writelines(_compiled_lines(rule_file, output_format))
     return Exit.USAGE if is_wrong else Exit.OK
@@ -68,6 +70,9 @@ def _host_warnings(rule_file: RuleFile) -> Iterator[str]:
         path = missing_path(rule)
         if path is not None:
             yield f"{rule.file}:{rule.line}: this host cannot load it now: {printable(path)} does not exist"
+    for command in rule_file.commands:
+        for name in filter(lambda name: not os.path.exists(name), command.paths):
+            yield f"{printable(command.text)}: this host cannot do it now: {printable(name)} does not exist"
 
 
 def _compiled_lines(rule_file: RuleFile, output_format: str) -> Iterator[str]:

@@ -103,6 +103,16 @@ def comparable(data: bytes) -> bytes:
     return _LAYOUT.pack(*values) + data[HEADER_BYTES : HEADER_BYTES + values[-1]]
 
 
+def key_of(data: bytes) -> bytes:
+    """Return all keys of a rule as the kernel has them; b"" if there is none.
+
+    Raises:
+        RuleError: *data* is no whole rule.
+    """
+    key = known_field("key").number
+    return b"".join(field.string for field in read_kernel_rule(data).fields if field.number == key)
+
+
 def _is_full(mask: Iterable[int]) -> bool:
     *words, last = mask
     return all(word == _FULL_WORD for word in words) and last in (_FULL_WORD, _SYSCALLS_OF_LAST_WORD)

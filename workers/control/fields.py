@@ -1,6 +1,7 @@
 """What each field of a rule may be: its kind of value, the lists that take it, its operators.
 
-Source: what auditctl 3.0.9 accepts (lib/libaudit.c) less what the kernel then refuses (kernel/auditfilter.c).
+Source: what auditctl 3.0.9 accepts (lib/libaudit.c) less what the kernel then refuses (kernel/auditfilter.c); what
+it looks at in which list: audit_filter_rules() in kernel/auditsc.c, audit_filter() in kernel/auditfilter.c.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ class ValueKind(Enum):
     LOGIN_USER = auto()
     GROUP = auto()
     NUMBER = auto()
+    INODE = auto()
     ARGUMENT = auto()
     SESSION = auto()
     EXIT_CODE = auto()
@@ -50,6 +52,8 @@ class FieldFacts:
     kind: ValueKind
     lists: frozenset[RuleList]
     operators: tuple[str, ...]
+    idle_lists: frozenset[RuleList]
+    """Where auditctl and the kernel take it, and the kernel never looks at it."""
 
     @property
     def is_string(self) -> bool:
@@ -99,7 +103,8 @@ def _facts() -> Mapping[int, FieldFacts]:
         for name in names.split():
             number = lookup.rule_field_number(name)
             if number is not None:
-                facts[number] = FieldFacts(name, number, kind, frozenset(lists), operators)
+                idle = frozenset(_IDLE_LISTS if name in _IDLE_FIELDS else ())
+                facts[number] = FieldFacts(name, number, kind, frozenset(lists), operators, idle)
     return facts
 
 
@@ -107,6 +112,8 @@ _STRING_KINDS = frozenset({ValueKind.LABEL, ValueKind.PATH, ValueKind.KEY})
 _EXIT = (RuleList.EXIT,)
 _PROCESS = (RuleList.EXIT, RuleList.TASK, RuleList.USER)
 _CREDENTIAL = (*_PROCESS, RuleList.EXCLUDE)
+_IDLE_LISTS = (RuleList.TASK, RuleList.USER)
+_IDLE_FIELDS = frozenset({"a0", "a1", "a2", "a3", "obj_uid", "obj_gid", "saddr_fam", "perm"})
 _FIELDS: Sequence[tuple[str, ValueKind, Iterable[RuleList], tuple[str, ...]]] = (
     ("pid", ValueKind.NUMBER, _CREDENTIAL, ORDER),
     ("uid", ValueKind.USER, _CREDENTIAL, ORDER),
@@ -118,7 +125,7 @@ _FIELDS: Sequence[tuple[str, ValueKind, Iterable[RuleList], tuple[str, ...]]] = 
     ("obj_gid", ValueKind.GROUP, _EXIT, ORDER),
     ("ppid devmajor", ValueKind.NUMBER, _EXIT, ORDER),
     ("devminor", ValueKind.NUMBER, _EXIT, EVERY_OPERATOR),
-    ("inode", ValueKind.NUMBER, _EXIT, EQUALITY),
+    ("inode", ValueKind.INODE, _EXIT, EQUALITY),
     ("pers", ValueKind.NUMBER, _PROCESS, EVERY_OPERATOR),
     ("a0 a1 a2 a3", ValueKind.ARGUMENT, _EXIT, EVERY_OPERATOR),
     ("sessionid", ValueKind.SESSION, (RuleList.EXIT, RuleList.USER), ORDER),
@@ -136,5 +143,6 @@ _FIELDS: Sequence[tuple[str, ValueKind, Iterable[RuleList], tuple[str, ...]]] = 
     ("obj_lev_low obj_lev_high", ValueKind.LABEL, _EXIT, ORDER),
     ("exe", ValueKind.PATH, _CREDENTIAL, EQUALITY),
     ("path dir", ValueKind.PATH, _EXIT, ("=",)),
-    ("key", ValueKind.KEY, (*_PROCESS, RuleList.FILESYSTEM), ("=",)),
+    ("key", ValueKind.KEY, (*_PROCESS, RuleList.FILESYSTEM), EQUALITY),
+    ("field_compare", ValueKind.NUMBER, _EXIT, EQUALITY),
 )

@@ -162,7 +162,7 @@ class KernelKeeper:
         # Prepended last, so that it stays before the files' own prepended ones.
         wanted = [*(rule.data for rule in rule_set.rules), self._own_rule]
         present = self._control.list_rules()
-        plan = plan_changes(present, self._note.rules, wanted, removes_foreign=rule_set.delete_all)
+        plan = plan_changes(present, self._note.rules, wanted, removes=rule_set.removes)
         if not plan.changes:
             self.refused_count = 0
             return

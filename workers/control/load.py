@@ -7,7 +7,7 @@ more condition that always holds, since the kernel refuses a second copy.
 """
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -59,12 +59,17 @@ class _Side:
 
 
 def plan_changes(
-    present: Sequence[bytes], ours: Sequence[bytes], wanted: Sequence[bytes], *, removes_foreign: bool = False
+    present: Sequence[bytes],
+    ours: Sequence[bytes],
+    wanted: Sequence[bytes],
+    *,
+    removes: Callable[[bytes], bool] = lambda _rule: False,
 ) -> Plan:
     """Return how to get from the *present* rules, of which *ours* are our own, to the *wanted* ones.
 
     *present* is the kernel's listing, *ours* in the form of `comparable`, *wanted* as compiled and in the order of
-    their files. A wanted rule that somebody else has loaded is left where it is, and stays theirs.
+    their files. A wanted rule that somebody else has loaded is left where it is, and stays theirs. *removes* tells
+    which of the others' rules, in the form of `comparable`, are to go.
     """
     loaded = [comparable(rule) for rule in present]
     known = set(ours)
@@ -73,7 +78,7 @@ def plan_changes(
     front, back = _sides(wanted, set(foreign), positions)
     compiled = {comparable(rule): rule for rule in wanted}
     after = (*front.rules, *back.rules)
-    removed = [rule for rule in foreign if removes_foreign and rule not in compiled]
+    removed = [rule for rule in foreign if rule not in compiled and removes(rule)]
     gone = [*(rule for rule in loaded if rule in known and rule not in compiled), *removed]
     front_stand_ins = _stand_ins(tuple(reversed(front.added)), front.moved)
     back_stand_ins = _stand_ins(back.added, back.moved)
@@ -81,11 +86,11 @@ def plan_changes(
         changes=(
             *(add_rule(rule, is_prepended=True) for rule in front_stand_ins),
             *(add_rule(rule, is_prepended=False) for rule in back_stand_ins),
-            *_deletions([*front.moved, *back.moved, *filter(is_silencing, gone)]),
+            *deletions([*front.moved, *back.moved, *filter(is_silencing, gone)]),
             *(add_rule(compiled[rule], is_prepended=True) for rule in reversed(front.added)),
             *(add_rule(compiled[rule], is_prepended=False) for rule in back.added),
-            *_deletions([*front_stand_ins, *back_stand_ins]),
-            *_deletions(rule for rule in gone if not is_silencing(rule)),
+            *deletions([*front_stand_ins, *back_stand_ins]),
+            *deletions(rule for rule in gone if not is_silencing(rule)),
         ),
         ours_meanwhile=tuple(dict.fromkeys((*after, *ours, *front_stand_ins, *back_stand_ins))),
         ours_after=after,
@@ -174,6 +179,6 @@ def _stand_ins(added: Sequence[bytes], moved: Sequence[bytes]) -> list[bytes]:
     return [comparable(copy) for copy in copies if copy is not None]
 
 
-def _deletions(rules: Iterable[bytes]) -> list[Request]:
+def deletions(rules: Iterable[bytes]) -> list[Request]:
     """Return the requests that take *rules* out; those that silence first, lest they silence more on the way."""
     return [delete_rule(rule) for rule in sorted(rules, key=lambda rule: not is_silencing(rule))]

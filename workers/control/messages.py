@@ -15,6 +15,9 @@ AUDIT_SET = 1001
 AUDIT_ADD_RULE = 1011
 AUDIT_DEL_RULE = 1012
 AUDIT_LIST_RULES = 1013
+AUDIT_TRIM = 1014
+AUDIT_MAKE_EQUIV = 1015
+AUDIT_SET_FEATURE = 1018
 
 FEATURE_BACKLOG_WAIT_TIME = 2
 """A bit of `KernelStatus.features`."""
@@ -36,6 +39,7 @@ _STATUS_FIELDS = {
     "backlog_wait_time": (9, 0x20),
 }
 """Name of a field that can be set: its word in struct audit_status, its bit in the mask."""
+_RESET_BITS = {"lost": 0x40, "backlog_wait_time_actual": 0x80}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +90,12 @@ def set_status(**fields: int) -> Request:
         words[0] |= bit
     wanted = " ".join(f"{name}={value}" for name, value in fields.items())
     return Request(AUDIT_SET, struct.pack(f"={_STATUS_WORDS}I", *words), f"set audit status {wanted}")
+
+
+def reset_counter(name: str) -> Request:
+    """Return the request that sets a counter of `KernelStatus` to 0; its code is the old value."""
+    words = [_RESET_BITS[name], *[0] * (_STATUS_WORDS - 1)]
+    return Request(AUDIT_SET, struct.pack(f"={_STATUS_WORDS}I", *words), f"reset audit status {name}")
 
 
 def add_rule(rule: bytes, *, is_prepended: bool | None = None) -> Request:

@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
-from auditline.workers.control.compile import FLAG_PREPEND, HEADER_BYTES, read_kernel_rule
+from auditline.workers.control.compile import FLAG_PREPEND, HEADER_BYTES, key_of, read_kernel_rule
 from auditline.workers.control.fields import known_field, operator_number
 from auditline.workers.control.rule import Action, RuleList
 
@@ -67,12 +67,11 @@ def stand_in(rule: bytes) -> bytes | None:
 def _facts(rule: bytes) -> _Facts:
     known = read_kernel_rule(rule)
     is_arch = (known_field("arch").number, operator_number("="))
-    key = known_field("key").number
     rule_list = known.flags & ~FLAG_PREPEND
     return _Facts(
         rule_list=rule_list,
         action=known.action,
-        key=b"".join(field.string for field in known.fields if field.number == key),
+        key=key_of(rule),
         # Only the exit list looks at the mask.
         syscalls=int.from_bytes(rule[_MASK_BYTES], "little") if rule_list == RuleList.EXIT else -1,
         arch=next((field.value for field in known.fields if (field.number, field.operator) == is_arch), None),

@@ -1,4 +1,4 @@
-"""An audit rule between its text and the kernel's bytes, and what one rules file holds."""
+"""An audit rule between its text and the kernel's bytes."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -56,7 +56,7 @@ class Rule:
     action: Action
     is_prepended: bool = False
     syscalls: frozenset[int] | None = None
-    """None: all of them. Empty on the task list only, where the kernel does not look at it."""
+    """None: all of them. Empty on the task list, where the kernel does not look at it, and where -S names none."""
     fields: tuple[Field, ...] = ()
     """In the order in which the kernel tries them; without the key."""
     keys: tuple[str, ...] = ()
@@ -79,18 +79,3 @@ class MachineProblem:
     reason: str
     problem: str
     """As it stands in the file's problems."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuleFile:
-    """What one rules file asks for; a line with a problem gives no rule."""
-
-    rules: tuple[Rule, ...]
-    delete_all: bool
-    """The file has -D: rules of others are to go, too."""
-    problems: tuple[str, ...]
-    """`file:line: what is wrong`."""
-    warnings: tuple[str, ...] = ()
-    """Same form; the rule counts nevertheless."""
-    machine_problems: tuple[MachineProblem, ...] = ()
-    """Those of the problems that another machine would not have."""

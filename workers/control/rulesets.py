@@ -1,16 +1,19 @@
 """The rules that a configuration asks for: shipped sets, files and lines, compiled, with what is wrong in them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from auditline.workers.common.errors import RuleError
 from auditline.workers.control.canonical import rule_text
-from auditline.workers.control.compile import comparable, compile_rule
+from auditline.workers.control.compile import comparable, compile_rule, key_of
+from auditline.workers.control.directives import Command
 from auditline.workers.control.files import find_files, printable, read_rules_file, read_shipped_set, shipped_set_names
 from auditline.workers.control.language import parse_lines, parse_rules
 from auditline.workers.control.paths import missing_path
-from auditline.workers.control.rule import Rule, RuleFile
+from auditline.workers.control.rule import Rule
+from auditline.workers.control.rule_file import RuleFile
 
 LINES_NAME = "[audit] rules"
 """Where messages say that a line of the configuration itself stands."""
@@ -61,16 +64,40 @@ class RuleSet:
     """Not empty: nothing should be loaded."""
     warnings: tuple[str, ...]
     skipped: tuple[SkippedRule, ...]
+    ignored: tuple[str, ...] = ()
+    """Mistakes that keep nothing from being loaded, because of -i, -c or the configuration."""
+    deletions: frozenset[bytes] = frozenset()
+    """-d and -W: rules that are to go, whoever loaded them; in the form of `comparable`."""
+    deleted_keys: tuple[bytes, ...] = ()
+    """-D -k: rules of others with one of these in their key are to go."""
+    status: Mapping[str, int] = field(default_factory=dict)
+    """What files want of the kernel's status, by name in `KernelStatus`."""
+    commands: tuple[Command, ...] = ()
+
+    def removes(self, rule: bytes) -> bool:
+        """Tell whether a rule of others, in the form of `comparable`, is to go."""
+        if self.delete_all or rule in self.deletions:
+            return True
+        key = key_of(rule) if self.deleted_keys else b""
+        return any(part in key for part in self.deleted_keys)
 
 
-def load_rule_files(patterns: Sequence[str], lines: Sequence[str], base: Path, machine: str | None = None) -> RuleSet:
+def load_rule_files(
+    patterns: Sequence[str],
+    lines: Sequence[str],
+    base: Path,
+    machine: str | None = None,
+    *,
+    ignores_errors: bool = False,
+) -> RuleSet:
     """Read everything that `rules_files` and `rules` of the configuration name.
 
     *lines* come first, because the kernel takes the first rule that matches: so they can except something from a set.
     Then *patterns* in their order: `@name` is a shipped set, everything else a glob relative to *base*.
     What depends on this host (paths, `-w` of a directory) is looked at now: read again when it changes.
+    With *ignores_errors* no mistake in a rule is a problem.
     """
-    collector = _Collector(machine)
+    collector = _Collector(machine, ignores_errors=ignores_errors)
     collector.add(parse_lines(lines, LINES_NAME, machine), is_shipped=False)
     for pattern in patterns:
         if pattern.startswith("@"):
@@ -80,16 +107,36 @@ def load_rule_files(patterns: Sequence[str], lines: Sequence[str], base: Path, m
     return collector.rule_set
 
 
+def load_named_files(names: Sequence[str]) -> RuleSet:
+    """Read the rules files *names*, and shipped sets, which are called `@name`, in this order.
+
+    Whoever owns the files is trusted with them: somebody names them here and now.
+    """
+    collector = _Collector(None, ignores_errors=False)
+    for name in names:
+        if name.startswith("@"):
+            collector.add_shipped(name)
+        else:
+            collector.add_file(Path(name), must_be_trusted=False)
+    return collector.rule_set
+
+
 class _Collector:
     """Puts rules together; each file and each rule once."""
 
-    def __init__(self, machine: str | None) -> None:
+    def __init__(self, machine: str | None, *, ignores_errors: bool) -> None:
         self._machine = machine
+        self._ignores_errors = ignores_errors
         self._rules: dict[bytes, CompiledRule] = {}
         self._sources: set[str] = set()
         self._problems: list[str] = []
         self._warnings: list[str] = []
         self._skipped: list[SkippedRule] = []
+        self._ignored: list[str] = []
+        self._deletions: set[bytes] = set()
+        self._deleted_keys: list[bytes] = []
+        self._status: dict[str, int] = {}
+        self._commands: list[Command] = []
         self._delete_all = False
 
     @property
@@ -100,6 +147,11 @@ class _Collector:
             problems=tuple(self._problems),
             warnings=tuple(self._warnings),
             skipped=tuple(self._skipped),
+            ignored=tuple(self._ignored),
+            deletions=frozenset(self._deletions.difference(self._rules)),
+            deleted_keys=tuple(self._deleted_keys),
+            status=self._status,
+            commands=tuple(self._commands),
         )
 
     def add_shipped(self, pattern: str) -> None:
@@ -118,21 +170,27 @@ class _Collector:
         if not files:
             self._warnings.append(f"{printable(base / pattern)}: no rules file matches")
         for path in files:
-            try:
-                text = read_rules_file(path, must_be_trusted=True)
-            except RuleError as error:
-                self._problems += error.problems
-                continue
-            if self._is_new(printable(path)):
-                self.add(parse_rules(text, printable(path), self._machine), is_shipped=False)
+            self.add_file(path, must_be_trusted=True)
+
+    def add_file(self, path: Path, *, must_be_trusted: bool) -> None:
+        """Take one file."""
+        try:
+            text = read_rules_file(path, must_be_trusted=must_be_trusted)
+        except RuleError as error:
+            self._problems += error.problems
+            return
+        if self._is_new(printable(path)):
+            self.add(parse_rules(text, printable(path), self._machine), is_shipped=False)
 
     def add(self, rule_file: RuleFile, *, is_shipped: bool) -> None:
         """Take the rules of one file; a shipped rule for another machine is skipped, not wrong."""
         elsewhere = rule_file.machine_problems if is_shipped else ()
         excused = {found.problem for found in elsewhere}
-        self._problems += [problem for problem in rule_file.problems if problem not in excused]
+        problems = [problem for problem in rule_file.problems if problem not in excused]
+        (self._ignored if self._ignores_errors else self._problems).extend(problems)
+        self._ignored += rule_file.ignored
         self._warnings += rule_file.warnings
-        self._delete_all = self._delete_all or rule_file.delete_all
+        self._take_orders(rule_file)
         for found in elsewhere:
             skipped = SkippedRule(
                 rule=None,
@@ -146,6 +204,16 @@ class _Collector:
             self._skipped.append(skipped)
         for rule in rule_file.rules:
             self._add_rule(rule, is_shipped=is_shipped)
+
+    def _take_orders(self, rule_file: RuleFile) -> None:
+        """Take what a file says beside its rules; a deletion is also one of a rule that another source named before."""
+        self._delete_all = self._delete_all or rule_file.delete_all
+        deletions = {comparable(compile_rule(rule)) for rule in rule_file.deletions}
+        self._rules = {rule: compiled for rule, compiled in self._rules.items() if rule not in deletions}
+        self._deletions |= deletions
+        self._deleted_keys += map(os.fsencode, rule_file.deleted_keys)
+        self._status |= rule_file.status
+        self._commands += rule_file.commands
 
     def _add_rule(self, rule: Rule, *, is_shipped: bool) -> None:
         data = compile_rule(rule)
@@ -165,7 +233,7 @@ class _Collector:
             self._skipped.append(skipped)
             return
         first = self._rules.setdefault(comparable(data), compiled)
-        if first is not compiled:
+        if first is not compiled and not (first.is_shipped and is_shipped):
             self._warnings.append(f"{rule.file}:{rule.line}: the same rule as {first.file}:{first.line}")
 
     def _is_new(self, source: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from auditline.workers.common.errors import RuleError
 from auditline.workers.common.tables import lookup
 from auditline.workers.control.rule import MachineError
-from auditline.workers.control.values import parse_integer
+from auditline.workers.control.values import read_number
 from auditline.workers.control.words import shown
 
 LAST_SYSCALL = 2031
@@ -30,8 +30,9 @@ def syscall_number(name: str, architecture: int | None, machine: str) -> int:
     word = lookup.architecture_word(machine) if architecture is None else architecture
     spelling = None if word is None else lookup.architecture_name(word)
     number = lookup.syscall_numbers(spelling or "").get(name.lower())
-    if number is None:
-        number = parse_integer(name)
+    value = read_number(name, is_signed=True) if number is None else None
+    if value is not None:
+        number = value.number
     if number is None:
         raise MachineError([f"{shown(name)} is no system call of {spelling or machine}"])
     if not 0 <= number <= LAST_SYSCALL:

@@ -88,10 +88,11 @@ def _check_rules(settings: "Settings") -> Sequence[str]:
     """
     from auditline.workers.control.rulesets import load_rule_files
 
-    rules = load_rule_files(settings.audit.rules_files, settings.audit.rules, Path("/"))
+    audit = settings.audit
+    rules = load_rule_files(audit.rules_files, audit.rules, Path("/"), ignores_errors=audit.ignore_rule_errors)
     if rules.problems:
         raise RuleError(rules.problems)
-    return rules.warnings
+    return (*rules.ignored, *rules.warnings)
 
 
 def _config_show(options: Namespace) -> Exit:
@@ -112,6 +113,26 @@ def _rules_compile(options: Namespace) -> Exit:
     from auditline.workers.control.commands import compile_command
 
     return compile_command(options.files, options.format, sys.stdout, sys.stderr)
+
+
+def _rules_list(options: Namespace) -> Exit:
+    from auditline.workers.control.kernel_commands import list_command, list_kernel_command
+
+    if options.kernel:
+        return list_kernel_command(sys.stdout)
+    return list_command(_load_settings(options), options.files, sys.stdout)
+
+
+def _rules_load(options: Namespace) -> Exit:
+    from auditline.workers.control.kernel_commands import load_command
+
+    return load_command(_load_settings(options), options.files, sys.stdout, deletes_others=options.delete_others)
+
+
+def _rules_delete(options: Namespace) -> Exit:
+    from auditline.workers.control.kernel_commands import delete_command
+
+    return delete_command(_load_settings(options), options.files, sys.stdout, deletes_all=options.all)
 
 
 def _load_settings(options: Namespace) -> "Settings":
@@ -196,7 +217,7 @@ Reads the configuration and the rules that it names, and says all that is wrong,
 
 
 def _add_rules(commands: "Commands") -> None:
-    parser = commands.add_parser("rules", help="check or compile audit rules", allow_abbrev=False)
+    parser = commands.add_parser("rules", help="check, list and load audit rules", allow_abbrev=False)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     check = _add_command(
         actions,
@@ -219,6 +240,49 @@ the bytes that the kernel is sent. With `--format text` the canonical rule alone
     )
     compile_.add_argument("--format", choices=["json", "text"], default="json", help="default: json")
     compile_.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rules as auditctl reads them")
+    _add_kernel_rules(actions)
+
+
+def _add_kernel_rules(actions: "Commands") -> None:
+    file_help = "rules as auditctl reads them; @NAME is a set that comes with auditline"
+    list_ = _add_command(
+        actions,
+        "list",
+        _rules_list,
+        summary="print the configured rules, or the kernel's",
+        description="""\
+Prints rules as `auditctl -l` does: those of the files, or without any those of the configuration. What is printed
+can be loaded again, and gives the same rules. With --kernel: what is loaded now; that needs CAP_AUDIT_CONTROL.""",
+        example="auditline rules list --kernel > now.rules",
+    )
+    list_.add_argument("--kernel", action="store_true", help="the rules that the kernel has now")
+    list_.add_argument("files", nargs="*", metavar="FILE", help=file_help)
+    load = _add_command(
+        actions,
+        "load",
+        _rules_load,
+        summary="load rules into the kernel, without the service",
+        description="""\
+Makes the rules of the files those that this command has loaded: new ones are added, those of the last time that
+are in no file now go. Rules of others stay, unless a file has -D, and those of a running service in any case.""",
+        example="auditline rules load /etc/audit/rules.d/*.rules",
+    )
+    load.add_argument("--delete-others", action="store_true", help="take the rules of others out, as -D does")
+    load.add_argument("files", nargs="+", metavar="FILE", help=file_help)
+    delete = _add_command(
+        actions,
+        "delete",
+        _rules_delete,
+        summary="take rules out of the kernel",
+        description="""\
+Takes out the rules of the files, or without any those that `auditline rules load` has loaded. Those of a running
+service stay in any case.""",
+        example="auditline rules delete",
+    )
+    delete.add_argument("--all", action="store_true", help="the rules of others, too")
+    delete.add_argument("files", nargs="*", metavar="FILE", help=file_help)
+    for command in (list_, load, delete):
+        _add_config_option(command)
 
 
 def _add_command(

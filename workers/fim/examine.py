@@ -86,15 +86,19 @@ class Examiner:
                 self._enter(path)
             elif known is not None and known.is_directory:
                 self.gone_beneath(path, dirty.detected_by)
-            self.look(path, status, Look(known, dirty.detected_by, dirty.is_new))
+            if self._watch.scope.reports(path):
+                self.look(path, status, Look(known, dirty.detected_by, dirty.is_new))
 
     def look(self, path: bytes, status: os.stat_result, look: Look) -> None:
-        """Compare what `lstat` says with what is known; a file that may have other content is hashed first."""
+        """Compare what `lstat` says with what is known; a file that may have other content is hashed first.
+
+        Call it for a path only that the scope reports.
+        """
         known = look.known
         is_regular = stat.S_ISREG(status.st_mode)
         if known is not None and is_as_known(known, status) and not (is_regular and self.must_hash_all):
             return
-        if self._watch.scope.is_own(status) or not self._watch.scope.reports(path):
+        if self._watch.scope.is_own(status):
             return
         if path in self._in_hand:
             self._in_hand[path].again = DirtyPath(path, look.is_new, look.detected_by)

@@ -194,11 +194,11 @@ class Walker:
             self._waiting.setdefault(path, detected_by)
 
     def _look(self, path: bytes, status: os.stat_result, look: Look, scan: Scan | None) -> None:
+        if not self._watch.scope.reports(path):
+            if scan is not None and look.known is not None:
+                self._watch.baseline.keep(path, None)
+            return
         if scan is not None:
-            if not self._watch.scope.reports(path):
-                if look.known is not None:
-                    self._watch.baseline.keep(path, None)
-                return
             is_file, is_directory = stat.S_ISREG(status.st_mode), stat.S_ISDIR(status.st_mode)
             scan.files += is_file
             scan.directories += is_directory

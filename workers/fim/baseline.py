@@ -66,7 +66,9 @@ class Baseline:
         self._failures = 0
         self._unstored: tuple[int, bytes] | None = None
         self.was_rebuilt = str(meta["rebuilt"])
-        """Why there is a new one in place of another, until its first walk has ended; "" if there is not."""
+        """Why it was made in place of another one; "" if it was not, or if its first walk had ended before."""
+        self.is_behind = claim.transactions > self._transactions
+        """It is older than it was once: a part of it was damaged, or somebody put a copy in its place."""
         self._done_number = int(meta["done_number"])
         self._last_number: int = self._done_number + database.rows("SELECT count(*) FROM outbox")[0][0]
         self._appended_number = self._last_number
@@ -161,7 +163,7 @@ class Baseline:
         identity = self._directories.find(directory)
         if identity is None:
             return {}
-        known = {row[1]: self._state(row) for row in self._database.rows(_KNOWN_IN, (identity,))}
+        known = {row[1]: self._state(row) for row in self._database.each(_KNOWN_IN, (identity,))}
         if self._appended_number > self._done_number:
             for name, state in self._outbox.newest_in(identity):
                 if state is GONE:
@@ -198,6 +200,7 @@ class Baseline:
         try:
             yield
             done = self._apply_done()
+            self._set_meta("transactions", self._transactions + 1)
             self._database.commit()
         except BaseException:
             self._database.roll_back()
@@ -207,9 +210,9 @@ class Baseline:
             raise
         if done is not None:
             self._done_number, self._unstored = done, None
-        if self._appended_number > self._last_number:
-            self._claim.tell_number(self.epoch, self._appended_number)
-            self._last_number = self._appended_number
+        self._claim.tell(self.epoch, self._transactions)
+        self._last_number = self._appended_number
+        self._database.shrink()
 
     def keep(self, path: bytes, state: FileState | None) -> None:
         """Let *state* be what was seen of *path*, without an entry; None: nothing is there."""
@@ -292,12 +295,15 @@ class Baseline:
 
     def _begin_epoch(self) -> None:
         """Choose a new epoch if numbers may have been given that are not in the database, and in another boot."""
-        is_behind = self._claim.epoch != self.epoch or self._claim.last_number > self._last_number
-        if is_behind or self._meta["boot"] != boot_id():
+        if self.is_behind or self._claim.epoch != self.epoch or self._meta["boot"] != boot_id():
             with self.transaction():
                 self._set_meta("epoch", secrets.token_hex(8))
                 self._set_meta("boot", boot_id())
-        self._claim.tell_number(self.epoch, self._last_number)
+        self._claim.tell(self.epoch, self._transactions)
+
+    @property
+    def _transactions(self) -> int:
+        return int(self._meta["transactions"])
 
     def _apply_done(self) -> int | None:
         """Write what `forget` left to be written; return the number that is done then."""
@@ -324,11 +330,11 @@ class Baseline:
         # Each page anew, because the caller may write between two.
         while rows := self._database.rows(_NAMES_IN, (directory, last, _PAGE)):
             for (name,) in rows:
-                if not isinstance(name, bytes):
-                    raise self._database.damaged(f"a name in directory {directory} is none")
+                if not isinstance(name, bytes) or name <= last:
+                    raise self._database.damaged(f"{name!r} follows {last!r} in directory {directory}")
+                last = name
                 if name not in gone and name not in new:
                     yield name
-            last = rows[-1][0]
 
     def _tell_failure(self, error: StorageError) -> None:
         self._failures += 1

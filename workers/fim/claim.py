@@ -1,12 +1,12 @@
 """The small file beside a baseline: locked by its one writer, and knowing what the database cannot know of itself.
 
-A database whose write-ahead log was damaged is whole and merely older, and would give numbers a second time. So the
-last number is kept here too, after it was given and before it is sent. What was found to be damaged is written
-here as well, so that the next start, whenever it can, puts the database aside and says why.
+A database whose write-ahead log was damaged, or for which somebody put an older copy, is whole and merely older: it
+would give numbers a second time. So its transactions are counted, in itself and here. What was found to be damaged is
+written here as well, so that the next start, whenever it can, puts the database aside and says why.
 
 One block, written in place, because that needs no room on a full disk:
 
-    epoch 16 hex digits, space, last number 20 digits, newline, why the database is damaged, newline, spaces
+    epoch 16 hex digits, space, transactions 20 digits, newline, why the database is damaged, newline, spaces
 """
 
 import fcntl
@@ -24,8 +24,8 @@ _FILE_MODE = 0o640
 _BLOCK_BYTES = 4096
 _MOST_REASON_BYTES = 1024
 _CONTENT = re.compile(rb"([0-9a-f]{16}) ([0-9]{20})\n([^\n]*)\n *")
-_NUMBER_END = 16 + 1 + 20
-_UNKNOWN = b"0" * 16 + b" " + b"0" * 20
+_NO_EPOCH = b"0" * 16
+_UNKNOWN = _NO_EPOCH + b" " + b"0" * 20
 
 
 class Claim:
@@ -53,24 +53,29 @@ class Claim:
             os.close(self._fd)
             raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
         match = _CONTENT.fullmatch(content)
-        self.epoch = match[1].decode() if match else ""
-        """Of which the last number is; "" if the file does not say."""
-        self.last_number = int(match[2]) if match else 0
+        self.epoch = match[1].decode() if match and match[1] != _NO_EPOCH else ""
+        """Of the database beside it; "" if the file does not say."""
+        self.transactions = int(match[2]) if match else 0
+        """How many were committed, as far as was told."""
         self.damage = match[3].decode(errors="replace") if match else ""
         """Why the database is to be put aside."""
         self._has_failed = False
         if not match:
             self._write(_block(_UNKNOWN, ""))
 
-    def tell_number(self, epoch: str, number: int) -> None:
-        """Keep *number* as the last of *epoch* that may have been sent."""
-        self._write(b"%b %020d" % (epoch.encode(), number))
+    def tell(self, epoch: str, transactions: int) -> None:
+        """Keep the database's present epoch and how many transactions were committed."""
+        self._write(b"%b %020d" % (epoch.encode(), transactions))
 
     def tell_damage(self, reason: str) -> None:
-        """Keep why the database must not be used again; "" when a new one has taken its place."""
-        head = os.pread(self._fd, _NUMBER_END, 0) if reason else _UNKNOWN
-        self._write(_block(head, reason))
+        """Keep why the database must not be used again, until `begin`."""
         self.damage = reason
+        self._write(_block(_UNKNOWN, reason))
+
+    def begin(self, epoch: str) -> None:
+        """Keep that there is a new database of that epoch."""
+        self.epoch, self.transactions, self.damage = epoch, 0, ""
+        self._write(_block(b"%b %020d" % (epoch.encode(), 0), ""))
 
     def close(self) -> None:
         """Let go of the lock."""

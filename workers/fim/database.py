@@ -1,7 +1,7 @@
 """A baseline's sqlite database, opened: its statements, its transactions, and what its errors mean."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ _SETTINGS = (
     # Or sqlite's temporary files would come and go in a directory that may be watched.
     "PRAGMA temp_store = MEMORY",
 )
+_ROWS_AT_ONCE = 256
 _VACUUM_FROM_PAGES = 1024
-_VACUUM_PAGES = 512
+"""Unused; fewer are sooner used again."""
 
-_PRIMARY_CODE = 0xFF
+PRIMARY_CODE = 0xFF
 _CANNOT = frozenset(
     (
         sqlite3.SQLITE_BUSY,
@@ -43,14 +44,19 @@ _CANNOT = frozenset(
 """The disk, the memory or another program is in the way; with all else, the database is not what it was."""
 
 
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What the module raises; the second when the text of an error quotes a damaged name."""
+
+
 class BaselineDamaged(StorageError):
     """A baseline does not hold what was written to it: close it, and open it anew."""
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Say whether *error* is about what the file holds, and not about a disk, memory or lock."""
     # Text that is not UTF-8 has no code.
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE not in _CANNOT
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code == sqlite3.SQLITE_READONLY_DBMOVED or code & PRIMARY_CODE not in _CANNOT
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -80,13 +86,22 @@ class Database:
         self._tell_damage = tell_damage
         self.is_writing = False
         """A transaction is open."""
-        self._refusal = ""
+        self._refusal: StorageError | None = None
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Return all rows that a SELECT gives."""
         try:
             return self._connection.execute(statement, parameters).fetchall()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
+            raise self._failure("cannot be read", error) from error
+
+    def each(self, statement: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
+        """Yield the rows that a SELECT gives; nothing may be written meanwhile."""
+        try:
+            cursor = self._connection.execute(statement, parameters)
+            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+                yield from rows
+        except SQLITE_ERRORS as error:
             raise self._failure("cannot be read", error) from error
 
     def row(self, statement: str, parameters: Sequence[Any] = ()) -> Row | None:
@@ -97,33 +112,48 @@ class Database:
     def change(self, statement: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement that writes, within a transaction; return how many rows it changed."""
         if self._refusal:
-            raise StorageError(self._refusal)
+            raise self._refusal
         try:
             return self._connection.execute(statement, parameters).rowcount
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._refuse(error) from error
 
     def begin(self) -> None:
         """Open a transaction."""
-        self._refusal = ""
+        self._refusal = None
         self._run("BEGIN IMMEDIATE")
         self.is_writing = True
 
     def commit(self) -> None:
-        """End the transaction, and make the file smaller if much of it is unused."""
+        """End the transaction."""
         if self._refusal:
-            raise StorageError(self._refusal)
-        self._shrink()
+            raise self._refusal
         self._run("COMMIT")
         self.is_writing = False
 
     def roll_back(self) -> None:
         """End the transaction as if it had not been."""
         self.is_writing = False
-        self._refusal = ""
+        self._refusal = None
         # Sqlite may have rolled back already.
         with suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
+
+    def shrink(self) -> None:
+        """Give pages back that nothing uses, once they are many and a quarter of the file; a part of them each time.
+
+        Out of transactions. A database would otherwise never become smaller.
+        """
+        try:
+            [(free_pages,)] = self._connection.execute("PRAGMA freelist_count")
+            [(pages,)] = self._connection.execute("PRAGMA page_count")
+            if free_pages > max(_VACUUM_FROM_PAGES, pages // 4):
+                # Only a script takes more than the first step of this statement, which frees one page.
+                self._connection.executescript(f"PRAGMA incremental_vacuum({free_pages // 4})")
+        except SQLITE_ERRORS as error:
+            # On a full disk there is no room for this either, and nothing is lost.
+            if is_damage(error):
+                raise self._failure("cannot be made smaller", error) from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -139,22 +169,18 @@ class Database:
     def _run(self, statement: str) -> None:
         try:
             self._connection.execute(statement).fetchall()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._refuse(error) from error
 
-    def _refuse(self, error: sqlite3.Error) -> StorageError:
+    def _refuse(self, error: Exception) -> StorageError:
         """Let nothing more into the transaction, of which sqlite may have rolled back a part."""
-        failure = self._failure("cannot be written", error)
-        self._refusal = str(failure)
-        return failure
+        self._refusal = self._failure("cannot be written", error)
+        return self._refusal
 
-    def _failure(self, what: str, error: sqlite3.Error) -> StorageError:
+    def _failure(self, what: str, error: Exception) -> StorageError:
+        if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
+            # A mistake of ours, not the file's.
+            raise error
         if is_damage(error):
             return self.damaged(str(error))
         return StorageError(f"baseline {self._path} {what}: {error}")
-
-    def _shrink(self) -> None:
-        """Give unused pages back, some at a time, once they are many and a quarter of the file."""
-        free_pages, pages = self.rows("PRAGMA freelist_count")[0][0], self.rows("PRAGMA page_count")[0][0]
-        if free_pages > max(_VACUUM_FROM_PAGES, pages // 4):
-            self._run(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from auditline.workers.fim.database import Database
+from auditline.workers.fim.rows import Row
 
 _MOST_REMEMBERED = 4096
 _PAGE = 256
@@ -61,16 +62,16 @@ class Directories:
         # Each page anew, because the caller may write between two.
         while rows := self._page(last, end):
             for directory, found in rows:
-                if not isinstance(found, bytes):
-                    raise self._database.damaged(f"directory {directory} has no path")
+                if not isinstance(found, bytes) or found <= last:
+                    raise self._database.damaged(f"directory {found!r} follows {last!r}")
+                last = found
                 yield directory, found
-            last = rows[-1][1]
 
     def forget_ids(self) -> None:
         """Forget what is remembered: a transaction was rolled back."""
         self._ids.clear()
 
-    def _page(self, last: bytes, end: bytes | None) -> list[tuple[int, bytes]]:
+    def _page(self, last: bytes, end: bytes | None) -> list[Row]:
         """Return the next directories behind *last*; b"/" is followed by b"0", so *end* ends what is beneath one."""
         statement = (
             "SELECT id, path FROM directories WHERE path > ?1 AND (?2 IS NULL OR path < ?2) ORDER BY path LIMIT ?3"

@@ -13,7 +13,7 @@ from auditline.workers.common.host import boot_id
 from auditline.workers.common.text import make_safe
 from auditline.workers.fim.aside import put_aside
 from auditline.workers.fim.claim import Claim
-from auditline.workers.fim.database import connect, is_damage
+from auditline.workers.fim.database import PRIMARY_CODE, SQLITE_ERRORS, connect, is_damage
 from auditline.workers.fim.schema import Meta, Unusable, check_database, make_database, read_meta
 
 logger = logging.getLogger(__name__)
@@ -28,16 +28,18 @@ def open_or_make(path: Path, root: bytes, claim: Claim) -> tuple[sqlite3.Connect
     """
     try:
         reason = claim.damage
-        if not reason and os.path.lexists(path):
+        if not reason:
             try:
                 return _open_found(path, root)
+            except FileNotFoundError:
+                reason = "has been deleted" if claim.epoch else ""
             except Unusable as error:
                 reason = make_safe(str(error))
             # First, so that the reason is known also if there is no room for a new one now.
             claim.tell_damage(reason)
         return _replace(path, root, reason, claim)
     except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
+        if error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY:
             raise BusyError(f"baseline {path} is locked by another program") from error
         raise StorageError(f"baseline {path}: cannot be opened: {error}") from error
     except OSError as error:
@@ -57,7 +59,7 @@ def _open_found(path: Path, root: bytes) -> tuple[sqlite3.Connection, Meta]:
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as error:
+    except SQLITE_ERRORS as error:
         if is_damage(error):
             raise Unusable(f"is damaged: {error}") from error
         raise
@@ -66,8 +68,9 @@ def _open_found(path: Path, root: bytes) -> tuple[sqlite3.Connection, Meta]:
 
 def _replace(path: Path, root: bytes, reason: str, claim: Claim) -> tuple[sqlite3.Connection, Meta]:
     """Make a new database; put aside what is there, for *reason*."""
+    if reason:
+        logger.error("baseline %s %s; a new one is made", path, reason)
     if os.path.lexists(path):
-        logger.error("baseline %s %s; it is put aside, and a new one made", path, reason)
         put_aside(path)
     for companion in ("-wal", "-shm", "-journal"):
         # Left by a kill in the middle of putting aside; sqlite would take them for the new database's.
@@ -81,9 +84,10 @@ def _replace(path: Path, root: bytes, reason: str, claim: Claim) -> tuple[sqlite
         "rebuilt": reason,
         "done_number": 0,
         "done_state": b"",
+        "transactions": 0,
     }
     make_database(path, meta)
-    claim.tell_damage("")
+    claim.begin(str(meta["epoch"]))
     return connect(path), meta
 
 
@@ -103,6 +107,7 @@ _META_TYPES = {
     "rebuilt": str,
     "done_number": int,
     "done_state": bytes,
+    "transactions": int,
 }
 
 

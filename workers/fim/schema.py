@@ -80,11 +80,10 @@ def check_database(connection: sqlite3.Connection) -> None:
             model.execute(statement)
         if connection.execute(_READ_SCHEMA).fetchall() != model.execute(_READ_SCHEMA).fetchall():
             raise Unusable("has other tables")
-    # The long form for what has an index beside the table, because only it compares the two.
-    for check in ("quick_check(1)", "integrity_check(directories)", "integrity_check(outbox)"):
-        [(result,)] = connection.execute(f"PRAGMA {check}").fetchmany(1)
-        if result != "ok":
-            raise Unusable(f"is damaged: {result}")
+    # Not quick_check: only the long form, which takes hardly longer, sees rows that are not in their order.
+    [(result,)] = connection.execute("PRAGMA integrity_check(1)").fetchall()
+    if result != "ok":
+        raise Unusable(f"is damaged: {result}")
 
 
 def read_meta(connection: sqlite3.Connection) -> Meta:

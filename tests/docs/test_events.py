@@ -196,10 +196,10 @@ def declared_counters(tmp_path: Path) -> set[str]:
         for output in [open_output(each, context) for each in settings]:
             output.close(0)
     placeholders = {f"output_{NAME}_": "output_<name>_", "fim-etc_": "<watcher>_", "hasher-1_": "<hasher>_"}
-    names = ledger.counters().keys()
+    counters = set(ledger.counters())
     for name, placeholder in placeholders.items():
-        names = {each.replace(name, placeholder) for each in names}
-    return set(names)
+        counters = {counter.replace(name, placeholder) for counter in counters}
+    return counters
 
 
 def test_health_event_of_a_running_service_has_the_documented_keys(

@@ -297,7 +297,8 @@ def test_different_states_have_different_ids(data: st.DataObject, one: FileChang
 @pytest.mark.parametrize("field", sorted({*FileState._fields} - {"atime_ns", "checked_ns", "hash_state"}))
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_each_attribute_makes_another_id(field: str, side: str):
-    other = STATE._replace(**{field: {"target": b"", "hashes": hashes_of(b"", "md5")}.get(field, 12345)})
+    changed: dict[str, Any] = {field: {"target": b"", "hashes": hashes_of(b"", "md5")}.get(field, 12345)}
+    other = STATE._replace(**changed)
     states_of = {"before": STATE, "after": STATE}
 
     one = file_event_id(HOST, change_of(**states_of, action="updated"), "e:1")

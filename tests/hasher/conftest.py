@@ -1,0 +1,125 @@
+"""Hashers in processes of their own, and watchers' pools that give them work."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from auditline.workers.common.bus import Waiter
+from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.jobs import JobServer
+from auditline.workers.common.lifecycle import Life
+from auditline.workers.common.settings import FimSettings, RunSettings, Settings
+from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
+from auditline.workers.fim.pool import POOL_COUNTERS, Hashed, Job, Pool
+from auditline.workers.hasher.worker import run as run_hasher
+
+WaitUntil = Callable[..., None]
+
+
+class Watch:
+    """A directory, the pool of its watcher, and what the pool has told."""
+
+    def __init__(self, root: Path, run_directory: Path, max_file_bytes: int) -> None:
+        self.root = root
+        self.plan = WatchPlan(path=os.fsencode(root))
+        self._run_directory = run_directory
+        self._settings = FimSettings(watch=(), max_file_bytes=max_file_bytes)
+        self._waiter = Waiter()
+        self.counters = CounterPage.unshared(POOL_COUNTERS)
+        self.open()
+
+    def open(self) -> None:
+        """Begin, as a new watcher does: nothing is known of what was given out before."""
+        self.results: dict[str, Hashed] = {}
+        self.pool = Pool(JobServer(jobs_endpoint(self._run_directory, self.plan)), self._settings, self.counters)
+        status = self.root.stat()
+        self.pool.set_root(os.fsencode(self.root), (status.st_dev, status.st_ino))
+
+    def submit(self, *names: str) -> None:
+        for name in names:
+            self.pool.submit(Job(os.fsencode(name), (self.root / name).lstat().st_size))
+
+    def turn(self) -> None:
+        self._waiter.wait([self.pool.socket], self.pool.fds, 0.02)
+        self.results.update({os.fsdecode(result.path): result for result in self.pool.take_results()})
+
+    def has(self, *names: str) -> bool:
+        """Take a turn; say whether all of *names* have a result now."""
+        self.turn()
+        return set(names) <= set(self.results)
+
+
+class HasherProcess:
+    """A hasher that was forked from here."""
+
+    def __init__(self, run_directory: Path, page: Path, plans: list[WatchPlan]) -> None:
+        self.page = page
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                life = Life("hasher-1", CounterPage.open(page, ()))
+                life.take_signals()
+                run_hasher(life, Settings(run=RunSettings(directory=run_directory)), plans)
+                os._exit(0)
+            finally:
+                os._exit(1)
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """Return the exit code, negative for a signal."""
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def holds(self, path: Path) -> bool:
+        """Say whether it has a file open."""
+        folder = Path(f"/proc/{self.pid}/fd")
+        return any(_target(link) == str(path) for link in folder.iterdir())
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""
+
+
+@pytest.fixture
+def make_watch(tmp_path: Path) -> Iterator[Callable[..., Watch]]:
+    """Make a watch of a new directory, by its name."""
+    made: list[Watch] = []
+
+    def make(name: str = "root", max_file_bytes: int = 1 << 42) -> Watch:
+        (tmp_path / "run").mkdir(exist_ok=True)
+        (tmp_path / name).mkdir()
+        made.append(Watch(tmp_path / name, tmp_path / "run", max_file_bytes))
+        return made[-1]
+
+    yield make
+    for watch in made:
+        watch.pool.close()
+
+
+@pytest.fixture
+def start_hasher(tmp_path: Path) -> Iterator[Callable[..., HasherProcess]]:
+    """Start a hasher for watches."""
+    started: list[HasherProcess] = []
+
+    def start(*watches: Watch) -> HasherProcess:
+        page = tmp_path / f"hasher-{len(started)}.page"
+        started.append(HasherProcess(tmp_path / "run", page, [watch.plan for watch in watches]))
+        return started[-1]
+
+    yield start
+    for hasher in started:
+        if hasher.pid:
+            hasher.kill()

@@ -12,6 +12,7 @@ import pytest
 from auditline.workers.common.beneath import Root
 from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim.backend import Backend, Hint, HintKind
+from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.inotify import open_backend
 
 Watch = Callable[..., list[bool]]
@@ -163,3 +164,17 @@ def start_follower() -> Callable[..., contextlib.AbstractContextManager["Followe
             follower.close()
 
     return start
+
+
+@pytest.fixture
+def open_baseline(tmp_path: Path) -> Iterator[Callable[..., Baseline]]:
+    """Opens baselines, of /etc and in the test's folder if nothing else is said; closes them in the end."""
+    opened: list[Baseline] = []
+
+    def open_one(directory: Path = tmp_path, name: str = "fim-etc", root: bytes = b"/etc", **bounds: int) -> Baseline:
+        opened.append(Baseline.open(directory, name, root, **bounds))
+        return opened[-1]
+
+    yield open_one
+    for baseline in opened:
+        baseline.close()

@@ -162,7 +162,9 @@ def test_a_foreign_rule_that_we_could_not_write_is_shown_all_the_same() -> None:
     words[67:69], words[131:133], words[195:197] = [999, 15], [5, 4], [EQUAL, 1]
     words[259] = 4
 
-    assert rule_text(WORDS.pack(*words) + b"\xe9\x1b[m") == r"-a 1,io_uring -F f999=5 -F subj_type<0x1>$'\xe9\x1b[m'"
+    assert (
+        rule_text(WORDS.pack(*words) + b"\xe9\x1b[m") == r"-a 1,io_uring -S , -F f999=5 -F subj_type<0x1>$'\xe9\x1b[m'"
+    )
 
 
 ORDER = st.sampled_from(["=", "!=", "<", ">", "<=", ">="])

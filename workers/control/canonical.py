@@ -59,25 +59,30 @@ def _rule_words(rule: KernelRule, machine: str) -> list[str]:
     arches = [at for at, field in enumerate(rule.fields) if field.number == known_field("arch").number]
     last_arch = arches[-1] if arches else -1
     for field in rule.fields[: last_arch + 1]:
-        words += _field_words(field, machine)
-    words += _syscall_words(rule, rule.fields[last_arch].value if arches else None, machine)
+        words += _field_words(field, machine, rule.flags & ~FLAG_PREPEND)
+    syscalls = _syscall_words(rule, rule.fields[last_arch].value if arches else None, machine)
+    # Behind the name of such a list -S is refused.
+    words = [*syscalls, *words] if rule.flags & ~FLAG_PREPEND in _LISTS_WITHOUT_SYSCALLS else [*words, *syscalls]
     for field in rule.fields[last_arch + 1 :]:
-        words += _field_words(field, machine)
+        words += _field_words(field, machine, rule.flags & ~FLAG_PREPEND)
     return words
 
 
 def _syscall_words(rule: KernelRule, architecture: int | None, machine: str) -> list[str]:
-    if rule.flags & ~FLAG_PREPEND in _LISTS_WITHOUT_SYSCALLS:
-        return []
+    has_meaning = rule.flags & ~FLAG_PREPEND not in _LISTS_WITHOUT_SYSCALLS
     if rule.is_every_syscall:
-        return ["-S", "all"]
+        return ["-S", "all"] if has_meaning else []
     word = lookup.architecture_word(machine) if architecture is None else architecture
-    names = lookup.syscall_names(lookup.architecture_name(word or 0) or "")
-    numbers = [at * 32 + bit for at, bits in enumerate(rule.mask) for bit in range(32) if bits >> bit & 1]
-    return ["-S", ",".join(names.get(number, str(number)) for number in numbers)] if numbers else []
+    numbers = lookup.syscall_numbers(lookup.architecture_name(word or 0) or "")
+    # The last of several names of a call is auditctl's.
+    names = {number: name for name, number in numbers.items()}
+    selected = [at * 32 + bit for at, bits in enumerate(rule.mask) for bit in range(32) if bits >> bit & 1]
+    if rule.flags & ~FLAG_PREPEND == RuleList.TASK and not selected:
+        return []
+    return ["-S", ",".join(names.get(number, str(number)) for number in selected) or ","]
 
 
-def _field_words(field: Field, machine: str) -> list[str]:
+def _field_words(field: Field, machine: str, rule_list: int) -> list[str]:
     symbol = lookup.rule_operator_symbol(field.operator) or f"<{field.operator:#x}>"
     if field.number == COMPARISON_FIELD and field.value in lookup.rule_comparison_names():
         left, right = lookup.rule_comparison_names()[field.value]
@@ -89,13 +94,18 @@ def _field_words(field: Field, machine: str) -> list[str]:
         return [word for key in _keys(field.string) for word in ("-F", f"key{symbol}{key}")]
     if facts.is_string:
         return ["-F", f"{facts.name}{symbol}{_word(field.string)}"]
-    if facts.kind is ValueKind.ARCHITECTURE:
-        return ["-F", f"arch{symbol}{_architecture(field.value, machine)}"]
-    return ["-F", f"{facts.name}{symbol}{_PRINTERS[facts.kind](field.value)}"]
+    if facts.kind is ValueKind.PERMISSIONS and rule_list != RuleList.EXIT:
+        # auditctl takes it there, where it has no meaning, in this form only.
+        return ["-p", _permissions(field.value)]
+    is_architecture = facts.kind is ValueKind.ARCHITECTURE
+    value = _architecture(field.value, machine) if is_architecture else _PRINTERS[facts.kind](field.value)
+    return ["-F", f"{facts.name}{symbol}{value}"]
 
 
 def _keys(joined: bytes) -> Sequence[str]:
-    return [_word(key) for key in joined.split(KEY_SEPARATOR.encode()) if key]
+    keys = joined.split(KEY_SEPARATOR.encode())
+    # An empty one among them can only be written as a part of another.
+    return [_word(key) for key in keys] if all(keys) else [_word(joined)]
 
 
 def _word(string: bytes) -> str:

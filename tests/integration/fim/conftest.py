@@ -22,7 +22,7 @@ WALKED = {"first_walk", "restart", "baseline_rebuilt"}
 """The reasons of the coverage events that end the walk at a start."""
 MARKER = ".settled"
 MOST_BYTES = 1 << 30
-FAST = {"debounce_seconds": 0.05, "max_delay_seconds": 1.0, "poll_seconds": 0.2}
+FAST = {"debounce_seconds": 0.1, "max_delay_seconds": 1.0, "poll_seconds": 0.2}
 
 IN_OPEN = 0x20
 IN_ISDIR = 0x40000000
@@ -170,6 +170,12 @@ class Watched:
         """Wait until so many watchers have compared what is there with what they knew."""
         self._wait_until(lambda: sum(entry["reason"] in WALKED for entry in self.coverage) >= count, 30)
 
+    def put(self, path: Path, text: str) -> None:
+        """Make a file that nobody sees before it is complete."""
+        half = self.folder / "half-written"
+        half.write_text(text)
+        half.rename(path)
+
     def wait_for(self, action: str, path: Path | str) -> Change:
         """Wait until *action* is the last that happened to *path*, after all that was waited for before."""
         found: list[Change] = []
@@ -260,6 +266,15 @@ class Watched:
         assert self.run.wait(6) == 0, self.run.stderr
         # Its last words.
         self.lines.take()
+
+    def kill_everything(self) -> None:
+        """Kill the supervisor and all workers."""
+        supervisor, *workers = self.run.family()
+        # It would start again whoever dies first.
+        supervisor.suspend()
+        for process in (*workers, supervisor):
+            process.kill()
+        self.run.wait()
 
     def close(self) -> None:
         """Close the files that stdout went to."""

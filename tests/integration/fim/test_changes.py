@@ -99,8 +99,7 @@ def test_a_file_made_anew_before_anybody_looked_is_updated(each_watched):
     assert updated.before.get("inode", str(before.st_ino)) == str(before.st_ino)
 
 
-def test_a_file_that_came_and_went_before_anybody_looked_is_no_event(each_watched):
-    watched = each_watched
+def test_a_file_that_came_and_went_before_anybody_looked_is_no_event(watched):
     watched.start()
 
     with watched.suspended():
@@ -126,8 +125,8 @@ def test_a_save_by_rename_is_an_update(each_watched):
     assert (updated.before["sha256"], updated.after["sha256"]) == (sha256("one"), sha256("two"))
 
 
-def test_another_file_with_the_same_content_is_an_update(each_watched):
-    watched, path = each_watched, each_watched.root / "file"
+def test_another_file_with_the_same_content_is_an_update(watched):
+    path = watched.root / "file"
     path.write_text("the same")
     watched.start()
 
@@ -141,8 +140,8 @@ def test_another_file_with_the_same_content_is_an_update(each_watched):
     assert "sha256" not in updated.before
 
 
-def test_a_change_with_the_old_time_put_back_is_found(each_watched):
-    watched, path = each_watched, each_watched.root / "file"
+def test_a_change_with_the_old_time_put_back_is_found(watched):
+    path = watched.root / "file"
     path.write_text("one")
     times = path.stat()
     watched.start()
@@ -155,8 +154,8 @@ def test_a_change_with_the_old_time_put_back_is_found(each_watched):
     assert updated.after["sha256"] == sha256("two")
 
 
-def test_times_and_modes_and_links_are_attributes(each_watched):
-    watched, path = each_watched, each_watched.root / "file"
+def test_times_and_modes_and_links_are_attributes(watched):
+    path = watched.root / "file"
     path.write_text("one")
     watched.start()
 
@@ -176,8 +175,8 @@ def test_times_and_modes_and_links_are_attributes(each_watched):
     assert linked.after.items() >= {"mode": "0755", "links": 2}.items()
 
 
-def test_content_that_was_written_but_is_the_same_is_no_update(each_watched):
-    watched, path = each_watched, each_watched.root / "file"
+def test_content_that_was_written_but_is_the_same_is_no_update(watched):
+    path = watched.root / "file"
     path.write_text("the same")
     watched.start()
 
@@ -225,8 +224,7 @@ def test_a_type_that_changes_is_an_update(each_watched):
     assert [change.before["type"] for change in watched.changes if change.path.endswith("to-file")] == ["dir"]
 
 
-def test_the_watched_directory_itself_has_events_of_its_attributes(each_watched):
-    watched = each_watched
+def test_the_watched_directory_itself_has_events_of_its_attributes(watched):
     watched.start()
 
     watched.root.chmod(0o711)

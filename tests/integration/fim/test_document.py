@@ -6,8 +6,6 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
-
 from auditline.workers.common.hashes import ALGORITHMS
 
 SEED = json.loads((Path(__file__).parents[2] / "data" / "seed" / "file-created.json").read_text())
@@ -99,17 +97,19 @@ def test_without_algorithms_changes_are_told_and_no_file_is_read(watched, opens)
     assert paths - {watched.root} == {path}
 
 
-@pytest.mark.parametrize(("size", "is_hashed"), [(1000, True), (1001, False)])
-def test_a_file_beyond_the_limit_is_told_without_hashes_and_why(watched, size, is_hashed):
-    path = watched.root / "file"
+def test_a_file_beyond_the_limit_is_told_without_hashes_and_why(watched):
     watched.start(fim={"max_file_bytes": 1000})
 
-    path.write_bytes(bytes(size))
-    created = watched.wait_for("created", path)
+    for size in (1000, 1001):
+        (watched.root / f"{size}").write_bytes(bytes(size))
+    within = watched.wait_for("created", watched.root / "1000")
+    beyond = watched.wait_for("created", watched.root / "1001")
 
-    assert created.file["size"] == size
-    assert ("sha256" in created.file) == created.file.get("hashed", False) == is_hashed
-    assert created.document["auditline"].get("hash_state", "stable") == ("stable" if is_hashed else "too_large")
+    assert within.file["sha256"] == hashlib.sha256(bytes(1000)).hexdigest()
+    assert "hash_state" not in within.document["auditline"]
+    assert beyond.file["size"] == 1001
+    assert beyond.file.keys().isdisjoint({"hashed", "sha256"})
+    assert beyond.document["auditline"]["hash_state"] == "too_large"
 
 
 def test_the_time_of_the_last_access_is_not_changed_by_our_reading(watched):

@@ -57,7 +57,7 @@ def test_beyond_the_limit_of_watches_directories_are_polled_and_nothing_is_misse
 
     assert limit["path"] == str(watched.root)
     assert limit["detail"]["polled_directories"] > DIRECTORIES - 100
-    assert "no inotify watches are left" in watched.run.stderr
+    assert "no inotify watch is left" in watched.run.stderr
     assert {path: told for path, told in watched.actions.items() if path.endswith("/new")} == {
         str(directory / "new"): ["created", "deleted"] for directory in directories
     }

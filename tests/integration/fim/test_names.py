@@ -11,6 +11,11 @@ DEPTH = 20
 """So many directories with long names make a path of over 4096 bytes."""
 
 
+def assert_nothing_is_raw(lines):
+    """Say that no line has a byte that a terminal would obey."""
+    assert not any(byte < 32 or byte == 127 for line in lines for byte in line)
+
+
 @pytest.fixture
 def deep(watched):
     """Open, and make where it is missing, the directory at the end of the deep path."""
@@ -31,34 +36,37 @@ def deep(watched):
         os.close(descriptor)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "two\nlines",
-        "\x1b[2Jclears",
-        'quo"te\\',
-        "tab\tand\rreturn",
-        "{'%s' % 1} {} $(id)",
-        "ü" * 127,
-        "n" * 255,
-        " ",
-        "…\u202e",
-    ],
-    ids=ascii,
+NAMES = (
+    "two\nlines",
+    "\x1b[2Jclears",
+    'quo"te\\',
+    "tab\tand\rreturn",
+    "{'%s' % 1} {} $(id)",
+    "ü" * 127,
+    "n" * 255,
+    " ",
+    "\u202ereversed",
+    "-rf",
+    "#1",
 )
-def test_a_strange_name_is_one_line_with_that_very_name(watched, name):
-    path = watched.root / name
+
+
+def test_a_strange_name_is_one_line_each_time_with_that_very_name(watched):
+    paths = [watched.root / name for name in NAMES]
     watched.start()
 
-    path.write_text("one")
-    watched.wait_for("created", path)
-    path.write_text("another")
-    watched.wait_for("updated", path)
-    path.unlink()
-    watched.wait_for("deleted", path)
+    for path in paths:
+        watched.put(path, "one")
+    watched.wait_for_paths("created", set(map(str, paths)))
+    for path in paths:
+        path.chmod(0o600)
+    watched.wait_for_paths("attributes_modified", set(map(str, paths)))
+    for path in paths:
+        path.unlink()
+    watched.wait_for_paths("deleted", set(map(str, paths)))
 
-    assert watched.actions == {str(path): ["created", "updated", "deleted"]}
-    assert not any(byte < 32 or byte == 127 for line in watched.lines.lines for byte in line)
+    assert watched.actions == {str(path): ["created", "attributes_modified", "deleted"] for path in paths}
+    assert_nothing_is_raw(watched.lines.lines)
 
 
 def test_a_name_that_is_no_text_is_kept_byte_by_byte(watched, wait_until):
@@ -73,7 +81,7 @@ def test_a_name_that_is_no_text_is_kept_byte_by_byte(watched, wait_until):
 
     lines = watched.lines.lines
     assert all(line.decode() for line in lines)
-    assert not any(byte < 32 or byte == 127 for line in lines for byte in line)
+    assert_nothing_is_raw(lines)
     kept = [
         (entry["field"], base64.b64decode(entry["base64"]))
         for change in watched.changes

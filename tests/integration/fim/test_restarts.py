@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import signal
 
 import pytest
 
@@ -161,11 +160,7 @@ def test_what_was_not_handed_over_before_the_end_is_told_by_the_next_start_unalt
         (watched.root / "file").write_text("one")
         os.mkfifo(watched.root / "fifo")
         wait_until(lambda: watched.counters().get("changes_recorded_total") == 2)
-        # The router too, so that nobody takes them.
-        for process in (watched.worker("router"), *watched.run.family()[1:]):
-            process.kill()
-        os.kill(watched.run.pid, signal.SIGKILL)
-    watched.run.wait()
+        watched.kill_everything()
     (watched.root / "file").unlink()
     watched.start()
     watched.settle()

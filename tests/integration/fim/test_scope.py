@@ -4,8 +4,6 @@ import os
 import re
 import signal
 
-import pytest
-
 
 def test_exclude_wins_over_include_and_include_does_not_hide_directories(watched):
     root = watched.root
@@ -183,18 +181,3 @@ def test_a_reload_begins_new_watches_and_ends_those_that_are_gone(watched, wait_
 
     assert watched.actions.keys() == {f"{second}/file", f"{watched.root}/file"}
     assert watched.worker(watched.title).pid == kept
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ('[[fim.watch]]\npath = "etc"', "etc"),
-        ('[[fim.watch]]\npath = "/etc"\nexclude = ["("]', "("),
-        ('hashes = ["crc32"]', "crc32"),
-    ],
-)
-def test_a_watch_that_cannot_be_is_refused_by_name(watched, table, message):
-    run = watched.start_bare(f"[fim]\n{table}\n")
-
-    assert run.wait() == 2
-    assert message in run.stderr

@@ -28,7 +28,7 @@ def test_what_changes_while_the_disk_is_full_is_told_once_there_is_room(watched,
     (root / "removed").unlink()
     (root / "other-mode").chmod(0o600)
     for number in range(500):
-        (root / f"{number}").write_text(str(number))
+        watched.put(root / f"{number}", str(number))
     wait_until(lambda: "changes wait until they can be stored" in watched.run.stderr)
     state.make_room()
     watched.wait_for_paths("created", {f"{root}/{number}" for number in range(500)})
@@ -45,34 +45,31 @@ def test_what_changes_while_the_disk_is_full_is_told_once_there_is_room(watched,
     assert storage["start"] < storage["end"]
 
 
-def test_a_disk_that_is_full_during_the_first_walk_delays_it(watched, state, wait_until):
-    for number in range(20_000):
+def test_a_disk_that_is_full_during_the_first_walk_only_delays_it(watched, state, wait_until):
+    for number in range(4000):
         os.close(os.open(f"{watched.root}/{'long-name' * 10}-{number}", os.O_CREAT))
+    (state.path / "ballast").write_bytes(bytes(1_700_000))
 
     watched.start(is_walked=False)
-    wait_until(lambda: "be stored" in watched.run.stderr or "No space left" in watched.run.stderr, 20)
-    (watched.root / f"{'long-name' * 10}-7").unlink()
-    for number in range(1000, 20_000):
-        os.unlink(f"{watched.root}/{'long-name' * 10}-{number}")
+    wait_until(lambda: "changes wait until they can be stored" in watched.run.stderr, 20)
+    state.make_room()
     watched.wait_until_walked()
     (watched.root / "file").write_text("one")
     watched.wait_for("created", watched.root / "file")
+    watched.settle()
 
-    assert {change.action for change in watched.changes} <= {"created", "deleted"}
-    assert watched.actions[f"{watched.root}/file"] == ["created"]
+    assert watched.actions == {f"{watched.root}/file": ["created"]}
 
 
-@pytest.mark.parametrize("damage", ["header", "middle", "empty", "no-database"])
+@pytest.mark.parametrize("damage", ["middle", "no-database"])
 def test_a_damaged_baseline_is_kept_aside_and_made_anew_and_said(watched, baseline, damage):
-    for number in range(2000):
+    for number in range(300):
         (watched.root / f"file-{number}").write_text(str(number))
     watched.start()
     watched.stop()
     whole = baseline.read_bytes()
     damaged = {
-        "header": b"\0" * 100 + whole[100:],
         "middle": whole[:8192] + os.urandom(len(whole) - 8192),
-        "empty": whole[:1000],
         "no-database": b"this is no database\n" * 100,
     }[damage]
     baseline.write_bytes(damaged)
@@ -88,20 +85,6 @@ def test_a_damaged_baseline_is_kept_aside_and_made_anew_and_said(watched, baseli
     aside = [path for path in baseline.parent.iterdir() if ".damaged-" in path.name]
     assert damaged in [path.read_bytes() for path in aside]
     assert "the baseline is made anew" in watched.run.stderr
-
-
-def test_a_missing_baseline_is_a_first_walk(watched, baseline):
-    (watched.root / "file").write_text("one")
-    watched.start()
-    watched.stop()
-    for path in baseline.parent.iterdir():
-        path.unlink()
-
-    watched.start()
-    watched.settle()
-
-    assert [entry["reason"] for entry in watched.coverage] == ["first_walk"]
-    assert watched.actions == {}
 
 
 def test_baselines_are_readable_for_the_group_at_most(watched, baseline):

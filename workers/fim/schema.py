@@ -83,7 +83,7 @@ def check_database(connection: sqlite3.Connection) -> None:
     # Not quick_check: only the long form, which takes hardly longer, sees rows that are not in their order.
     [(result,)] = connection.execute("PRAGMA integrity_check(1)").fetchall()
     if result != "ok":
-        raise Unusable(f"is damaged: {result}")
+        raise Unusable(f"is damaged: {str(result).splitlines()[-1]}")
 
 
 def read_meta(connection: sqlite3.Connection) -> Meta:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,6 +36,8 @@ path = "{}"
 """
 
 Row = dict[str, str]
+
+_NUMBERS = {"u8": "<B", "u16": "<H", "u32": "<I", "u64": "<Q", "i64": "<q"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,57 @@ class Run:
         return any(event["audit"].get("coverage", {}).get("reason") == "first_walk" for event in self.lines())
 
 
+class Layout:
+    """One message as its table says."""
+
+    def __init__(self, rows: list[dict[str, str]]) -> None:
+        self._fields = [(int(row["frame"]), row["field"], row["type"].strip("`")) for row in rows]
+
+    def encode(self, values: dict[str, Any]) -> list[bytes]:
+        """Return the frames of a message with these values."""
+        frames = [b""] * (self._fields[-1][0] + 1)
+        for frame, field, kind in self._fields:
+            frames[frame] += _encode_field(kind, values.get(field))
+        return frames
+
+    def decode(self, frames: list[bytes]) -> dict[str, Any]:
+        """Return the values in *frames*, all of whose bytes have to be of the layout."""
+        assert len(frames) == self._fields[-1][0] + 1
+        rest = list(frames)
+        values = {}
+        for frame, field, kind in self._fields:
+            values[field], rest[frame] = _decode_field(kind, rest[frame])
+        assert rest == [b""] * len(frames)
+        return values
+
+
+def _encode_field(kind: str, value: Any) -> bytes:
+    if kind.startswith('"'):
+        return kind.strip('"').encode()
+    if kind == "json":
+        return json.dumps(value).encode()
+    if kind == "bytes":
+        return bytes(value)
+    if kind.startswith("text"):
+        return str(value).encode()
+    return struct.pack(_NUMBERS[kind], value)
+
+
+def _decode_field(kind: str, data: bytes) -> tuple[Any, bytes]:
+    if kind.startswith('"'):
+        assert data[:1].decode() == kind.strip('"')
+        return data[:1].decode(), data[1:]
+    if kind == "json":
+        return json.loads(data), b""
+    if kind == "bytes":
+        return data, b""
+    if kind.startswith("text"):
+        length = int(found[1]) if (found := re.search(r"\[(\d+)\]", kind)) else len(data)
+        return data[:length].decode(), data[length:]
+    size = struct.calcsize(_NUMBERS[kind])
+    return struct.unpack(_NUMBERS[kind], data[:size])[0], data[size:]
+
+
 def code(cell: str) -> str:
     """Return what stands between a cell's backticks."""
     found = re.fullmatch(r"`([^`]+)`", cell)
@@ -149,6 +203,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 pair for document in documents for pair in pairwise(document.examples) if is_pair(pair, PAIRS[name])
             ]
             metafunc.parametrize(name, pairs, ids=[str(first) for first, _ in pairs])
+
+
+@pytest.fixture
+def make_layout() -> type[Layout]:
+    """Make the layout of a message from the rows of its table."""
+    return Layout
 
 
 def is_pair(pair: tuple[Example, Example], languages: tuple[str, str]) -> bool:

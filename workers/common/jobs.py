@@ -166,7 +166,7 @@ class JobServer:
 
     def announce(self, peer: bytes, small: int, large: int) -> bool:
         """Tell a hasher how many small and large files wait; return False if it is gone."""
-        return self.socket.send(peer, [_WORK, _WORK_HEAD.pack(small, large)])
+        return self.socket.send(peer, [_WORK + _WORK_HEAD.pack(small, large)])
 
     def give(self, peer: bytes, lease: Lease) -> bool:
         """Give a hasher what it asked for; return False if it is gone."""
@@ -290,7 +290,7 @@ def _parse_from_watcher(frames: list[bytes]) -> Work | Lease | NoWork:
     if kind == _NONE:
         return NoWork(Lane(_LANE.unpack(head[1:])[0]))
     if kind == _WORK:
-        return Work(*_WORK_HEAD.unpack(frames[1]))
+        return Work(*_WORK_HEAD.unpack(head[1:]))
     raise ValueError(f"unknown kind {kind!r}")
 
 

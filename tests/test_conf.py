@@ -21,6 +21,8 @@ from auditline.workers.common.settings import (
     load_settings,
 )
 from auditline.workers.common.settings_file import section_keys
+from auditline.workers.common.watch_plan import WatchPlan
+from auditline.workers.supervisor.kinds import Wiring
 
 
 def conf_text(name):
@@ -90,6 +92,16 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     # It tells of other units of this host too; those are not ours to judge.
     assert "auditline" not in verified.stderr
     assert verified.returncode == 0
+
+
+def test_the_unit_leaves_the_workers_what_they_keep():
+    wiring = Wiring(Settings(), (), list)
+    kinds = [wiring.control, wiring.watcher(WatchPlan(path=b"/etc")), wiring.hasher(1)]
+    wiring.close()
+
+    given = {name for line in unit_values("CapabilityBoundingSet") for name in line.split()}
+
+    assert {f"CAP_{capability.name}" for kind in kinds for capability in kind.capabilities} <= given
 
 
 def test_the_unit_s_directories_are_the_defaults():

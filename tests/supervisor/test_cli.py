@@ -133,6 +133,19 @@ def test_config_check_reads_the_rules_too(tmp_path, rules, capsys):
     assert line.startswith(f"auditline: {rules}:1: ")
 
 
+def test_config_check_warns_of_a_watch_that_is_not_there(tmp_path, capsys):
+    file = tmp_path / "auditline.toml"
+    file.touch(mode=0o644)
+    file.write_text(f'[[fim.watch]]\npath = "/etc"\n[[fim.watch]]\npath = "{tmp_path}/absent"\n')
+
+    code = main(["config", "check", "--config", str(file)])
+
+    warning, verdict = capsys.readouterr().out.splitlines()
+    assert code == Exit.OK
+    assert warning == f"warning: fim.watch: {tmp_path}/absent does not exist; it is watched when it appears"
+    assert verdict == f"{file}: ok"
+
+
 def test_config_check_warns_of_a_pattern_without_a_match(tmp_path, capsys):
     file = tmp_path / "auditline.toml"
     file.touch(mode=0o644)

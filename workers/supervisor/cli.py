@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -74,7 +74,7 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 def _config_check(options: Namespace) -> Exit:
     settings = _load_settings(options)
-    for warning in _check_rules(settings):
+    for warning in (*_check_rules(settings), *_check_watches(settings)):
         sys.stdout.write(f"warning: {make_safe(warning)}\n")
     sys.stdout.write(f"{make_safe(str(settings.source or 'no file, the defaults'))}: ok\n")
     return Exit.OK
@@ -93,6 +93,18 @@ def _check_rules(settings: "Settings") -> Sequence[str]:
     if rules.problems:
         raise RuleError(rules.problems)
     return (*rules.ignored, *rules.warnings)
+
+
+def _check_watches(settings: "Settings") -> Iterator[str]:
+    from auditline.workers.common.watch_plan import plan_watches
+
+    for plan in plan_watches(settings.fim.watch).plans:
+        try:
+            os.lstat(plan.path)
+        except FileNotFoundError:
+            yield f"fim.watch: {os.fsdecode(plan.path)} does not exist; it is watched when it appears"
+        except OSError as error:
+            yield f"fim.watch: {os.fsdecode(plan.path)} cannot be watched: {error.strerror}"
 
 
 def _config_show(options: Namespace) -> Exit:
@@ -144,7 +156,7 @@ def _load_settings(options: Namespace) -> "Settings":
 def _build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="auditline",
-        description="Turns a Linux host's audit records into one JSON object per event, a line each.",
+        description="Turns a Linux host's audit events and file changes into one JSON object per event, a line each.",
         epilog="example:\n  sudo auditline run | jq -c .audit",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -163,11 +175,12 @@ def _add_run(commands: "Commands") -> None:
         commands,
         "run",
         _run,
-        summary="read this host's kernel events and write them out until stopped",
+        summary="write this host's kernel events and file changes out until stopped",
         description="""\
-Reads this host's audit events and writes them to the configured outputs; without a configuration to stdout.
-As root it loads its audit rules and takes them out again at the end. If another audit daemon is at work, it
-listens beside it and leaves the rules alone. SIGTERM or ctrl-C ends it cleanly, SIGHUP reads the rules again.""",
+Reads this host's audit events, watches directories for changes, and writes both to the configured outputs;
+without a configuration it watches /etc and the programs' directories and writes to stdout. As root it loads its
+audit rules and takes them out again at the end. If another audit daemon is at work, it listens beside it and
+leaves the rules alone. SIGTERM or ctrl-C ends it cleanly, SIGHUP reads the rules and the watches again.""",
         example="sudo auditline run | jq -c .audit.kernel.action",
     )
     _add_config_option(parser)

@@ -46,7 +46,7 @@ def sha256(result: Result) -> str:
 
 
 @contextmanager
-def repeated(action: Callable[[], None]) -> Iterator[None]:
+def repeated(action: Callable[[], object]) -> Iterator[None]:
     """Do *action* again and again in a thread."""
     is_over = threading.Event()
 

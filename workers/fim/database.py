@@ -16,7 +16,6 @@ _SETTINGS = (
     # Of what others may have changed, nothing is run.
     "PRAGMA trusted_schema = OFF",
     "PRAGMA cell_size_check = ON",
-    "PRAGMA journal_mode = WAL",
     # A kill loses nothing, a power cut the last commits: another boot begins a new epoch.
     "PRAGMA synchronous = NORMAL",
     "PRAGMA journal_size_limit = 16777216",
@@ -60,7 +59,7 @@ def is_damage(error: Exception) -> bool:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open an existing database.
+    """Open an existing database, for reading at first: see `let_write`.
 
     Raises:
         sqlite3.Error: it is damaged, or cannot be opened.
@@ -75,6 +74,11 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def let_write(connection: sqlite3.Connection) -> None:
+    """Let others read while we write; changes a database in which that was not set."""
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 class Database:

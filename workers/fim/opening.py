@@ -13,7 +13,7 @@ from auditline.workers.common.host import boot_id
 from auditline.workers.common.text import make_safe
 from auditline.workers.fim.aside import put_aside
 from auditline.workers.fim.claim import Claim
-from auditline.workers.fim.database import PRIMARY_CODE, SQLITE_ERRORS, connect, is_damage
+from auditline.workers.fim.database import PRIMARY_CODE, SQLITE_ERRORS, connect, is_damage, let_write
 from auditline.workers.fim.schema import Meta, Unusable, check_database, make_database, read_meta
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def _open_found(path: Path, root: bytes) -> tuple[sqlite3.Connection, Meta]:
             meta = read_meta(connection)
             _check_meta(meta, root)
             _check_numbers(connection, meta)
+            let_write(connection)
         except BaseException:
             connection.close()
             raise
@@ -88,7 +89,9 @@ def _replace(path: Path, root: bytes, reason: str, claim: Claim) -> tuple[sqlite
     }
     make_database(path, meta)
     claim.begin(str(meta["epoch"]))
-    return connect(path), meta
+    connection = connect(path)
+    let_write(connection)
+    return connection, meta
 
 
 def _check_meta(meta: Meta, root: bytes) -> None:

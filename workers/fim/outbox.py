@@ -77,6 +77,8 @@ class Outbox:
     def newest_names(self, directory: int) -> tuple[set[bytes], set[bytes]]:
         """Return the names in that directory that are gone, and those that are new there, by their newest entries."""
         rows = self._database.rows(_NEWEST_NAMES, (directory,))
+        if not all(isinstance(row[0], bytes) for row in rows):
+            raise self._database.damaged(f"an entry about something in directory {directory} has no name")
         gone = {name for name, exists, _, _ in rows if not exists}
         new = {name for name, exists, is_seen, _ in rows if exists and not is_seen}
         return gone, new

@@ -20,7 +20,7 @@ _STATES = f"(directory, name, {_COLUMNS}, PRIMARY KEY (directory, name)) WITHOUT
 # No column has a type but where text is stored: a type would make sqlite convert what a damaged row holds.
 _TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value, checksum) WITHOUT ROWID",
-    "CREATE TABLE directories (id INTEGER PRIMARY KEY, path UNIQUE)",
+    "CREATE TABLE directories (id INTEGER PRIMARY KEY, path UNIQUE CHECK (typeof(path) = 'blob'))",
     f"CREATE TABLE seen {_STATES}",
     f"CREATE TABLE approved {_STATES}",
     f"CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, entry, entry_checksum, directory, name, {_COLUMNS})",

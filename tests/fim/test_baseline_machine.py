@@ -1,0 +1,208 @@
+"""Whatever the order of writes, acknowledgements, errors, restarts and kills: a baseline is what a plain dict says."""
+
+import copy
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing, suppress
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from auditline.workers.common.file_entry import FileChange, decode_entry
+from auditline.workers.common.file_state import FileState
+from auditline.workers.fim.baseline import Baseline
+
+STATE = FileState(0o100644, 0, 0, 0, 1234, 2049, 1, 3, 4, 5, 0, None, b"\x04" + bytes(32), "stable", 6)
+PATHS = [b"", b"a", b"b", b"a/x", b"a/y", b"a/x/q", b"a.b/z", b"a0/z", b"\xff\n/\x01", b"d" * 255 + b"/" + b"n" * 255]
+DIRECTORIES = sorted({path.rpartition(b"/")[0] for path in PATHS})
+SIZES = [0, 1, 2**63 - 1, 2**63, 2**80]
+
+paths = st.sampled_from(PATHS)
+states = st.one_of(
+    st.none(),
+    st.builds(
+        lambda size, target: STATE._replace(size=size, target=target),
+        st.sampled_from(SIZES),
+        st.sampled_from([None, b"", b"t"]),
+    ),
+)
+writes = st.one_of(
+    st.tuples(st.just("keep"), paths, states),
+    st.tuples(st.just("append"), st.one_of(st.none(), paths), states),
+    st.tuples(st.just("note"), paths, st.none()),
+    st.tuples(st.just("walked"), paths, st.none()),
+)
+Write = tuple[str, bytes | None, FileState | None]
+
+
+class Interrupted(Exception):
+    """Ends a transaction."""
+
+
+class Model:
+    """What a baseline should be."""
+
+    def __init__(self) -> None:
+        self.seen: dict[bytes, FileState] = {}
+        self.entries: list[tuple[bytes | None, FileState | None]] = []
+        """Of all numbers from 1."""
+        self.done = 0
+        self.note = ""
+        self.is_walked = False
+
+    def write(self, kind: str, path: bytes | None, state: FileState | None) -> None:
+        if kind == "append":
+            self.entries.append((path, state))
+        elif kind == "note":
+            self.note = repr(path)
+        elif kind == "walked":
+            self.is_walked = True
+        elif path is not None:
+            apply(self.seen, path, state)
+
+    def forget(self, number: int) -> None:
+        for path, state in self.entries[self.done : number]:
+            apply(self.seen, path, state)
+        self.done = max(self.done, number)
+
+    def known(self) -> dict[bytes, FileState]:
+        known = dict(self.seen)
+        for path, state in self.entries[self.done :]:
+            apply(known, path, state)
+        return known
+
+
+def apply(states_: dict[bytes, FileState], path: bytes | None, state: FileState | None) -> None:
+    if path is None:
+        return
+    states_.pop(path, None)
+    if state is not None:
+        states_[path] = state
+
+
+class BaselineMachine(RuleBasedStateMachine):
+    """A baseline and its model take the same."""
+
+    @initialize()
+    def begin(self):
+        self.folder = Path(tempfile.mkdtemp())
+        self.model = Model()
+        self.baseline = self._open()
+        self.epoch = self.baseline.epoch
+
+    def _open(self) -> Baseline:
+        return Baseline.open(self.folder, "fim-etc", b"/etc", max_outbox_entries=5)
+
+    def _write(self, kind: str, path: bytes | None, state: FileState | None) -> None:
+        if kind == "append":
+            number = len(self.model.entries) + 1
+            change = FileChange(
+                action="updated", path=path or b"", before=None, after=state, detected_by="event", time_ns=number
+            )
+            self.baseline.append(change, path, state)
+        elif kind == "note":
+            self.baseline.set_note("name", repr(path))
+        elif kind == "walked":
+            self.baseline.mark_walked()
+        elif path is not None:
+            self.baseline.keep(path, state)
+        self.model.write(kind, path, state)
+
+    @rule(write=writes)
+    def write(self, write: Write):
+        self._write(*write)
+
+    @rule(some=st.lists(writes, max_size=12))
+    def write_in_one_transaction(self, some: list[Write]):
+        with self.baseline.transaction():
+            for write in some:
+                self._write(*write)
+            self._reads_are_right()
+
+    @rule(some=st.lists(writes, max_size=12))
+    def write_and_roll_back(self, some: list[Write]):
+        model, self.model = self.model, copy.deepcopy(self.model)
+        with suppress(Interrupted), self.baseline.transaction():
+            for write in some:
+                self._write(*write)
+            self._paths_are_right()
+            raise Interrupted
+        self.model = model
+
+    @rule(ahead=st.integers(0, 12))
+    def forget(self, ahead: int):
+        number = min(self.model.done + ahead, len(self.model.entries))
+        self.baseline.forget(self.model.done + ahead, b"state %d" % number)
+        self.model.forget(number)
+
+    @rule(some=st.lists(writes, max_size=5), ahead=st.integers(0, 4))
+    def forget_within_a_transaction(self, some: list[Write], ahead: int):
+        number = min(self.model.done + ahead, len(self.model.entries))
+        with self.baseline.transaction():
+            self.baseline.forget(number, b"state")
+            for write in some:
+                self._write(*write)
+        self.model.forget(number)
+
+    @rule()
+    def restart(self):
+        self.baseline.close()
+        self.baseline = self._open()
+
+    @rule()
+    def kill(self):
+        folder = Path(tempfile.mkdtemp()) / "after"
+        shutil.copytree(self.folder, folder)
+        self.baseline.close()
+        shutil.rmtree(self.folder)
+        self.folder = folder
+        self.baseline = self._open()
+
+    @invariant()
+    def everything_is_right(self):
+        self._reads_are_right()
+        model, baseline = self.model, self.baseline
+        numbers = range(model.done + 1, len(model.entries) + 1)
+        assert (baseline.done_number, baseline.last_number) == (model.done, len(model.entries))
+        assert [decode_entry(baseline.read(number).payload).time_ns for number in numbers] == list(numbers)
+        assert baseline.counts() == (len(model.seen), len(numbers))
+        assert baseline.is_full == (len(numbers) >= 5)
+        assert (baseline.epoch, baseline.was_rebuilt, baseline.is_behind) == (self.epoch, "", False)
+        assert self._directories_in_use() == self._directories_kept()
+
+    def _reads_are_right(self) -> None:
+        self._paths_are_right()
+        assert (self.baseline.note("name"), self.baseline.is_walked) == (self.model.note, self.model.is_walked)
+
+    def _paths_are_right(self) -> None:
+        known, baseline = self.model.known(), self.baseline
+        assert {path: baseline.known(path) for path in PATHS} == {path: known.get(path) for path in PATHS}
+        for directory in DIRECTORIES:
+            prefix = directory + b"/" if directory else b""
+            beneath = list(baseline.known_beneath(directory))
+            assert sorted(beneath) == sorted(path for path in known if path and path.startswith(prefix))
+            assert baseline.known_in(directory) == {
+                path[len(prefix) :]: state
+                for path, state in known.items()
+                if path and path.rpartition(b"/")[0] == directory
+            }
+
+    def _directories_in_use(self) -> set[bytes]:
+        pending = [path for path, _ in self.model.entries[self.model.done :] if path is not None]
+        return {path.rpartition(b"/")[0] for path in [*self.model.seen, *pending]}
+
+    def _directories_kept(self) -> set[bytes]:
+        with closing(sqlite3.connect(self.folder / "fim-etc.sqlite")) as connection:
+            return {path for (path,) in connection.execute("SELECT path FROM directories")}
+
+    def teardown(self):
+        if hasattr(self, "baseline"):
+            self.baseline.close()
+            shutil.rmtree(self.folder)
+
+
+BaselineMachine.TestCase.settings = settings(deadline=None, max_examples=30, stateful_step_count=30)
+TestBaselineMachine = BaselineMachine.TestCase

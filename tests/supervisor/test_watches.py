@@ -184,6 +184,20 @@ def test_killed_watchers_and_hashers_start_again(start_service, places):
     service.wait_until(lambda: pid_of(service, "hasher 2") not in (0, victims[1].pid), "a new hasher")
 
 
+@pytest.mark.parametrize("title", ["router", "names", "hasher 1"])
+def test_a_worker_that_is_told_to_end_as_soon_as_it_is_forked_ends_in_order(start_service, places, title):
+    service = start_watching(start_service, places[:1])
+    children = Path(f"/proc/{service.pid}/task/{service.pid}/children")
+    known = set(children.read_text().split())
+
+    service.workers()[title].kill()
+    service.wait_until(lambda: set(children.read_text().split()) - known, "a new process")
+    (new,) = set(children.read_text().split()) - known
+    os.kill(int(new), signal.SIGTERM)
+
+    service.wait_for_message(f"(pid {new}) ended by itself with exit code 0")
+
+
 def test_a_watcher_that_is_given_up_leaves_the_others_running(start_service, places):
     first, second = places[:2]
     choices = {watch_name(bytes(first)): "crashing"}

@@ -32,12 +32,19 @@ def state_of_number(number: int) -> FileState | None:
     return None if number % 5 == 0 else STATE._replace(size=number)
 
 
-def append_number(baseline: Baseline, number: int) -> None:
-    path, state = path_of(number), state_of_number(number)
-    entry = FileChange(
-        action="updated", path=b"/etc/" + path, before=None, after=state, detected_by="event", time_ns=number
+def entry_of(number: int) -> FileChange:
+    return FileChange(
+        action="updated",
+        path=b"/etc/" + path_of(number),
+        before=None,
+        after=state_of_number(number),
+        detected_by="event",
+        time_ns=number,
     )
-    baseline.append(entry, path, state)
+
+
+def append_number(baseline: Baseline, number: int) -> None:
+    baseline.append(entry_of(number), path_of(number), state_of_number(number))
 
 
 def effect_of(numbers: range) -> dict[bytes, FileState]:
@@ -107,10 +114,7 @@ def test_kill_9_at_any_moment_leaves_nothing_half(tmp_path):
 
             assert (baseline.was_rebuilt, baseline.is_behind) == ("", False)
             assert reported <= last_number <= reported + 20
-            assert [entry.time_ns for entry in entries] == list(range(done + 1, last_number + 1))
-            assert [entry.path for entry in entries] == [
-                b"/etc/" + path_of(number) for number in range(done + 1, last_number + 1)
-            ]
+            assert entries == [entry_of(number) for number in range(done + 1, last_number + 1)]
             assert twins.get(b"one") == twins.get(b"two")
             assert {path: state for path, state in known.items() if path[:5] != b"twins"} == effect_of(
                 range(1, last_number + 1)
@@ -220,13 +224,13 @@ def test_on_a_full_disk_a_write_is_refused_as_a_whole_and_works_when_there_is_ro
     with pytest.raises(StorageError, match=r"fim-etc\.sqlite cannot be written: .*(full|disk I/O error)") as refusal:
         write(baseline)
     after = (sorted(baseline.known_beneath(b"")), baseline.counts(), baseline.last_number, baseline.is_walked)
-    entries = [decode_entry(baseline.read(number).payload).time_ns for number in (1, 2)]
+    entries = [decode_entry(baseline.read(number).payload) for number in (1, 2)]
     ballast.unlink()
     write(baseline)
 
     assert not isinstance(refusal.value, BaselineDamaged)
     assert after == before
-    assert entries == [1, 2]
+    assert entries == [entry_of(1), entry_of(2)]
     assert (sorted(baseline.known_beneath(b"")), baseline.counts(), baseline.is_walked) != before[:2] + before[3:]
 
 

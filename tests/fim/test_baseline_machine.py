@@ -38,6 +38,10 @@ writes = st.one_of(
 Write = tuple[str, bytes | None, FileState | None]
 
 
+def entry_of(number: int, path: bytes | None, state: FileState | None) -> FileChange:
+    return FileChange(action="updated", path=path or b"", before=None, after=state, detected_by="event", time_ns=number)
+
+
 class Interrupted(Exception):
     """Ends a transaction."""
 
@@ -99,10 +103,7 @@ class BaselineMachine(RuleBasedStateMachine):
     def _write(self, kind: str, path: bytes | None, state: FileState | None) -> None:
         if kind == "append":
             number = len(self.model.entries) + 1
-            change = FileChange(
-                action="updated", path=path or b"", before=None, after=state, detected_by="event", time_ns=number
-            )
-            self.baseline.append(change, path, state)
+            self.baseline.append(entry_of(number, path, state), path, state)
         elif kind == "note":
             self.baseline.set_note("name", repr(path))
         elif kind == "walked":
@@ -167,7 +168,9 @@ class BaselineMachine(RuleBasedStateMachine):
         model, baseline = self.model, self.baseline
         numbers = range(model.done + 1, len(model.entries) + 1)
         assert (baseline.done_number, baseline.last_number) == (model.done, len(model.entries))
-        assert [decode_entry(baseline.read(number).payload).time_ns for number in numbers] == list(numbers)
+        assert [decode_entry(baseline.read(number).payload) for number in numbers] == [
+            entry_of(number, *model.entries[number - 1]) for number in numbers
+        ]
         assert baseline.counts() == (len(model.seen), len(numbers))
         assert baseline.is_full == (len(numbers) >= 5)
         assert (baseline.epoch, baseline.was_rebuilt, baseline.is_behind) == (self.epoch, "", False)

@@ -40,7 +40,7 @@ class Root:
 
     def __init__(self, path: bytes, fd: int) -> None:
         self._path = path
-        self._fd = fd
+        self._held: int | None = fd
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
         """Its device and inode."""
@@ -61,6 +61,28 @@ class Root:
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self.identity
+
+    def release(self) -> None:
+        """Let go of it until it is needed again: as long as it is held its file system cannot be unmounted."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    @property
+    def _fd(self) -> int:
+        """A descriptor of it.
+
+        Raises:
+            OSError: the path names nothing any more; ESTALE: something else.
+        """
+        if self._held is None:
+            held = os.open(self._path, _PLACE | os.O_DIRECTORY)
+            status = os.fstat(held)
+            if (status.st_dev, status.st_ino) != self.identity:
+                os.close(held)
+                raise OSError(errno.ESTALE, "another directory is in its place")
+            self._held = held
+        return self._held
 
     def open_directory(self, relative: bytes) -> int:
         """Return a descriptor to list a directory with; the caller closes it.
@@ -119,7 +141,7 @@ class Root:
 
     def close(self) -> None:
         """Let go of the directory."""
-        os.close(self._fd)
+        self.release()
 
     def _open_parent(self, relative: bytes) -> tuple[int, bytes]:
         parent, _, name = relative.rpartition(b"/")

@@ -97,12 +97,7 @@ def from_plain(plain: Any) -> FileState | None:
     if not all(isinstance(number, int) for number in (*numbers, checked_ns)) or not isinstance(hash_state, str):
         raise ValueError("a file's state has numbers, a target, hashes, the hashes' state, and a time")
     try:
-        return FileState(
-            *numbers,
-            None if target is None else os.fsencode(target),
-            bytes.fromhex(hashes),
-            hash_state,
-            checked_ns,
-        )
+        decoded_target = None if target is None else os.fsencode(target)
+        return FileState._make((*numbers, decoded_target, bytes.fromhex(hashes), hash_state, checked_ns))
     except TypeError as error:
         raise ValueError("a file's target and hashes are texts") from error

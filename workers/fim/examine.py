@@ -161,10 +161,7 @@ class Examiner:
         path = hashed.path
         if hashed.problem == "quarantined" and hashed.error:
             text = f"it is not read any more: {hashed.error}"
-            now = now_ns()
-            self._watch.baseline.append(
-                self._notes.entry("quarantine", self._watch.scope.absolute(path), text, now), None, None
-            )
+            self._watch.note("quarantine", self._watch.scope.absolute(path), text, now_ns())
         elif hashed.problem == "unreadable":
             self._watch.counters.add("paths_unreadable_total")
         if self._watch.root is None:

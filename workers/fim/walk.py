@@ -5,12 +5,14 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.file_entry import DetectedBy
 from auditline.workers.fim.coverage import now_ns
 from auditline.workers.fim.examine import Examiner, Look
+from auditline.workers.fim.path_tree import PathTree
 from auditline.workers.fim.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,22 @@ _HASHED_WITH = "hashed_with"
 _WATCHED_UNTIL = "watched_until_ns"
 
 
+class Why(Enum):
+    """Why a directory is listed."""
+
+    HINT = "hint"
+    """Something in it was made or moved here."""
+    TURN = "turn"
+    """It is polled, and its turn has come."""
+    SCAN = "scan"
+    """The whole tree is compared."""
+
+    @property
+    def detected_by(self) -> DetectedBy:
+        """How changes count that are found."""
+        return "event" if self is Why.HINT else "scan"
+
+
 @dataclass(slots=True)
 class Scan:
     """One comparison of the whole tree with what is known."""
@@ -35,7 +53,8 @@ class Scan:
     files: int = 0
     directories: int = 0
     others: int = 0
-    bytes: int = 0
+    file_bytes: int = 0
+    visited: set[bytes] = field(default_factory=set)
     must_repeat: bool = False
     """What it was made for happened again."""
 
@@ -49,8 +68,10 @@ class Walker:
         self.examiner = Examiner(watch, self.enter, self.leave)
         self._take_hints = take_hints
         self._hashed_with = " ".join(watch.settings.hashes)
-        self._waiting: dict[bytes, DetectedBy] = {}
+        self._waiting: dict[bytes, Why] = {}
         self._entered: set[bytes] = set()
+        self._places = PathTree()
+        """All directories that were ever visited, for finding those beneath one."""
         self._unreadable: dict[bytes, int] = {}
         """Directories that may not be read, and since when."""
         self._limited_since_ns: int | None = None
@@ -85,36 +106,38 @@ class Walker:
         self._waiting.clear()
         self._scan = None
 
-    def list_later(self, directory: bytes, detected_by: DetectedBy) -> None:
+    def list_later(self, directory: bytes, why: Why) -> None:
         """List *directory* in one of the next slices."""
-        self._waiting.setdefault(directory, detected_by)
+        self._waiting.setdefault(directory, why)
 
     def enter(self, directory: bytes) -> None:
         """Watch and list a directory that is not yet watched."""
         if directory not in self._entered and self._watch.scope.enters(directory):
-            self.list_later(directory, "event")
+            self.list_later(directory, Why.HINT)
 
     def leave(self, directory: bytes) -> None:
         """Watch nothing any more at and beneath a path that is gone or names another directory."""
-        if directory in self._entered or directory in self._unreadable:
-            self._watch.backend.forget(directory)
-            prefix = directory + b"/" if directory else b""
-            self._entered = {path for path in self._entered if path != directory and not path.startswith(prefix)}
-            for path in [path for path in self._unreadable if path == directory or path.startswith(prefix)]:
-                del self._unreadable[path]
+        self._watch.backend.forget(directory)
+        for path in self._places.take(directory):
+            self._entered.discard(path)
+            self._unreadable.pop(path, None)
 
     def go_on(self) -> None:
         """List for one slice of time; end the scan when all is done."""
         deadline = time.monotonic() + SLICE_SECONDS
         while self._waiting and self.examiner.in_hand < MOST_SCAN_JOBS:
-            directory, detected_by = self._waiting.popitem()
+            directory, why = self._waiting.popitem()
+            began = time.monotonic()
             try:
-                self._list(directory, detected_by)
+                self._list(directory, why)
             except StorageError:
                 # Nothing of it is stored: it is to be listed once more.
-                self._waiting[directory] = detected_by
+                self._waiting[directory] = why
                 raise
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            if why is Why.TURN:
+                self._watch.backend.polling_took(now - began)
+            if now >= deadline:
                 return
         if not self._waiting and not self.examiner.scan_jobs:
             self._finish()
@@ -130,10 +153,13 @@ class Walker:
 
     def _begin_round(self) -> None:
         self._waiting.clear()
-        self._waiting[b""] = "scan"
+        self._waiting[b""] = Why.SCAN
 
-    def _list(self, directory: bytes, detected_by: DetectedBy) -> None:
+    def _list(self, directory: bytes, why: Why) -> None:
         """Watch *directory*, then compare what is in it with what is known."""
+        scan = self._scan if why is Why.SCAN else None
+        if scan is not None:
+            scan.visited.add(directory)
         found = self._watch_and_read(directory)
         if found is None:
             return
@@ -142,20 +168,19 @@ class Walker:
             self._take_hints()
         own_status, entries = found
         known = self._watch.baseline.known_in(directory)
-        scan = self._scan if detected_by == "scan" else None
         if not directory:
-            self._look(b"", own_status, Look(self._watch.baseline.known(b""), detected_by), scan)
+            self._look(b"", own_status, Look(self._watch.baseline.known(b""), why.detected_by), scan)
         prefix = directory + b"/" if directory else b""
         for name, status in entries:
             path = prefix + name
-            look = Look(known.pop(name, None), detected_by, in_scan=scan is not None)
+            look = Look(known.pop(name, None), why.detected_by, in_scan=scan is not None)
             if stat.S_ISDIR(status.st_mode):
-                self._descend(path, scan, detected_by)
+                self._descend(path, scan, why)
             elif look.known is not None and look.known.is_directory:
-                self.examiner.gone_beneath(path, detected_by)
+                self.examiner.gone_beneath(path, why.detected_by)
             self._look(path, status, look, scan)
         for name in known:
-            self._miss(prefix + name, detected_by)
+            self._miss(prefix + name, why.detected_by)
 
     def _watch_and_read(self, directory: bytes) -> tuple[os.stat_result, list[tuple[bytes, os.stat_result]]] | None:
         """Return the directory's own status and its entries; None: it is not there, or may not be read."""
@@ -164,6 +189,7 @@ class Walker:
         try:
             descriptor = self._watch.root.open_directory(directory)
         except (FileNotFoundError, NotADirectoryError):
+            self.leave(directory)
             self._watch.dirty.add(directory)
             return None
         except OSError as error:
@@ -176,6 +202,7 @@ class Walker:
             if not self._watch.backend.watch(directory, descriptor) and self._limited_since_ns is None:
                 self._limited_since_ns = now_ns()
             self._entered.add(directory)
+            self._places.add(directory)
             self._note_readable(directory)
             self._watch.counters.add("directories_listed_total")
             return status, _read_entries(descriptor)
@@ -185,13 +212,13 @@ class Walker:
         finally:
             os.close(descriptor)
 
-    def _descend(self, path: bytes, scan: Scan | None, detected_by: DetectedBy) -> None:
+    def _descend(self, path: bytes, scan: Scan | None, why: Why) -> None:
         if not self._watch.scope.enters(path):
             if scan is not None:
                 for inner in list(self._watch.baseline.known_beneath(path)):
                     self._watch.baseline.keep(inner, None)
         elif scan is not None or path not in self._entered:
-            self._waiting.setdefault(path, detected_by)
+            self._waiting[path] = why
 
     def _look(self, path: bytes, status: os.stat_result, look: Look, scan: Scan | None) -> None:
         if not self._watch.scope.reports(path):
@@ -203,7 +230,7 @@ class Walker:
             scan.files += is_file
             scan.directories += is_directory
             scan.others += not is_file and not is_directory
-            scan.bytes += status.st_size if is_file else 0
+            scan.file_bytes += status.st_size if is_file else 0
         self.examiner.look(path, status, look)
 
     def _miss(self, path: bytes, detected_by: DetectedBy) -> None:
@@ -218,13 +245,20 @@ class Walker:
         scan = self._scan
         if scan is not None and scan.must_repeat:
             scan.must_repeat = False
-            scan.files = scan.directories = scan.others = scan.bytes = 0
+            scan.files = scan.directories = scan.others = scan.file_bytes = 0
+            scan.visited.clear()
             self._begin_round()
             return
         if scan is not None:
+            self._leave_unvisited(scan)
             self._end_scan(scan)
         if self._limited_since_ns:
             self._tell_limit(self._limited_since_ns)
+
+    def _leave_unvisited(self, scan: Scan) -> None:
+        """See to directories whose end no entry of their parents tells, because they are not reported themselves."""
+        for directory in sorted(self._entered - scan.visited):
+            self._watch.dirty.add(directory, detected_by="scan")
 
     def _end_scan(self, scan: Scan) -> None:
         changes = self._watch.counters.get("changes_recorded_total") - scan.recorded_before
@@ -238,7 +272,7 @@ class Walker:
             files=scan.files,
             directories=scan.directories,
             others=scan.others,
-            bytes=scan.bytes,
+            bytes=scan.file_bytes,
             changes=changes,
             unreadable_directories=len(self._unreadable),
             watched_directories=self._watch.backend.watched,
@@ -268,6 +302,7 @@ class Walker:
         if directory in self._unreadable:
             return
         self._unreadable[directory] = now_ns()
+        self._places.add(directory)
         self._watch.counters.add("directories_unreadable_total")
         path, reason = self._watch.scope.absolute(directory), error.strerror or "unknown error"
         logger.warning("%s cannot be read: %s; what is in it is not watched", os.fsdecode(path), reason)

@@ -30,8 +30,8 @@ class Watch:
 
     @property
     def path(self) -> bytes:
-        """The absolute path."""
-        return self.scope.absolute(b"")
+        """What is watched, absolute."""
+        return self.scope.path
 
     def note(
         self,

@@ -29,7 +29,7 @@ from auditline.workers.fim.examine import EXAMINER_COUNTERS
 from auditline.workers.fim.inotify import open_backend
 from auditline.workers.fim.pool import POOL_COUNTERS, Pool
 from auditline.workers.fim.scope import Scope
-from auditline.workers.fim.walk import WALK_COUNTERS, Walker
+from auditline.workers.fim.walk import WALK_COUNTERS, Walker, Why
 from auditline.workers.fim.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,9 @@ WATCHER_COUNTERS = (
     *POOL_COUNTERS,
 )
 
+LONGEST_PAUSE_SECONDS = 0.02
+SHORTEST_PAUSE_SECONDS = 0.002
+"""After hints no more are read for a while: who writes all the time would wake us with each write."""
 TURN_SECONDS = 5.0
 """Nothing happens: so often it is looked whether the watched path still names the same directory."""
 MISSING_TURN_SECONDS = 1.0
@@ -129,7 +132,13 @@ class Watcher:
         self._walker = Walker(watch, self._take_hints)
         self._examiner = self._walker.examiner
         self._root_check_due = 0.0
+        self._is_root_lost = False
+        """The kernel said so; a directory made anew may have the same inode number."""
         self._is_outdated = False
+        self._hints_due = 0.0
+        self._hints_pause_seconds = min(
+            LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, watch.settings.debounce_seconds / 4)
+        )
         self.missing_since_ns = missing_since_ns
         """Since when there is nothing at the watched path; None: there is."""
         self._alive_due = 0.0
@@ -153,7 +162,10 @@ class Watcher:
 
     def _turn(self, most_seconds: float) -> None:
         fds = [self._life.wakeup_fd, *self._pool.fds]
-        if self._backend.fd is not None:
+        pause_seconds = self._hints_due - time.monotonic()
+        if pause_seconds > 0:
+            most_seconds = min(most_seconds, pause_seconds)
+        elif self._backend.fd is not None:
             fds.append(self._backend.fd)
         self._producer.wait(fds, most_seconds, also=[self._pool.socket])
         self._life.drain_wakeup()
@@ -164,6 +176,8 @@ class Watcher:
             self._work(at_once=False)
         self._producer.pump()
         self._measure()
+        if self._watch.root is not None:
+            self._watch.root.release()
 
     def _turn_seconds(self) -> float:
         now = time.monotonic()
@@ -182,12 +196,13 @@ class Watcher:
         hints = self._backend.read()
         if not hints:
             return
+        self._hints_due = time.monotonic() + self._hints_pause_seconds
         self._counters.add("hints_received_total", len(hints))
         for hint in hints:
             if hint.kind is HintKind.POLL:
-                self._walker.list_later(hint.path, "scan")
+                self._walker.list_later(hint.path, Why.TURN)
             elif hint.kind is HintKind.ROOT_GONE:
-                self._root_check_due = 0.0
+                self._root_check_due, self._is_root_lost = 0.0, True
             elif hint.kind is HintKind.OVERFLOW:
                 self._counters.add("hint_overflows_total")
                 logger.warning("%s: the kernel could not keep all events: everything is compared", self._path)
@@ -205,8 +220,8 @@ class Watcher:
                 self._root_check_due = 0.0
             elif kind is HintKind.GONE:
                 self._walker.leave(path)
-            elif kind is HintKind.CREATED and scope.enters(path):
-                self._walker.list_later(path, "event")
+            elif kind is not HintKind.ATTRIBUTES and scope.enters(path):
+                self._walker.list_later(path, Why.HINT)
         if hint.is_directory or scope.reports(path):
             self._dirty.add(path, is_new=kind is HintKind.CREATED)
 
@@ -260,7 +275,8 @@ class Watcher:
         watch, old = self._watch, self._watch.root
         if self._scope.is_outdated():
             self._leave_scope()
-        elif old is None or not old.is_current():
+        elif old is None or self._is_root_lost or not old.is_current():
+            self._is_root_lost = False
             if old is not None:
                 self._walker.leave(b"")
                 old.close()
@@ -302,6 +318,9 @@ class Watcher:
 
     def _leave_scope(self) -> None:
         """Leave a path that is no directory any more, or has become one."""
+        if self._watch.root is not None:
+            self._watch.root.close()
+            self._watch.root = None
         with self._stored([]):
             self._forget_what_was()
             self._is_outdated = True

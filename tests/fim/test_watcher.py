@@ -19,6 +19,7 @@ from auditline.workers.common.file_entry import Coverage, Entry, FileChange, dec
 from auditline.workers.common.jobs import JobServer
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.own_files import OwnFiles
+from auditline.workers.common.privileges import die_with_parent
 from auditline.workers.common.settings import FimSettings, RunSettings, Settings, StateSettings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
 from auditline.workers.fim.baseline import Baseline
@@ -109,10 +110,11 @@ class Running:
 
 
 def _fork_hasher(settings: Settings, plan: WatchPlan) -> int:
-    pid = os.fork()
+    parent_pid, pid = os.getpid(), os.fork()
     if pid:
         return pid
     try:
+        die_with_parent(signal.SIGKILL, parent_pid)
         life = Life("hasher-1", CounterPage.unshared(()))
         run_hasher(life, settings, [plan])
     finally:

@@ -401,6 +401,18 @@ def test_baselines_of_several_watches_lie_side_by_side(open_baseline):
     assert bin_.known(b"a") is None
 
 
+def test_the_folder_may_have_any_name(open_baseline, tmp_path):
+    folder = tmp_path / "a?b#c%41 ü&mode=ro;\n"
+    first = open_baseline(folder)
+    first.keep(b"a", STATE)
+    first.close()
+
+    second = open_baseline(folder)
+
+    assert second.known(b"a") == STATE
+    assert sorted(os.listdir(tmp_path)) == [folder.name]
+
+
 def test_others_may_read_while_it_is_written(open_baseline, tmp_path):
     baseline = open_baseline()
     baseline.keep(b"a", STATE)

@@ -289,6 +289,20 @@ def test_on_a_full_disk_done_is_believed_only_when_it_is_stored(full, open_basel
     assert "cannot be written" in caplog.text
 
 
+def test_a_full_outbox_is_not_full_any_more_when_only_the_disk_keeps_it_from_being_emptied(small_disk, open_baseline):
+    baseline = open_baseline(small_disk, max_outbox_entries=2)
+    append_number(baseline, 1)
+    append_number(baseline, 2)
+    fill_disk(small_disk)
+    with pytest.raises(StorageError):
+        write_until_refused(baseline)
+    before = baseline.is_full
+
+    baseline.forget(2, b"")
+
+    assert (before, baseline.is_full, baseline.done_number) == (True, False, 0)
+
+
 def test_one_that_cannot_be_opened_on_a_full_disk_can_when_there_is_room(full, open_baseline):
     baseline, ballast = full
     epoch, known = baseline.epoch, sorted(baseline.known_beneath(b""))

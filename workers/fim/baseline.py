@@ -7,7 +7,7 @@ transaction that removes the entries about it from the outbox. All that was comm
 import logging
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,18 +91,15 @@ class Baseline:
             directory.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"baseline {path}: cannot be made: {error.strerror}") from error
-        claim = Claim(directory / f"{name}.claim")
-        try:
+        with ExitStack() as opened:
+            claim = Claim(directory / f"{name}.claim")
+            opened.callback(claim.close)
             connection, meta = open_or_make(path, root, claim)
-            baseline = cls(name, Database(path, connection, claim.tell_damage), claim, meta, max_outbox_entries)
-            try:
-                baseline._begin_epoch()
-            except BaseException:
-                baseline.close()
-                raise
-        except BaseException:
-            claim.close()
-            raise
+            database = Database(path, connection, claim.tell_damage)
+            opened.callback(database.close)
+            baseline = cls(name, database, claim, meta, max_outbox_entries)
+            baseline._begin_epoch()
+            opened.pop_all()
         return baseline
 
     @property
@@ -133,8 +130,11 @@ class Baseline:
 
     @property
     def is_full(self) -> bool:
-        """Whether the outbox holds as many entries as it may: append nothing until some are done."""
-        return self.counts().outbox_rows >= self._max_outbox_entries
+        """Whether the outbox holds as many entries as it may: append nothing until some are done.
+
+        What `forget` could not store counts as done, because the next transaction stores it.
+        """
+        return self._appended_number - self._told_number >= self._max_outbox_entries
 
     @property
     def is_walked(self) -> bool:
@@ -275,7 +275,7 @@ class Baseline:
             BaselineDamaged: the database is damaged.
         """
         number = min(number, self._last_number)
-        if number <= max(self._done_number, self._unstored[0] if self._unstored else 0):
+        if number <= self._told_number:
             return
         self._unstored = (number, state)
         if self._database.is_writing:
@@ -300,6 +300,11 @@ class Baseline:
                 self._set_meta("epoch", secrets.token_hex(8))
                 self._set_meta("boot", boot_id())
         self._claim.tell(self.epoch, self._transactions)
+
+    @property
+    def _told_number(self) -> int:
+        """The last number that the router said is done, stored or not."""
+        return self._unstored[0] if self._unstored else self._done_number
 
     @property
     def _transactions(self) -> int:

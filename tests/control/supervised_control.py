@@ -18,7 +18,14 @@ from typing import NoReturn
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.privileges import die_with_parent
-from auditline.workers.common.settings import AuditSettings, Settings, StateSettings, load_settings, show_settings
+from auditline.workers.common.settings import (
+    AuditSettings,
+    RunSettings,
+    Settings,
+    StateSettings,
+    load_settings,
+    show_settings,
+)
 from auditline.workers.control.kernel import NETLINK_AUDIT, claim_pid, release_pid
 from auditline.workers.control.worker import run
 
@@ -32,7 +39,13 @@ def main(directory: Path, patterns: tuple[str, ...], lines: tuple[str, ...]) -> 
         claim_pid(data_socket)
     audit = AuditSettings(rules_files=patterns, rules=lines, backlog_limit=8193)
     file = directory / "auditline.toml"
-    file.write_text(show_settings(Settings(state=StateSettings(directory=directory), audit=audit)))
+    file.write_text(
+        show_settings(
+            Settings(
+                state=StateSettings(directory=directory), run=RunSettings(directory=directory / "run"), audit=audit
+            )
+        )
+    )
     settings = load_settings(file, is_root=True, environment={})
     pid, go_fd = start(settings, is_multicast=is_multicast)
     for command in map(str.strip, sys.stdin):

@@ -20,10 +20,10 @@ OURS_ALONE = [
     ('-a never,exit -F uid=65534 -S open -k "two words"', "quotes, which auditctl takes for letters"),
     ("-a never,exit\t-F uid=65534", "tabs between words"),
     ("-d never,exit -F uid=65534", "a deletion of what is not loaded"),
+    ("-W /etc/passwd -p wa -k x", "the end of a watch that is none"),
 ]
 AUDITCTL_S_ALONE = [
     ("-a never,exit -F uid=65534 -t", "the rule is dropped without a word"),
-    ("-a never,exit -F uid=65534 -i", "the rule is dropped without a word"),
     ("-a never,exit -F uid=65534 -S 2047", "a class of calls, which the kernel replaces"),
 ]
 Answer = tuple[bool, list[bytes], dict[str, int]]
@@ -39,7 +39,7 @@ class Oracle:
         self._foreign = set(map(comparable, control.list_rules()))
 
     def answer(self, line: str) -> Answer:
-        """Return whether *line* is taken, the rules that it loads, and the status that it leaves."""
+        """Return whether *line* is taken, and if so the rules that it loads and the status that it leaves."""
         assert not IRREVERSIBLE.search(line)
         self._control.set_status(**START)
         self._file.write_text(f"{line}\n", encoding="utf-8", errors="surrogateescape")
@@ -48,7 +48,9 @@ class Oracle:
         status = self._control.status()
         for rule in loaded:
             self._control.delete_rule(rule)
-        return code == 0, [comparable(rule) for rule in loaded], {name: getattr(status, name) for name in START}
+        if code:
+            return False, [], {}
+        return True, [comparable(rule) for rule in loaded], {name: getattr(status, name) for name in START}
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def our_answer(line: str) -> Answer:
     lacks = [*filter(None, map(missing_path, found.rules))]
     lacks += [Path(name) for command in found.commands for name in command.paths if not os.path.exists(name)]
     if found.is_wrong or lacks:
-        return False, [], dict(START)
+        return False, [], {}
     return True, [comparable(compile_rule(rule)) for rule in found.rules], {**START, **found.status}
 
 

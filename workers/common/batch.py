@@ -16,6 +16,8 @@ class BatchKind(IntEnum):
     """A producer opened its source; `payload` is a JSON object {"boot_id": str, "mode": "unicast"|"multicast"}."""
     FILE = 3
     """One entry of a watcher, see `file_entry.py`; `types` empty."""
+    DRIFT = 4
+    """One entry of the control process, see `drift_entry.py`; `types` empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,8 @@ class Draft:
     def _take_watch(self, option: str, text: str) -> None:
         if self._list is not None:
             raise RuleError([f"{option} stands alone, without -a, -A, -d or another watch"])
-        path = text.rstrip("/") or text[:1]
+        # As auditctl does it, down to //, which stays as it is.
+        path = (text.rstrip("/") or text[:1]) if len(text) > len("//") else text
         self.warnings += paths.watch_warnings(path)
         if self._syscalls:
             self.warnings.append(f"{option} is for all system calls: -S before it changes nothing")

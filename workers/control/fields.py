@@ -103,7 +103,7 @@ def _facts() -> Mapping[int, FieldFacts]:
         for name in names.split():
             number = lookup.rule_field_number(name)
             if number is not None:
-                idle = frozenset(_IDLE_LISTS if name in _IDLE_FIELDS else ())
+                idle = frozenset(_IDLE_LISTS.get(name, ()))
                 facts[number] = FieldFacts(name, number, kind, frozenset(lists), operators, idle)
     return facts
 
@@ -112,8 +112,10 @@ _STRING_KINDS = frozenset({ValueKind.LABEL, ValueKind.PATH, ValueKind.KEY})
 _EXIT = (RuleList.EXIT,)
 _PROCESS = (RuleList.EXIT, RuleList.TASK, RuleList.USER)
 _CREDENTIAL = (*_PROCESS, RuleList.EXCLUDE)
-_IDLE_LISTS = (RuleList.TASK, RuleList.USER)
-_IDLE_FIELDS = frozenset({"a0", "a1", "a2", "a3", "obj_uid", "obj_gid", "saddr_fam", "perm"})
+_IDLE_LISTS: Mapping[str, Iterable[RuleList]] = {
+    **dict.fromkeys(("a0", "a1", "a2", "a3", "obj_uid", "obj_gid", "saddr_fam"), (RuleList.TASK, RuleList.USER)),
+    "perm": (RuleList.TASK, RuleList.USER, RuleList.EXCLUDE),
+}
 _FIELDS: Sequence[tuple[str, ValueKind, Iterable[RuleList], tuple[str, ...]]] = (
     ("pid", ValueKind.NUMBER, _CREDENTIAL, ORDER),
     ("uid", ValueKind.USER, _CREDENTIAL, ORDER),

@@ -52,13 +52,14 @@ def is_directory(path: str) -> bool:
 def missing_path(rule: Rule) -> Path | None:
     """Return what the kernel wants to exist before it loads the rule, and does not; None: nothing is missing.
 
-    A directory has to be there itself; of a path or an executable only the parent has to. Measured on Linux 6.18.
+    A directory has to be there itself; of a path or an executable only the parent has to, but below /proc, where no
+    name is kept for what is missing. Measured on Linux 6.18.
     """
     wanted = {known_field("dir").number: False, known_field("path").number: True, known_field("exe").number: True}
     for field in rule.fields:
         if field.number in wanted:
             path = Path(os.fsdecode(field.string))
-            needed = path.parent if wanted[field.number] else path
+            needed = path.parent if wanted[field.number] and not path.is_relative_to("/proc") else path
             if _is_missing(needed):
                 return needed
     return None

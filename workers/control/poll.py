@@ -13,7 +13,6 @@ from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.messages import KernelStatus
 
 _WORD = 1 << 32
-_ROUNDS_PER_LISTING = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,10 @@ class RuleListing:
     """The loaded rules, in the form of `comparable`, at a moment after *asked_at* of the monotonic clock."""
 
     asked_at: float
-    rules: frozenset[bytes]
+    rules: tuple[bytes, ...]
+    """In the order in which they match."""
+    status: KernelStatus | None = None
+    """The status at such a moment, if the kernel told it."""
 
 
 Answer = KernelStatus | RuleListing | KernelError
@@ -35,7 +37,7 @@ class StatusPoller:
     """
 
     def __init__(self, period_seconds: float, *, lists_rules: bool = False) -> None:
-        """The status is asked every period; the rules, if *lists_rules*, every third one, since it costs more."""
+        """The status is asked every period, and the rules, if *lists_rules*."""
         self._period_seconds = period_seconds
         self._lists_rules = lists_rules
         self._results: deque[Answer] = deque(maxlen=16)
@@ -63,12 +65,12 @@ class StatusPoller:
         self._stop.set()
 
     def _run(self) -> None:
-        rounds = 0
         while not self._stop.is_set():
-            rounds += 1
-            self._results.append(_ask_status())
-            if self._lists_rules and rounds % _ROUNDS_PER_LISTING == 0:
-                self._results.append(_ask_rules())
+            asked_at = time.monotonic()
+            status = _ask_status()
+            self._results.append(status)
+            if self._lists_rules:
+                self._results.append(_ask_rules(asked_at, None if isinstance(status, KernelError) else status))
             with contextlib.suppress(BlockingIOError):
                 os.write(self._write_fd, b"\0")
             self._stop.wait(self._period_seconds)
@@ -92,10 +94,9 @@ def _ask_status() -> KernelStatus | KernelError:
         return error
 
 
-def _ask_rules() -> RuleListing | KernelError:
-    asked_at = time.monotonic()
+def _ask_rules(asked_at: float, status: KernelStatus | None) -> RuleListing | KernelError:
     try:
         with AuditControl() as control:
-            return RuleListing(asked_at, frozenset(map(comparable, control.list_rules())))
+            return RuleListing(asked_at, tuple(map(comparable, control.list_rules())), status)
     except KernelError as error:
         return error

@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import select
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,13 +16,15 @@ from auditline.workers.control.keeper import KernelKeeper
 from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.note import restore_leftovers
 from auditline.workers.control.poll import RuleListing, StatusPoller
+from auditline.workers.control.reports import COUNTERS as REPORT_COUNTERS
+from auditline.workers.control.reports import Reports
 
 CHECK_SECONDS = 3.0
-"""Between two looks at the kernel's status, and at what skipped rules wait for; rules are looked at every 9 s."""
+"""Between two looks at the kernel's status and rules, and at what skipped rules wait for."""
 RULES_LOADED = "control_rules_loaded"
 RULES_REFUSED = "control_rules_refused"
 RULES_SKIPPED = "control_rules_skipped"
-COUNTERS = (*watch.COUNTERS, RULES_LOADED, RULES_REFUSED, RULES_SKIPPED)
+COUNTERS = (*watch.COUNTERS, *REPORT_COUNTERS, RULES_LOADED, RULES_REFUSED, RULES_SKIPPED)
 
 _log = logging.getLogger(__name__)
 
@@ -43,15 +44,19 @@ def run(life: Life, settings: Settings, supervisor_pid: int, is_multicast: bool,
     status_watch = watch.StatusWatch(life.counters, supervisor_pid, is_multicast=is_multicast)
     with AuditControl() as control:
         charge = _Charge(life.counters)
+        reports = Reports(settings, life.counters)
         if is_multicast:
             charge.attempt(lambda: _undo_leftovers(settings.state.directory))
         else:
-            charge.attempt(lambda: _begin(charge, KernelKeeper(control, settings, supervisor_pid), status_watch))
+            charge.attempt(
+                lambda: _begin(charge, KernelKeeper(control, settings, supervisor_pid, reports.add), status_watch)
+            )
         life.ready()
-        _work(life, charge, poller, status_watch, go_fd, supervisor_pid)
+        _work(life, charge, reports, poller, status_watch, go_fd, supervisor_pid)
         poller.stop()
         is_supervised = os.getppid() == supervisor_pid
         charge.give_back(supervisor_pid if is_supervised else None, status_watch)
+        reports.close()
 
 
 class _Charge:
@@ -139,24 +144,27 @@ def _begin(charge: _Charge, keeper: KernelKeeper, status_watch: watch.StatusWatc
 
 
 def _work(
-    life: Life, charge: _Charge, poller: StatusPoller, status_watch: watch.StatusWatch, go_fd: int, supervisor_pid: int
+    life: Life,
+    charge: _Charge,
+    reports: Reports,
+    poller: StatusPoller,
+    status_watch: watch.StatusWatch,
+    go_fd: int,
+    supervisor_pid: int,
 ) -> None:
     """Change what is left to change, then wait for signals, the go-ahead and the kernel's status."""
-    waiter = select.poll()
-    for fd in (life.wakeup_fd, poller.fd, go_fd):
-        waiter.register(fd, select.POLLIN)
+    awaited = {life.wakeup_fd, poller.fd, go_fd}
     charge.advance()
     # Not earlier: it would take our own changes for somebody else's.
     poller.start()
     check_at = time.monotonic() + CHECK_SECONDS
     while not life.stopping and os.getppid() == supervisor_pid:
-        ready = {fd for fd, _ in waiter.poll(max(0.0, check_at - time.monotonic()) * 1000)}
+        ready = reports.wait(awaited, check_at)
         life.drain_wakeup()
         if go_fd in ready:
-            waiter.unregister(go_fd)
+            awaited.discard(go_fd)
             if os.read(go_fd, 1):
                 charge.allow_rules()
-            os.close(go_fd)
         if life.take_reload():
             charge.reload()
         for answer in poller.take():

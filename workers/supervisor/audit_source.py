@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from auditline.workers.audit.netlink import DEFAULT_RECEIVE_BUFFER_BYTES, DataSocket, open_data_socket
 from auditline.workers.common.errors import BusyError, KernelError
 from auditline.workers.common.privileges import Capability, held_capabilities
-from auditline.workers.control.kernel import AuditControl, claim_pid, release_pid
+from auditline.workers.common.settings import AuditSettings
+from auditline.workers.control.kernel import LOCKED, AuditControl, claim_pid, release_pid
+from auditline.workers.control.refusals import explain
 
+_RESUMING = "the audit configuration is locked until the next boot: going on with the rules that are loaded"
 logger = logging.getLogger(__name__)
 
 
@@ -40,15 +43,21 @@ class AuditSource:
         self.data.socket.close()
 
 
-def open_audit_source(wanted: str) -> AuditSource:
-    """Open the socket as *wanted* (auto, unicast, multicast) and be the kernel's audit daemon, or listen beside it.
+def open_audit_source(settings: AuditSettings) -> AuditSource:
+    """Open the socket as *settings* want it and be the kernel's audit daemon, or listen beside it.
 
     Raises:
         BusyError: unicast is asked for by name and another daemon is registered.
-        KernelError: the kernel permits neither.
+        KernelError: the kernel permits neither, or is locked and has not the rules that are asked for.
     """
+    wanted = settings.socket
     if wanted == "multicast":
-        return _described(open_data_socket(multicast=True), ())
+        return _described(open_data_socket(multicast=True), _multicast_notices(settings))
+    if _is_locked():
+        refusal = refuse_locked(settings)
+        if refusal is not None and wanted == "unicast":
+            raise refusal
+        return _described(_open_unicast(), (_RESUMING,)) if refusal is None else _open_second_best(refusal)
     try:
         return _described(_open_unicast(), ())
     except KernelError as refusal:
@@ -57,6 +66,30 @@ def open_audit_source(wanted: str) -> AuditSource:
         if refusal.errno == errno.EEXIST:
             raise BusyError(f'{refusal}; stop it, or set audit.socket to "auto" to listen beside it') from refusal
         raise
+
+
+def refuse_locked(settings: AuditSettings) -> KernelError | None:
+    """Return why we are not the audit daemon of a locked kernel; None: we are, and leave its rules and status alone."""
+    if settings.immutable or not (settings.rules or settings.rules_files):
+        return None
+    text = (
+        f"{explain(0, errno.EPERM, is_locked=True)}, so the configured rules cannot be loaded; set audit.immutable to go"
+        " on with those that are loaded"
+    )
+    return KernelError("load audit rules", errno.EPERM, text)
+
+
+def _multicast_notices(settings: AuditSettings) -> tuple[str, ...]:
+    return ("audit.immutable has no effect with multicast: only the audit daemon locks",) if settings.immutable else ()
+
+
+def _is_locked() -> bool:
+    try:
+        with AuditControl() as control:
+            return control.status().enabled == LOCKED
+    except KernelError:
+        # Opening the socket will tell.
+        return False
 
 
 def _open_unicast() -> DataSocket:

@@ -179,7 +179,7 @@ class Service:
     def _open_source(self) -> None:
         notices = find_notices()
         try:
-            source = open_audit_source(self._settings.audit.socket)
+            source = open_audit_source(self._settings.audit)
         except KernelError as error:
             if self._settings.audit.socket != "auto":
                 raise

@@ -165,6 +165,7 @@ def _work(
             awaited.discard(go_fd)
             if os.read(go_fd, 1):
                 charge.allow_rules()
+            os.close(go_fd)
         if life.take_reload():
             charge.reload()
         for answer in poller.take():

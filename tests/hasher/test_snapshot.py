@@ -334,6 +334,17 @@ def test_a_file_that_changes_in_every_slice_is_given_up_soon(tmp_path: Path, fol
     assert time.process_time() - start < 1
 
 
+def test_a_file_that_is_deleted_while_it_is_read_is_gone(tmp_path: Path, folder: int):
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * (2 * SLICE_BYTES))
+    slices = look_in_slices(b"file", folder, SHA256)
+    next(slices)
+
+    file.unlink()
+
+    assert snapshot._exhaust(slices) == Result(Outcome.GONE)
+
+
 def test_a_change_of_mode_alone_is_noticed(tmp_path: Path, folder: int):
     file = tmp_path / "file"
     file.write_bytes(b"x" * (2 * SLICE_BYTES))

@@ -92,7 +92,7 @@ def test_hashers_that_are_killed_with_files_in_hand_cost_no_file(make_watch, sta
 
     for round_number in range(4):
         wanted = 100 + 500 * round_number
-        wait_until(lambda wanted=wanted: watch.turn() or len(watch.results) > wanted)
+        wait_until(lambda wanted=wanted: watch.turn() or (len(watch.results) > wanted and watch.pool.hashers == 2))
         hashers[round_number % 2].kill()
         hashers[round_number % 2] = start_hasher(watch)
     wait_until(lambda: watch.has(*names), 30)

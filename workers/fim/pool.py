@@ -128,7 +128,7 @@ class Pool:
     def submit(self, job: Job) -> None:
         """Have a file looked at; the same one twice gives two results."""
         self._counters.add("hash_jobs_submitted_total")
-        if self._is_quarantined(job.path):
+        if self._quarantine and self._is_quarantined(job.path):
             self._results.append(Hashed(job.path, None, "quarantined", ""))
             return
         lane = Lane.LARGE if job.size > LARGE_BYTES else Lane.SMALL

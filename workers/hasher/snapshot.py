@@ -59,7 +59,7 @@ def look_at(name: bytes, directory_fd: int, order: Order) -> Result:
     except OSError as error:
         return refusal(error)
     try:
-        return _look_once(fd, status, order, checked_ns) or _exhaust(_look(fd, status, order, checked_ns))
+        return _look_once(fd, status, order, checked_ns) or _exhaust(_Look(fd, status, order, checked_ns).run())
     finally:
         os.close(fd)
 
@@ -72,7 +72,7 @@ def look_in_slices(name: bytes, directory_fd: int, order: Order) -> Slices:
     except OSError as error:
         return refusal(error)
     try:
-        return (yield from _look(fd, status, order, checked_ns))
+        return (yield from _Look(fd, status, order, checked_ns).run())
     finally:
         os.close(fd)
 
@@ -115,37 +115,58 @@ def _look_once(fd: int, before: os.stat_result, order: Order, checked_ns: int) -
     return Result(Outcome.LOOKED_AT, state_of(before, checked_ns=checked_ns, hashes=packed, hash_state=STABLE))
 
 
-def _look(fd: int, first: os.stat_result, order: Order, checked_ns: int) -> Slices:
-    def result(status: os.stat_result, hash_state: str, hashes: bytes = b"", error: str = "") -> Result:
-        state = state_of(status, checked_ns=checked_ns, hashes=hashes, hash_state=hash_state)
-        # Reading may have moved the access time.
-        return Result(Outcome.LOOKED_AT, state._replace(atime_ns=first.st_atime_ns), error)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look at an open file, repeated until it is the same before and after, or it was tried often enough."""
 
-    before = first
-    if not order.hashes:
-        return result(before, NOT_HASHED)
-    for _ in range(MOST_TRIES):
-        if before.st_size > order.max_file_bytes:
-            return result(before, "too_large")
-        if before.st_size > order.largest:
-            return Result(Outcome.LARGER)
+    fd: int
+    first: os.stat_result
+    order: Order
+    checked_ns: int
+
+    def run(self) -> Slices:
+        before = self.first
+        for _ in range(MOST_TRIES):
+            if (result := self._judge(before)) is not None:
+                return result
+            digests = start_digests(self.order.hashes)
+            try:
+                is_same, after = yield from self._read_between(before, digests)
+            except OSError as error:
+                return self._result(os.fstat(self.fd), "unreadable", error=str(error.strerror))
+            if is_same:
+                return self._result(before, STABLE, pack_digests(self.order.hashes, digests))
+            before = after
+        return self._result(before, "unstable")
+
+    def _judge(self, status: os.stat_result) -> Result | None:
+        """Return what is said of a file that is not to be read; None: it is."""
+        if status.st_nlink == 0 != self.first.st_nlink:
+            return Result(Outcome.GONE)
+        if not self.order.hashes:
+            return self._result(status, NOT_HASHED)
+        if status.st_size > self.order.max_file_bytes:
+            return self._result(status, "too_large")
+        return Result(Outcome.LARGER) if status.st_size > self.order.largest else None
+
+    def _read_between(
+        self, before: os.stat_result, digests: list[Digest]
+    ) -> Generator[None, None, tuple[bool, os.stat_result]]:
+        """Feed the content to *digests*; return whether all of it belongs to *before*, and the attributes then."""
         if _may_hide_writes(before):
             time.sleep(_TICK_SECONDS)
-            after = os.fstat(fd)
+            after = os.fstat(self.fd)
             if not _are_same(before, after):
-                before = after
-                continue
-        digests = start_digests(order.hashes)
-        try:
-            _wait_for_writers(fd, before.st_size)
-            is_whole = yield from _read(fd, before, digests)
-        except OSError as error:
-            return result(os.fstat(fd), "unreadable", error=str(error.strerror))
-        after = os.fstat(fd)
-        if is_whole and _are_same(before, after):
-            return result(before, STABLE, pack_digests(order.hashes, digests))
-        before = after
-    return result(before, "unstable")
+                return False, after
+        _wait_for_writers(self.fd, before.st_size)
+        is_whole = yield from _read(self.fd, before, digests)
+        after = os.fstat(self.fd)
+        return is_whole and _are_same(before, after), after
+
+    def _result(self, status: os.stat_result, hash_state: str, hashes: bytes = b"", error: str = "") -> Result:
+        state = state_of(status, checked_ns=self.checked_ns, hashes=hashes, hash_state=hash_state)
+        # Reading may have moved the access time.
+        return Result(Outcome.LOOKED_AT, state._replace(atime_ns=self.first.st_atime_ns), error)
 
 
 def _read(fd: int, before: os.stat_result, digests: list[Digest]) -> Generator[None, None, bool]:

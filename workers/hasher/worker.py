@@ -101,6 +101,8 @@ class Hasher:
                 self._life.drain_wakeup()
             for watcher in self._watchers:
                 self._take_messages(watcher)
+            # Before, so that the answer is there when the work is done; and after, with nothing in hand.
+            self._ask()
             self._work()
             self._ask()
         while self._small:
@@ -156,8 +158,8 @@ class Hasher:
                 self._large.remove(file)
 
     def _ask(self) -> None:
-        """Ask the next watcher that has work, unless a lease is here or on its way."""
-        if self._small or self._seconds_of_patience():
+        """Ask the next watcher that has work, unless enough is here or on its way."""
+        if self._has_enough or self._seconds_of_patience():
             return
         for lane in (Lane.SMALL, Lane.LARGE) if self._takes_large else (Lane.SMALL,):
             for watcher in self._watchers:
@@ -167,6 +169,11 @@ class Hasher:
                     self._watchers.remove(watcher)
                     self._watchers.append(watcher)
                     return
+
+    @property
+    def _has_enough(self) -> bool:
+        # A file that is given out alone may be one that hashers died of: no other is to be in the same hands.
+        return any(len(lease.paths) == 1 for _, lease in self._small) or len(self._small) > 1
 
     @property
     def _takes_large(self) -> bool:

@@ -71,7 +71,7 @@ class Baseline:
         """It is older than it was once: a part of it was damaged, or somebody put a copy in its place."""
         self._done_number = int(meta["done_number"])
         self._last_number: int = self._done_number + database.rows("SELECT count(*) FROM outbox")[0][0]
-        self._appended_number = self._last_number
+        self._appended_number: int = self._last_number
         self._seen_rows: int = database.rows("SELECT count(*) FROM seen")[0][0]
 
     @classmethod

@@ -204,11 +204,11 @@ def test_a_report_that_is_torn_harms_no_other(pipe, junk: bytes):
 
 def test_who_is_given_up_is_known(pipe):
     feed, write_fd = pipe
-    os.write(write_fd, report("fim-etc", 7) + report("fim-bin", 8) + report("fim-etc", 7, "given_up"))
+    os.write(write_fd, report("fim-etc", 7, "given_up") + report("fim-bin", 8) + report("fim-old", 9, "stopped"))
 
     feed.read()
 
-    assert feed.given_up == {"fim-etc"}
+    assert (feed.given_up, feed.gone) == ({"fim-etc"}, {"fim-etc", "fim-old"})
 
 
 @pytest.mark.parametrize(

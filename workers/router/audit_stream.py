@@ -9,6 +9,7 @@ from typing import Any
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
+from auditline.workers.router.config_changes import ConfigChanges
 from auditline.workers.router.decode import types
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _REPLACE = 1329
 """AUDIT_REPLACE, a probe by a rival daemon: its payload is a pid, not text. Source: include/uapi/linux/audit.h."""
+_CONFIG_CHANGE = [types.CONFIG_CHANGE]
 _PIDS = re.compile(r" (?:ppid|pid)=([0-9]+)")
 
 
@@ -37,16 +39,19 @@ class AuditStream:
         renderer: FragmentRenderer,
         host: tuple[str, str],
         own_pids: Collection[int],
+        config_changes: ConfigChanges | None = None,
     ) -> None:
         """Go on where *hello* says that everything is done; *host* is the host's 16 digits and its name.
 
-        *own_pids* is looked at whenever an event may be our own; it may change.
+        *own_pids* is looked at whenever an event may be our own; it may change. What says who changed the kernel's
+        audit goes to *config_changes* as well.
         """
         self.inflow = Inflow(hello.source, hello.epoch, hello.done_number, hello.last_number)
         self._lines = lines
         self._renderer = renderer
         self._host, self._host_name = host
         self._own_pids = own_pids
+        self._config_changes = config_changes
         self._gaps = SerialGaps()
         self._grouper = Grouper(self._take_event, self._take_unparsed, self._gaps.see)
         self._boot_id = ""
@@ -88,6 +93,9 @@ class AuditStream:
             self.inflow.drop_from(event, self._current)
             return
         identity, text, is_complete = self._renderer.render(event, self._host, self._host_name)
+        # It is the first of its event: the kernel writes it before the call that makes the change returns.
+        if self._config_changes is not None and event.types[:1] == _CONFIG_CHANGE:
+            self._config_changes.note(event, identity)
         self.inflow.put_out(event, self._lines.add(identity, text), self._current, is_complete=is_complete)
 
     def _is_own(self, event: Event) -> bool:

@@ -63,8 +63,13 @@ class ProcessFeed:
 
     @property
     def given_up(self) -> set[str]:
-        """The names of processes that will not be started again."""
+        """The names of processes that died too often to be started again."""
         return {name for name, process in self.processes.items() if process["state"] == "given_up"}
+
+    @property
+    def gone(self) -> set[str]:
+        """The same, and those that were stopped: a watch that was taken out."""
+        return self.given_up | {name for name, process in self.processes.items() if process["state"] == "stopped"}
 
     def describe(self) -> list[dict[str, Any]]:
         """Return `audit.health.processes`."""

@@ -21,7 +21,7 @@ class Renderers:
         """Take the ids in events from *names*, owners and groups of files from *owners*."""
         self.events = FragmentRenderer(names)
         self.files = FileRenderer(owners)
-        self._names = names
+        self.names = names
         self._owners = owners
         self._due = 0.0
 
@@ -40,7 +40,7 @@ class Renderers:
         if now < self._due:
             return
         self._due = now + NAMES_SECONDS
-        if self._names.refresh():
+        if self.names.refresh():
             self.events.forget_names()
-        if self._owners is not self._names:
+        if self._owners is not self.names:
             self._owners.refresh()

@@ -74,17 +74,16 @@ class Streams:
         """What came from each producer that has greeted."""
         return [stream.inflow for stream in self._streams.values()]
 
-    @property
-    def have_all_greeted(self) -> bool:
-        """Whether there is a stream of every source that was named."""
-        return self._streams.keys() >= self._sources
+    def have_all_greeted(self, gone: set[str]) -> bool:
+        """Return whether there is a stream of every source that was named, those *gone* apart."""
+        return self._streams.keys() >= self._sources - gone
 
     @property
     def leaving_peers(self) -> list[bytes]:
         """Producers that have said bye and wait for an answer."""
         return [bye.peer for bye in self._byes.values()]
 
-    def is_all_in(self, given_up: Iterable[str]) -> bool:
+    def is_all_in(self, given_up: set[str]) -> bool:
         """Return whether nothing more will come from any producer; of those *given_up* nothing does."""
         return all(
             inflow.last_number is not None and inflow.received >= inflow.last_number
@@ -92,10 +91,9 @@ class Streams:
             if inflow.source not in given_up
         )
 
-    @property
-    def are_resends_over(self) -> bool:
-        """Whether all that may have been handed over to a router before us has come again."""
-        return self.have_all_greeted and all(inflow.received >= inflow.resends_until for inflow in self.inflows)
+    def are_resends_over(self, gone: set[str]) -> bool:
+        """Return whether all that may have been handed over to a router before us has come again."""
+        return self.have_all_greeted(gone) and all(inflow.received >= inflow.resends_until for inflow in self.inflows)
 
     def _find(self, message: Arrival | Stored) -> Stream | None:
         stream = self._streams.get(message.source)

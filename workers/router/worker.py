@@ -6,11 +6,14 @@ from typing import Any
 
 from auditline.plugins.outputs.api import OutputContext
 from auditline.workers.common.bus import Arrival, Hello, Hub, Stored, endpoint
+from auditline.workers.common.drift_entry import CONTROL_SOURCE
 from auditline.workers.common.host import host_id, host_name
 from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.settings import Settings
 from auditline.workers.router.audit_stream import AuditStream
+from auditline.workers.router.config_changes import ConfigChanges
 from auditline.workers.router.destinations import Destinations
+from auditline.workers.router.drift_stream import DriftStream
 from auditline.workers.router.file_stream import FileStream
 from auditline.workers.router.health import Health, ProcessFeed
 from auditline.workers.router.ledger import Ledger
@@ -77,6 +80,7 @@ class Router:
         self._destinations = destinations
         self._feed = feed
         self._renderers = renderers
+        self._config_changes = ConfigChanges(renderers.names)
         self._host = (host_id(settings.state.directory), host_name())
         self._lines = Lines()
         self._streams = Streams(sources, self._open_stream)
@@ -104,7 +108,8 @@ class Router:
         self._hub.wait(
             readable,
             destinations.write_fds,
-            min(most_seconds, self._health.seconds_until_due),
+            # While an output takes nothing health events wait too: they would be due all the time.
+            min(most_seconds, self._health.seconds_until_due) if takes_batches else most_seconds,
             takes_batches=takes_batches,
         )
         self._life.drain_wakeup()
@@ -147,7 +152,10 @@ class Router:
 
     def _open_stream(self, hello: Hello) -> Stream:
         if hello.source == AUDIT_SOURCE:
-            return AuditStream(hello, self._lines, self._renderers.events, self._host, self._feed.pids)
+            events, changes = self._renderers.events, self._config_changes
+            return AuditStream(hello, self._lines, events, self._host, self._feed.pids, changes)
+        if hello.source == CONTROL_SOURCE:
+            return DriftStream(hello, self._lines, self._config_changes, self._host)
         return FileStream(hello, self._lines, self._renderers.files, self._host)
 
     def _acknowledge(self) -> None:
@@ -168,7 +176,7 @@ class Router:
         firsts = [inflow.first_unconfirmed for inflow in self._streams.inflows]
         known = [first for first in firsts if first is not None]
         self._destinations.confirm(min(known) - 1 if known else self._lines.sequence)
-        if not self._resends_ended and self._streams.are_resends_over:
+        if not self._resends_ended and self._streams.are_resends_over(self._feed.gone):
             self._resends_ended = True
             self._destinations.end_resends()
 
@@ -179,7 +187,7 @@ class Router:
             self._turn(0.05)
 
     def _is_drained(self, elapsed_seconds: float) -> bool:
-        if not self._streams.have_all_greeted and elapsed_seconds < GREETING_SECONDS:
+        if not self._streams.have_all_greeted(self._feed.gone) and elapsed_seconds < GREETING_SECONDS:
             return False
         is_all_in = self._streams.is_all_in(self._feed.given_up)
         return is_all_in and self._destinations.done_sequence >= self._lines.sequence

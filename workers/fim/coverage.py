@@ -16,6 +16,7 @@ REASONS = {
     "unreadable": "a directory may not be read",
     "quarantine": "a file has ended three hashers and is not read any more",
     "baseline_rebuilt": "the baseline could not be read and was made anew",
+    "baseline_behind": "the baseline is an older one than was written last",
     "storage": "changes could not be stored",
 }
 """Every reason that a watcher gives; docs/events.md says more of each."""

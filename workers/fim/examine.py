@@ -153,7 +153,7 @@ class Examiner:
     def forget(self, path: bytes) -> None:
         """Forget, silently, what was known of *path* and beneath it: it is not watched any more."""
         self._watch.baseline.keep(path, None)
-        for inner in list(self._watch.baseline.known_beneath(path)):
+        for inner in self._watch.baseline.known_beneath(path):
             self._watch.baseline.keep(inner, None)
 
     def _take_unhashed(self, hashed: Hashed, look: Look) -> None:

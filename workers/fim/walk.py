@@ -215,7 +215,7 @@ class Walker:
     def _descend(self, path: bytes, scan: Scan | None, why: Why) -> None:
         if not self._watch.scope.enters(path):
             if scan is not None:
-                for inner in list(self._watch.baseline.known_beneath(path)):
+                for inner in self._watch.baseline.known_beneath(path):
                     self._watch.baseline.keep(inner, None)
         elif scan is not None or path not in self._entered:
             self._waiting[path] = why
@@ -264,7 +264,7 @@ class Walker:
         changes = self._watch.counters.get("changes_recorded_total") - scan.recorded_before
         action = "filled the baseline" if self.examiner.is_first_walk else "compared everything with the baseline"
         self._watch.note(
-            "first_walk" if self.examiner.is_first_walk and scan.reason != "baseline_rebuilt" else scan.reason,
+            "first_walk" if self.examiner.is_first_walk and scan.reason == "restart" else scan.reason,
             self._watch.path,
             action,
             scan.start_ns,

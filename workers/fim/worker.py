@@ -296,7 +296,8 @@ class Watcher:
             reason, start_ns = start_reason, self._walker.watched_until_ns()
             if self._baseline.was_rebuilt:
                 reason = "baseline_rebuilt"
-                logger.error("%s: the baseline is made anew: %s", self._path, self._baseline.was_rebuilt)
+            elif self._baseline.is_behind:
+                reason = "baseline_behind"
         self.missing_since_ns = None
         if self._scope.single is not None and not _exists(root, self._scope.single):
             self._note_missing("no such file or directory")

@@ -73,8 +73,8 @@ def refuse_locked(settings: AuditSettings) -> KernelError | None:
     if settings.immutable or not (settings.rules or settings.rules_files):
         return None
     text = (
-        f"{explain(0, errno.EPERM, is_locked=True)}, so the configured rules cannot be loaded; set audit.immutable to go"
-        " on with those that are loaded"
+        f"{explain(0, errno.EPERM, is_locked=True)}, so the configured rules cannot be loaded; set audit.immutable to"
+        " go on with those that are loaded"
     )
     return KernelError("load audit rules", errno.EPERM, text)
 

@@ -115,7 +115,7 @@ class Wiring:
     @property
     def sources(self) -> list[str]:
         """The names of all processes that have events for the router."""
-        return [*([AUDIT] if self.source is not None else []), *(plan.name for plan in self.plans)]
+        return [*((AUDIT, CONTROL) if self.source is not None else ()), *(plan.name for plan in self.plans)]
 
     @property
     def loading_fds(self) -> list[int]:

@@ -151,19 +151,19 @@ class Service:
             self._turn_until(lambda: control.is_ready or not control.is_alive, CONTROL_START_SECONDS)
         if self._must_end():
             return
-        if settings.audit.resolve_ids or wiring.plans:
-            workers.start(wiring.names)
         workers.start(wiring.router)
         if wiring.source is None:
             self._warn_without_source()
         else:
             workers.start(wiring.audit)
+        # While the reader and the rules come up, which do not need it.
+        preload(WATCH_MODULES if wiring.plans else ())
+        if settings.audit.resolve_ids or wiring.plans:
+            workers.start(wiring.names)
         self._start_watches()
 
     def _start_watches(self) -> None:
         """Start watchers and hashers: after the rules are loaded, or their first walks would hold these up."""
-        if self._wiring.plans:
-            preload(WATCH_MODULES)
         if self._wiring.source is not None:
             self._turn_until(lambda: self._wiring.has_loaded, RULES_START_SECONDS)
         if not self._must_end():
@@ -236,7 +236,8 @@ class Service:
             self._on_given_up(worker)
 
     def _on_given_up(self, worker: Worker) -> None:
-        sources = self._wiring.sources
+        # What control says is about the others: alone it is of no use.
+        sources = [name for name in self._wiring.sources if name != CONTROL]
         if worker.name == ROUTER or (worker.name in sources and self._workers.are_given_up(sources)):
             logger.error("without %s nothing useful is left: ending", worker.name)
             self._exit = Exit.FAILURE

@@ -124,11 +124,18 @@ def test_a_change_at_another_time_is_not_taken_for_it(changes: ConfigChanges, se
     assert actor_of(changes) is None
 
 
-def test_the_latest_of_several_changes_is_named(changes: ConfigChanges) -> None:
-    changes.note(config_change(REMOVED), "first")
-    changes.note(config_change(REMOVED), "second")
+def test_the_latest_of_several_changes_is_named_in_whatever_order_they_came(changes: ConfigChanges) -> None:
+    changes.note(config_change(REMOVED, second=1_700_000_003), "later")
+    changes.note(config_change(REMOVED, second=1_700_000_001), "sooner")
 
-    assert actor_of(changes)["event"] == {"id": "second"}
+    assert actor_of(changes)["event"] == {"id": "later"}
+
+
+def test_a_field_that_was_set_to_something_else_was_not_set_by_this_change(changes: ConfigChanges) -> None:
+    changes.note(config_change("op=set audit_backlog_limit=8192 old=64 auid=1000 ses=3 res=1"), "ours")
+    traces = (Trace(operation="set", field="audit_backlog_limit"),)
+
+    assert actor_of(changes, replace(DRIFT, what="backlog_limit", wanted=8192, found=9999, traces=traces)) is None
 
 
 def test_keys_are_compared_as_bytes(changes: ConfigChanges) -> None:

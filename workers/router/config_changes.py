@@ -2,11 +2,11 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from auditline.workers.common.drift_entry import Drift, Trace
+from auditline.workers.common.drift_entry import Drift, Trace, Value
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.fields import kernel_fields
 from auditline.workers.router.decode.text import NULL_VALUES, decode_hex, is_hex, surrogates_to_text, unquote
@@ -15,8 +15,8 @@ from auditline.workers.router.names import IdNames
 
 MOST_CHANGES = 512
 """Records that are kept; a whole set of rules is a record each."""
-CLOCK_SLACK_NS = 1_000_000_000
-"""The kernel's and the control process's clock are the same, but the latter looks at it a little later."""
+CLOCK_SLACK_NS = 20_000_000
+"""The kernel's time of a record is that of its last tick, up to 10 ms ago."""
 
 _SECOND, _MILLISECOND = 1_000_000_000, 1_000_000
 _UNSET = "4294967295"
@@ -52,9 +52,10 @@ class ConfigChanges:
 
     def find(self, drift: Drift) -> dict[str, Any] | None:
         """Return who left the traces of *drift*, and in which event; None: no such record came."""
-        since, until = drift.since_ns - CLOCK_SLACK_NS, drift.time_ns + CLOCK_SLACK_NS
-        for change in reversed(self._changes):
-            if since <= change.time_ns <= until and _has_left(drift.traces, change.fields):
+        since = drift.since_ns - CLOCK_SLACK_NS
+        # Records without a call's come 2 s late, so the latest to come need not be the latest change.
+        for change in sorted(self._changes, key=lambda change: change.time_ns, reverse=True):
+            if since <= change.time_ns <= drift.time_ns and _has_left(drift, change.fields):
                 return {**change.actor, "event": {"id": change.event_id}}
         return None
 
@@ -72,13 +73,13 @@ class ConfigChanges:
                 yield name, surrogates_to_text(_text(fields[name]))[0]
 
 
-def _has_left(traces: Iterable[Trace], fields: Mapping[str, str]) -> bool:
-    return any(_fits(trace, fields) for trace in traces)
+def _has_left(drift: Drift, fields: Mapping[str, str]) -> bool:
+    return any(_fits(trace, drift.found, fields) for trace in drift.traces)
 
 
-def _fits(trace: Trace, fields: Mapping[str, str]) -> bool:
+def _fits(trace: Trace, found: Value, fields: Mapping[str, str]) -> bool:
     if trace.rule_list is None:
-        return trace.field in fields
+        return fields.get(trace.field) == str(found)
     # Older kernels quote the operation.
     operation = unquote(fields.get("op", ""))
     key = fields.get("key", "")

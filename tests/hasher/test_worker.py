@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,40 @@ def test_a_hasher_greets_the_next_watcher_when_one_is_killed(make_watch, start_h
     wait_until(lambda: watch.has(*names), 30)
 
     assert digests(watch.results) == true_digests(watch.root, names)
+
+
+def work_in_child(watch: Any, names: list[str]) -> int:
+    """Fork a watcher that gives files out for ever; return its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            watch.open()
+            watch.submit(*names)
+            while True:
+                watch.turn()
+        finally:
+            os._exit(1)
+    return pid
+
+
+def test_a_watcher_that_is_killed_leaves_nothing_behind_for_its_successor(
+    make_watch, start_hasher, tmp_path: Path, wait_until: WaitUntil
+):
+    watch = make_watch()
+    names = make_files(watch.root, 3000, 2000)
+    watch.pool.close()
+    victim = work_in_child(watch, names)
+    start_hasher(watch)
+    wait_until(lambda: read_pages(tmp_path).get("hasher-0", {}).get("files_hashed_total", 0) > 100)
+
+    os.kill(victim, signal.SIGKILL)
+    os.waitpid(victim, 0)
+    watch.open()
+    watch.submit(*names)
+    wait_until(lambda: watch.has(*names), 30)
+
+    assert digests(watch.results) == true_digests(watch.root, names)
+    assert watch.counters.get("hash_jobs_done_total") == 3000
 
 
 def test_a_large_file_holds_up_no_small_ones_of_one_hasher(make_watch, start_hasher, wait_until: WaitUntil):

@@ -1,6 +1,7 @@
 """Directories under watch: the service that watches them, and what its lines say of them."""
 
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -201,6 +202,16 @@ class Watched:
 
         self._wait_until(have_come, seconds)
 
+    def wait_for_present_hash(self, *paths: Path) -> None:
+        """Wait until the last event of each has the hash that it has now: what is not stable is looked at again."""
+        present = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+        def is_told() -> bool:
+            last = {change.path: change.file.get("sha256") for change in self.changes}
+            return {path: last.get(path) for path in present} == present
+
+        self._wait_until(is_told)
+
     def wait_for_coverage(self, reason: str) -> dict[str, Any]:
         """Wait for a coverage event with that reason and return it."""
 
@@ -228,6 +239,16 @@ class Watched:
 
         self._wait_until(find)
         return found[0]
+
+    @property
+    def watcher_titles(self) -> list[str]:
+        """The titles of all living watchers."""
+        titles = []
+        for process in self.run.family():
+            # One of them may end meanwhile.
+            with suppress(psutil.Error):
+                titles += [title for title in process.cmdline()[:1] if title.startswith("auditline: fim ")]
+        return titles
 
     @property
     def title(self) -> str:

@@ -131,8 +131,7 @@ def test_a_watch_by_a_link_is_that_of_the_real_directory_and_only_once(watched):
     watched.settle()
 
     assert watched.actions == {f"{watched.root}/file": ["created"]}
-    titles = [process.cmdline()[0] for process in watched.run.family()]
-    assert [title for title in titles if " fim " in title] == [f"auditline: {watched.title}"]
+    assert watched.watcher_titles == [f"auditline: {watched.title}"]
     assert f"{watched.folder}/link is {watched.root}" in watched.run.stderr
 
 
@@ -142,12 +141,8 @@ def test_without_a_configuration_the_five_directories_are_watched_each_once(watc
     # A [fim] without watches: only `watch = []` is none.
     run = watched.start_bare("[fim]\n")
 
-    def titles():
-        names = (process.cmdline()[:1] for process in run.family())
-        return [name[0] for name in names if name and " fim " in name[0]]
-
-    wait_until(lambda: set(titles()) == expected)
-    assert len(titles()) == len(expected)
+    wait_until(lambda: set(watched.watcher_titles) == expected)
+    assert len(watched.watcher_titles) == len(expected)
     run.process.send_signal(signal.SIGTERM)
     assert run.wait(6) == 0
 

@@ -46,9 +46,9 @@ def test_what_changes_while_the_disk_is_full_is_told_once_there_is_room(watched,
 
 
 def test_a_disk_that_is_full_during_the_first_walk_only_delays_it(watched, state, wait_until):
-    for number in range(4000):
+    for number in range(1500):
         os.close(os.open(f"{watched.root}/{'long-name' * 10}-{number}", os.O_CREAT))
-    (state.path / "ballast").write_bytes(bytes(1_700_000))
+    (state.path / "ballast").write_bytes(bytes(1_800_000))
 
     watched.start(is_walked=False)
     wait_until(lambda: "changes wait until they can be stored" in watched.run.stderr, 20)
@@ -84,7 +84,7 @@ def test_a_damaged_baseline_is_kept_aside_and_made_anew_and_said(watched, baseli
     assert watched.actions == {f"{watched.root}/file-7": ["updated"]}
     aside = [path for path in baseline.parent.iterdir() if ".damaged-" in path.name]
     assert damaged in [path.read_bytes() for path in aside]
-    assert "the baseline is made anew" in watched.run.stderr
+    assert "is damaged: " in watched.run.stderr
 
 
 def test_baselines_are_readable_for_the_group_at_most(watched, baseline):

@@ -294,7 +294,12 @@ def test_a_message_of_a_stranger_harms_nobody(
     assert isinstance(next_of(server, client), Hello)
 
 
-@pytest.mark.parametrize("strange", [[b""], [b"W"], [b"W" + bytes(15)], [b"J"], [b"J" + bytes(33)], [b"N"], [b"N\7"], [b"?"]])
+UNKNOWN_HASH = [b"J" + bytes(33), b"/", b"sha256,rot13", b"file"]
+
+
+@pytest.mark.parametrize(
+    "strange", [UNKNOWN_HASH, [b""], [b"W"], [b"W" + bytes(15)], [b"J"], [b"J" + bytes(33)], [b"N"], [b"N\7"], [b"?"]]
+)
 def test_an_answer_that_makes_no_sense_harms_no_hasher(server: JobServer, client: JobClient, next_of, strange):
     peer = next_of(server, client).peer
 

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,11 @@ WaitUntil = Callable[..., None]
 class Watch:
     """A directory, the pool of its watcher, and what the pool has told."""
 
-    def __init__(self, root: Path, run_directory: Path, max_file_bytes: int) -> None:
+    def __init__(self, root: Path, run_directory: Path, settings: FimSettings) -> None:
         self.root = root
         self.plan = WatchPlan(path=os.fsencode(root))
         self._run_directory = run_directory
-        self._settings = FimSettings(watch=(), max_file_bytes=max_file_bytes)
+        self._settings = settings
         self._waiter = Waiter()
         self.counters = CounterPage.unshared(POOL_COUNTERS)
         self.open()
@@ -95,13 +96,14 @@ def _target(link: Path) -> str:
 
 @pytest.fixture
 def make_watch(tmp_path: Path) -> Iterator[Callable[..., Watch]]:
-    """Make a watch of a new directory, by its name."""
+    """Make a watch of a new directory, by its name, with other settings than the defaults."""
     made: list[Watch] = []
 
-    def make(name: str = "root", max_file_bytes: int = 1 << 42) -> Watch:
+    def make(name: str = "root", **settings: Any) -> Watch:
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / name).mkdir()
-        made.append(Watch(tmp_path / name, tmp_path / "run", max_file_bytes))
+        fim = FimSettings(watch=(), **{"max_file_bytes": 1 << 42, **settings})
+        made.append(Watch(tmp_path / name, tmp_path / "run", fim))
         return made[-1]
 
     yield make

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from auditline.workers.common.counters import read_pages
-from auditline.workers.common.file_state import STABLE
+from auditline.workers.common.file_state import NOT_HASHED, STABLE
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.fim.pool import Hashed
 from auditline.workers.hasher.lowly import _SYS_IOPRIO_SET
@@ -116,6 +116,19 @@ def test_a_hasher_greets_the_next_watcher_when_one_is_killed(make_watch, start_h
     wait_until(lambda: watch.has(*names), 30)
 
     assert digests(watch.results) == true_digests(watch.root, names)
+
+
+def test_a_hasher_that_is_to_hash_nothing_still_says_what_it_sees(make_watch, start_hasher, wait_until: WaitUntil):
+    watch = make_watch(hashes=())
+    (watch.root / "a").write_bytes(b"content")
+    start_hasher(watch)
+
+    watch.submit("a")
+    wait_until(lambda: watch.has("a"))
+
+    state = watch.results["a"].state
+    assert state is not None
+    assert (state.size, state.hash_state, state.hashes) == (7, NOT_HASHED, b"")
 
 
 def work_in_child(watch: Any, names: list[str]) -> int:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from auditline.workers.common.bus import Client, Connection, Server
 from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
+from auditline.workers.common.hashes import ALGORITHMS
 from auditline.workers.common.text import make_safe
 
 logger = logging.getLogger(__name__)
@@ -286,6 +287,8 @@ def _parse_from_watcher(frames: list[bytes]) -> Work | Lease | NoWork:
         number, lane, device, inode, max_file_bytes = _JOBS_HEAD.unpack(head[1:])
         root, hashes, paths = frames[1:]
         names = tuple(hashes.decode().split(",")) if hashes else ()
+        if not ALGORITHMS.keys() >= set(names):
+            raise ValueError(f"hashes {hashes!r}")
         return Lease(number, Lane(lane), root, (device, inode), names, max_file_bytes, tuple(paths.split(b"\0")))
     if kind == _NONE:
         return NoWork(Lane(_LANE.unpack(head[1:])[0]))

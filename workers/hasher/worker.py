@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from auditline.workers.common import bus
-from auditline.workers.common.file_state import STABLE
+from auditline.workers.common.file_state import NOT_HASHED, STABLE
 from auditline.workers.common.jobs import (
     JobClient,
     Lane,
@@ -208,7 +208,7 @@ class Hasher:
             if state is not None and state.hash_state == STABLE:
                 counters.add("files_hashed_total")
                 counters.add("bytes_hashed_total", state.size)
-            elif state is not None:
+            elif state is not None and state.hash_state != NOT_HASHED:
                 counters.add(f"files_{state.hash_state}_total")
             elif outcome is Outcome.UNREADABLE:
                 counters.add("files_unreadable_total")

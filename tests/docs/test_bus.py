@@ -23,6 +23,7 @@ from auditline.workers.common.bus import (
     Stored,
     endpoint,
 )
+from auditline.workers.common.drift_entry import decode_drift, encode_drift
 from auditline.workers.common.file_entry import Coverage, FileChange, decode_entry, encode_entry
 from auditline.workers.router.audit_stream import AuditStream
 from auditline.workers.router.names import NoNames
@@ -307,10 +308,11 @@ def json_examples(document: Any) -> list[Any]:
 
 
 def test_entries_are_the_document_s(document: Any) -> None:
-    examples = [example for example in json_examples(document) if "boot_id" not in example]
+    *examples, drift = [example for example in json_examples(document) if "boot_id" not in example]
 
     entries = [decode_entry(json.dumps(example).encode()) for example in examples]
 
+    assert json.loads(encode_drift(decode_drift(json.dumps(drift).encode()))) == drift
     assert [json.loads(encode_entry(entry)) for entry in entries] == examples
     assert [type(entry) for entry in entries] == [FileChange, Coverage]
 

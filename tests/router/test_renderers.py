@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,16 +33,38 @@ def owner_of(renderers: Renderers, uid: int) -> str:
     return owner
 
 
-def test_owners_of_files_have_names_also_where_those_of_events_stay_numbers(names_socket: socket.socket):
-    settings = replace(Settings(), audit=AuditSettings(resolve_ids=False))
+NUMBERS_IN_EVENTS = replace(Settings(), audit=AuditSettings(resolve_ids=False))
 
-    renderers = Renderers.open(settings, names_socket.fileno())
+
+def test_owners_of_files_have_names_also_where_those_of_events_stay_numbers(names_socket: socket.socket):
+    renderers = Renderers.open(NUMBERS_IN_EVENTS, names_socket.fileno(), has_watches=False)
 
     assert owner_of(renderers, 0) == "root"
+    assert renderers.names.name("uid", "0") == "0"
+
+
+def answer_once(helper: socket.socket, name: str) -> str:
+    """Answer one question with *name*, and return what was asked."""
+    number, _, question = helper.recv(512).decode().partition(" ")
+    helper.send(f"{number} {name}".encode())
+    return question
+
+
+def test_the_name_service_is_asked_for_owners_where_files_are_watched():
+    router, helper = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # The renderers take the router's end over.
+    renderers = Renderers.open(NUMBERS_IN_EVENTS, os.dup(router.fileno()), has_watches=True)
+
+    with router, helper, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(answer_once, helper, "alice")
+        owner = owner_of(renderers, 3_999_999_999)
+
+    assert (owner, asked.result(5)) == ("alice", "uid 3999999999")
+    renderers._owners._ask.__self__._channel.close()  # type: ignore[union-attr]
 
 
 def test_nobody_is_asked_for_names_where_there_is_nobody_to_ask(names_socket: socket.socket):
-    renderers = Renderers.open(replace(Settings(), audit=AuditSettings(resolve_ids=False)), names_socket.fileno())
+    renderers = Renderers.open(NUMBERS_IN_EVENTS, names_socket.fileno(), has_watches=False)
 
     start = time.monotonic()
     owner = owner_of(renderers, 3_999_999_999)

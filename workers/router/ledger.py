@@ -13,7 +13,7 @@ from zlib import crc32
 from auditline.workers.common.counters import CounterPage, read_pages
 from auditline.workers.common.recorded_count import RECORDED
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
-from auditline.workers.router.stream import WATCHER_PREFIX
+from auditline.workers.router.stream import is_watcher
 
 ROUTER_COUNTERS = (
     "batches_done_total",
@@ -123,7 +123,7 @@ class Ledger:
     def change_balance(self) -> dict[str, int]:
         """Return `audit.health.balance.changes`: what watchers recorded; `open` is still on its way."""
         pages = self._pages()
-        received = sum(page.get(RECORDED, 0) for name, page in pages.items() if name.startswith(WATCHER_PREFIX))
+        received = sum(page.get(RECORDED, 0) for name, page in pages.items() if is_watcher(name))
         counters = self._counters
         written = counters.get("file_changes_written_total") + counters.get("coverage_entries_written_total")
         return {"received": received, "written": written, "open": received - written}

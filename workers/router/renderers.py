@@ -26,13 +26,13 @@ class Renderers:
         self._due = 0.0
 
     @classmethod
-    def open(cls, settings: Settings, names_socket_fd: int) -> "Renderers":
-        """Return renderers for this host."""
-        if settings.audit.resolve_ids:
-            names = IdNames(_PASSWD, _GROUP, NameServiceClient(names_socket_fd).ask)
-            return cls(names, names)
-        # The names of owners are wanted all the same, but there is no process that could ask the name service.
-        return cls(NoNames(), IdNames(_PASSWD, _GROUP))
+    def open(cls, settings: Settings, names_socket_fd: int, *, has_watches: bool) -> "Renderers":
+        """Return renderers for this host; owners have names also where ids in events stay numbers."""
+        resolves = settings.audit.resolve_ids
+        # Otherwise there is no process at the other end that could answer.
+        ask = NameServiceClient(names_socket_fd).ask if resolves or has_watches else None
+        owners = IdNames(_PASSWD, _GROUP, ask)
+        return cls(owners if resolves else NoNames(), owners)
 
     def refresh_names(self) -> None:
         """See, once in a while, whether names have changed."""

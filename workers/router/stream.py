@@ -6,8 +6,10 @@ from auditline.plugins.outputs.api import Line
 from auditline.workers.common.batch import Batch
 from auditline.workers.router.inflow import Inflow
 
-WATCHER_PREFIX = "fim-"
-"""The names of watchers, of their sources and of their pages of counters begin with it."""
+
+def is_watcher(name: str) -> bool:
+    """Return whether a process, its source or its page of counters, has the name of a watcher."""
+    return name.startswith("fim-")
 
 
 class Lines:

@@ -19,7 +19,7 @@ from auditline.workers.router.health import Health, ProcessFeed
 from auditline.workers.router.ledger import Ledger
 from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.renderers import Renderers
-from auditline.workers.router.stream import WATCHER_PREFIX, Lines, Stream
+from auditline.workers.router.stream import Lines, Stream, is_watcher
 from auditline.workers.router.streams import Streams
 
 AUDIT_SOURCE = "audit"
@@ -54,7 +54,7 @@ def run(
         Hub(endpoint(settings.run.directory)),
         Destinations.open(settings, context),
         ProcessFeed(supervisor_pipe_fd),
-        Renderers.open(settings, names_socket_fd),
+        Renderers.open(settings, names_socket_fd, has_watches=any(map(is_watcher, sources))),
         sources,
     )
     relax_collector()
@@ -127,8 +127,7 @@ class Router:
 
     def _read_feed(self) -> None:
         self._state_changed = self._feed.read() or self._state_changed
-        watchers = [name for name in self._feed.processes if name.startswith(WATCHER_PREFIX)]
-        for hello in self._streams.name(watchers):
+        for hello in self._streams.name(filter(is_watcher, self._feed.processes)):
             self._greet(hello)
 
     def _take_messages(self) -> None:

@@ -1,6 +1,6 @@
 """The table of worker kinds: who runs what, with which descriptors and capabilities.
 
-Control's module is imported in its own process, while the supervisor imports those of the others: see `preload.py`.
+What a worker runs is named here as late as in its own process; it has been imported before the fork: `preload.py`.
 """
 
 import contextlib

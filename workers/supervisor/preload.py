@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterable
 from importlib import import_module
 
+CONTROL_MODULES = ("auditline.workers.control.worker",)
 ROUTER_MODULES = ("auditline.workers.router.worker", "auditline.workers.router.name_service")
 READER_MODULES = ("auditline.workers.audit.worker",)
 WATCH_MODULES = ("auditline.workers.fim.worker", "auditline.workers.hasher.worker")

@@ -34,7 +34,7 @@ from auditline.workers.supervisor.directories import (
 from auditline.workers.supervisor.kinds import AUDIT, CONTROL, HASHERS, NAMES, RESTORER, ROUTER, WATCHERS, Wiring
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_notices
-from auditline.workers.supervisor.preload import READER_MODULES, ROUTER_MODULES, WATCH_MODULES, preload
+from auditline.workers.supervisor.preload import CONTROL_MODULES, READER_MODULES, ROUTER_MODULES, WATCH_MODULES, preload
 from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
 from auditline.workers.supervisor.reach import PACKAGE_FOLDER, capabilities_to_read, refuse_unreachable
 from auditline.workers.supervisor.watches import Watches
@@ -145,9 +145,12 @@ class Service:
             self._open_source()
         wiring.own_files = find_own_files(settings)
         self._watches.plan()
-        control = workers.start(wiring.control) if wiring.source is not None else None
-        preload(ROUTER_MODULES if control is None else (*READER_MODULES, *ROUTER_MODULES))
-        if control is not None:
+        if wiring.source is None:
+            preload(ROUTER_MODULES)
+        else:
+            preload(CONTROL_MODULES)
+            control = workers.start(wiring.control)
+            preload((*READER_MODULES, *ROUTER_MODULES))
             self._turn_until(lambda: control.is_ready or not control.is_alive, CONTROL_START_SECONDS)
         if self._must_end():
             return

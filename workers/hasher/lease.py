@@ -1,36 +1,36 @@
 """Looking at the files of a lease, each reached beneath the watch's root."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from auditline.workers.common.beneath import Root
-from auditline.workers.common.jobs import Lease, Outcome, Result
+from auditline.workers.common.jobs import Lease, Result
 from auditline.workers.hasher.snapshot import Order, Slices, look_at, look_in_slices, refusal
 
 
 def look_at_all(lease: Lease) -> list[Result]:
     """Return what the files of a small lease are, in their order."""
-    with _open_root(lease) as root:
-        if root is None:
-            return [Result(Outcome.GONE)] * len(lease.paths)
-        folder, order = _Folder(root), Order.of(lease)
-        try:
-            return [_look(folder, path, order) for path in lease.paths]
-        finally:
-            folder.close()
+    try:
+        with _open_root(lease) as root:
+            folder, order = _Folder(root), Order.of(lease)
+            try:
+                return [_look(folder, path, order) for path in lease.paths]
+            finally:
+                folder.close()
+    except OSError as error:
+        return [refusal(error)] * len(lease.paths)
 
 
 def look_at_large(lease: Lease) -> Slices:
     """Look at the one file of a large lease, a slice at a time."""
     directory, _, name = lease.paths[0].rpartition(b"/")
-    with _open_root(lease) as root:
-        if root is None:
-            return Result(Outcome.GONE)
-        try:
+    try:
+        with _open_root(lease) as root:
             directory_fd = root.open_for_lookup(directory)
-        except OSError as error:
-            return refusal(error)
+    except OSError as error:
+        return refusal(error)
     try:
         return (yield from look_in_slices(name, directory_fd, Order.of(lease)))
     finally:
@@ -38,15 +38,17 @@ def look_at_large(lease: Lease) -> Slices:
 
 
 @contextmanager
-def _open_root(lease: Lease) -> Iterator[Root | None]:
-    """Hold the lease's root, None if it is another now; no longer than needed: it cannot be unmounted meanwhile."""
+def _open_root(lease: Lease) -> Iterator[Root]:
+    """Hold the lease's root, no longer than needed: its file system cannot be unmounted meanwhile.
+
+    Raises:
+        OSError: it cannot be opened; ESTALE: it is another directory now.
+    """
+    root = Root.open(lease.root)
     try:
-        root = Root.open(lease.root)
-    except OSError:
-        yield None
-        return
-    try:
-        yield root if root.identity == lease.identity else None
+        if root.identity != lease.identity:
+            raise OSError(errno.ESTALE, "another directory is in its place")
+        yield root
     finally:
         root.close()
 

@@ -200,14 +200,14 @@ def open_denied() -> Callable[..., None]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Disk]]:
+def small_disk(tmp_path: Path) -> Iterator[Callable[..., Disk]]:
     """Mount small disks at folders of the test's directory."""
     mounted: list[Path] = []
 
-    def mount(name: str) -> Disk:
+    def mount(name: str, megabytes: int = 2) -> Disk:
         path = tmp_path / name
         path.mkdir(parents=True)
-        command = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=750", "auditline-test", str(path)]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=750", "auditline-test", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"cannot mount a tmpfs: {done.stderr.strip()}")

@@ -4,11 +4,13 @@ import os
 
 import pytest
 
+STATE_MEGABYTES = 16
+
 
 @pytest.fixture
 def state(watched, small_disk):
-    """The state directory as a small disk of its own."""
-    return small_disk("service/state")
+    """The state directory as a disk of its own, with room for a baseline and twice its changes."""
+    return small_disk("service/state", STATE_MEGABYTES)
 
 
 @pytest.fixture
@@ -46,9 +48,9 @@ def test_what_changes_while_the_disk_is_full_is_told_once_there_is_room(watched,
 
 
 def test_a_disk_that_is_full_during_the_first_walk_only_delays_it(watched, state, wait_until):
-    for number in range(1500):
+    for number in range(4000):
         os.close(os.open(f"{watched.root}/{'long-name' * 10}-{number}", os.O_CREAT))
-    (state.path / "ballast").write_bytes(bytes(1_800_000))
+    (state.path / "ballast").write_bytes(bytes((STATE_MEGABYTES << 20) - 300_000))
 
     watched.start(is_walked=False)
     wait_until(lambda: "changes wait until they can be stored" in watched.run.stderr, 20)

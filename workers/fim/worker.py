@@ -136,6 +136,7 @@ class Watcher:
         """The kernel said so; a directory made anew may have the same inode number."""
         self._is_outdated = False
         self._hints_due = 0.0
+        self._hints_read_ns = now_ns()
         self._hints_pause_seconds = min(
             LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, watch.settings.debounce_seconds / 4)
         )
@@ -194,6 +195,8 @@ class Watcher:
 
     def _take_hints(self) -> None:
         hints = self._backend.read()
+        # Of an overflow it is known only that it was after the last read.
+        read_before_ns, self._hints_read_ns = self._hints_read_ns, now_ns()
         if not hints:
             return
         self._hints_due = time.monotonic() + self._hints_pause_seconds
@@ -206,12 +209,12 @@ class Watcher:
             elif hint.kind is HintKind.OVERFLOW:
                 self._counters.add("hint_overflows_total")
                 logger.warning("%s: the kernel could not keep all events: everything is compared", self._path)
-                self._walker.start_scan("overflow")
+                self._walker.start_scan("overflow", read_before_ns)
             else:
                 self._take_path(hint)
         if len(self._dirty) > MOST_PATHS:
             self._dirty.clear()
-            self._walker.start_scan("overflow")
+            self._walker.start_scan("overflow", read_before_ns)
 
     def _take_path(self, hint: Hint) -> None:
         path, kind, scope = hint.path, hint.kind, self._scope

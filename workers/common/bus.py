@@ -250,11 +250,7 @@ class Producer:
         self._next = self._store.done_number + 1
 
     def wait(self, fds: Sequence[int], timeout_seconds: float, also: Sequence["Server | Client"] = ()) -> set[int]:
-        """Wait until one of *fds* is readable, the router or one of *also* has a message, or the time is over.
-
-        Returns:
-            The ready ones of *fds*.
-        """
+        """Wait until one of *fds* is readable, the router or one of *also* has a message; return the ready fds."""
         return self._waiter.wait((self._client, *also), fds, timeout_seconds)
 
     def pump(self) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from auditline.workers.common.privileges import Capability
 from auditline.workers.supervisor import notices
 
 HEAD = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
@@ -55,3 +56,13 @@ def test_an_odd_netlink_table_says_nothing(host, rows):
     host("audit=1", rows)
 
     assert notices.find_notices() == []
+
+
+@pytest.mark.parametrize(("held", "count"), [({Capability.DAC_READ_SEARCH}, 0), ({Capability.FOWNER}, 1)])
+def test_who_may_not_read_all_files_is_told_so(monkeypatch, held, count):
+    monkeypatch.setattr(notices, "held_capabilities", lambda: held)
+
+    found = list(notices.find_watch_notices())
+
+    assert len(found) == count
+    assert all("CAP_DAC_READ_SEARCH is missing" in notice for notice in found)

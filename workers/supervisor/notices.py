@@ -1,9 +1,11 @@
 """What is said once at start about this host: what keeps us from seeing all, or costs more than needed; the remedy."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from auditline.workers.audit.netlink import NETLINK_AUDIT
+from auditline.workers.common.privileges import Capability, held_capabilities
 
 COMMAND_LINE_FILE = Path("/proc/cmdline")
 NETLINK_FILE = Path("/proc/net/netlink")
@@ -14,6 +16,15 @@ _READ_LOG_GROUP_BIT = 1
 def find_notices() -> list[str]:
     """Return what is to be said about reading kernel events here; call it before our own socket is in the table."""
     return [*_audit_was_off(_read(COMMAND_LINE_FILE)), *_copied_records(_read(NETLINK_FILE))]
+
+
+def find_watch_notices() -> Iterator[str]:
+    """Give what is to be said about watching files with the rights that we have."""
+    if Capability.DAC_READ_SEARCH not in held_capabilities():
+        yield (
+            f"CAP_DAC_READ_SEARCH is missing: files that uid {os.geteuid()} may not read are reported without hashes,"
+            " and directories that it may not enter not at all; run as root or grant the capability"
+        )
 
 
 def _audit_was_off(command_line: str) -> Iterator[str]:

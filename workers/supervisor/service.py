@@ -33,7 +33,7 @@ from auditline.workers.supervisor.directories import (
 )
 from auditline.workers.supervisor.kinds import AUDIT, CONTROL, HASHERS, NAMES, RESTORER, ROUTER, WATCHERS, Wiring
 from auditline.workers.supervisor.launch import Surroundings
-from auditline.workers.supervisor.notices import find_notices
+from auditline.workers.supervisor.notices import find_notices, find_watch_notices
 from auditline.workers.supervisor.preload import CONTROL_MODULES, READER_MODULES, ROUTER_MODULES, WATCH_MODULES, preload
 from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
 from auditline.workers.supervisor.reach import PACKAGE_FOLDER, capabilities_to_read, refuse_unreachable
@@ -141,10 +141,14 @@ class Service:
 
     def _start(self) -> None:
         workers, wiring, settings = self._workers, self._wiring, self._settings
+        self._watches.plan()
         if settings.audit.enabled:
             self._open_source()
+        elif not wiring.plans:
+            logger.warning("audit.enabled is false and nothing is watched: only health events are written")
+        for notice in find_watch_notices() if wiring.plans else ():
+            logger.warning("%s", notice)
         wiring.own_files = find_own_files(settings)
-        self._watches.plan()
         if wiring.source is None:
             preload(ROUTER_MODULES)
         else:
@@ -155,9 +159,7 @@ class Service:
         if self._must_end():
             return
         workers.start(wiring.router)
-        if wiring.source is None:
-            self._warn_without_source()
-        else:
+        if wiring.source is not None:
             workers.start(wiring.audit)
         # While the reader and the rules come up, which do not need it.
         preload(WATCH_MODULES if wiring.plans else ())
@@ -172,13 +174,6 @@ class Service:
         if not self._must_end():
             self._watches.apply()
 
-    def _warn_without_source(self) -> None:
-        reason = "no source of audit events is left" if self._settings.audit.enabled else "audit.enabled is false"
-        if not self._wiring.plans:
-            logger.warning("%s and nothing is watched: only health events are written", reason)
-        elif self._settings.audit.enabled:
-            logger.warning("%s: only changes of files are reported", reason)
-
     def _open_source(self) -> None:
         notices = find_notices()
         try:
@@ -186,7 +181,8 @@ class Service:
         except KernelError as error:
             if self._settings.audit.socket != "auto":
                 raise
-            logger.warning("%s", error)
+            left = "file changes are reported all the same" if self._wiring.plans else "only health events are written"
+            logger.warning("%s; %s", error, left)
             return
         self._wiring.source = source
         for notice in (*notices, *source.notices):

@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--idle-seconds N]
 
 The sum of PSS of all processes: pages that several share are divided among them, so that the sum is what the service
-really takes. Beside it the PSS of a bare Python interpreter at the same time.
+really takes. "private" is the part of it that nobody shares. For scale: a Python that has imported nothing, alike.
 """
 
 import argparse
@@ -13,26 +13,40 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.running import Service, service, title_of
 
 
-def pss_bytes(pid: int) -> int:
-    """Return a process's proportional share of the memory that it uses."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    (kilobytes,) = [int(line.split()[1]) for line in lines if line.startswith("Pss:")]
-    return kilobytes * 1024
+class Share(NamedTuple):
+    """Of the memory that is in use."""
+
+    proportional_bytes: int
+    private_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.proportional_bytes / 1e6:6.1f} MB, private {self.private_bytes / 1e6:5.1f} MB"
 
 
-def bare_interpreter_bytes() -> int:
-    """Return the PSS of a Python that has imported nothing."""
+def share_of(pid: int) -> Share:
+    """Return what a process takes."""
+    kilobytes = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, value, _ = line.split()
+        kilobytes[name] = int(value)
+    private = kilobytes["Private_Clean:"] + kilobytes["Private_Dirty:"]
+    return Share(kilobytes["Pss:"] * 1024, private * 1024)
+
+
+def bare_share() -> Share:
+    """Return what a Python takes that has imported nothing."""
     command = [sys.executable, "-c", "print(flush=True); input()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        used = pss_bytes(process.pid)
+        share = share_of(process.pid)
         process.communicate(b"\n")
-    return used
+    return share
 
 
 def count_watchers(running: Service) -> int:
@@ -54,13 +68,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="memory-") as scratch, service(Path(scratch), "") as running:
         running.wait_for_first_walks(count_watchers(running))
         time.sleep(options.idle_seconds)
-        shares = {f"{title_of(process)} ({process.pid})": pss_bytes(process.pid) for process in running.processes()}
-        bare = bare_interpreter_bytes()
-    for title, used in shares.items():
-        print(f"{title:44} {used / 1e6:6.1f} MB")
-    total = sum(shares.values())
-    print(f"{len(shares)} processes together: {total / 1e6:.1f} MB")
-    print(f"a bare Python interpreter: {bare / 1e6:.1f} MB, so {total / bare:.1f} of them")
+        shares = {f"{title_of(process)} ({process.pid})": share_of(process.pid) for process in running.processes()}
+        bare = bare_share()
+    for title, share in shares.items():
+        print(f"{title:44} {share}")
+    total = Share(*map(sum, zip(*shares.values(), strict=True)))
+    print(f"{f'{len(shares)} processes together':44} {total}")
+    print(f"{'a bare Python interpreter':44} {bare}")
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ def main() -> int:
         processes.RETIRE_SECONDS = 0.1
     data, _other = socket.socketpair()
     source = AuditSource(DataSocket(data, 1 << 26, is_multicast=True), ())
-    service.open_audit_source = lambda wanted: source  # type: ignore[attr-defined] # noqa: ARG005
+    service.open_audit_source = lambda settings: source  # type: ignore[attr-defined] # noqa: ARG005
     settings = Settings(
         state=StateSettings(directory=state),
         run=RunSettings(directory=run, user=choices.get("user", "")),

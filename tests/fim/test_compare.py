@@ -118,6 +118,19 @@ def test_another_algorithm_alone_is_a_change_of_configuration():
     assert find_action(after, a_state()) is None
 
 
+def test_a_file_that_has_come_to_rest_is_an_update_with_its_hash():
+    before = a_state(hashes=b"", hash_state="unstable")
+
+    assert find_action(before, a_state()) == "updated"
+
+
+@pytest.mark.parametrize("hash_state", ["unreadable", "quarantined"])
+def test_that_a_file_can_be_read_at_last_is_no_change_of_it(hash_state):
+    before = a_state(hashes=b"", hash_state=hash_state)
+
+    assert find_action(before, a_state()) is None
+
+
 def test_another_algorithm_does_not_hide_other_content():
     after = a_state(hashes=digest(b"next", "sha256", "md5"))
 

@@ -45,9 +45,18 @@ def find_action(before: FileState | None, after: FileState | None, *, is_new: bo
         return "updated"
     if _attributes(before) != _attributes(after):
         return "updated" if is_new else "attributes_modified"
-    if after.is_regular and after.hash_state == STABLE and not _algorithms(after) <= _algorithms(before):
-        return "config_change"
-    return None
+    return _action_of_hashes(before, after)
+
+
+def _action_of_hashes(before: FileState, after: FileState) -> Action | None:
+    """Return what it means that all but the hashes is the same."""
+    if after.hash_state != STABLE or _algorithms(after) <= _algorithms(before):
+        return None
+    if before.hash_state == "unstable":
+        # It was told without a hash, and has one at last.
+        return "updated"
+    # What nobody could read may have had this content all the time.
+    return None if before.hash_state in ("unreadable", "quarantined") else "config_change"
 
 
 def _has_other_content(before: FileState, after: FileState) -> bool:

@@ -18,17 +18,27 @@ class DirtyPath(NamedTuple):
     is_new: bool
     """An event said that the name was made: what stands there is not what stood there."""
     detected_by: DetectedBy
+    is_content: bool = False
+    """An event said that it was written to: its times do not tell of every store into a mapping."""
+
+    def merged(self, other: "DirtyPath | None") -> "DirtyPath":
+        """Return one for both, of the same path."""
+        if other is None:
+            return self
+        detected_by: DetectedBy = "event" if "event" in (self.detected_by, other.detected_by) else "scan"
+        return DirtyPath(self.path, self.is_new or other.is_new, detected_by, self.is_content or other.is_content)
 
 
 class _Waiting:
     """One path's place in the dirty set."""
 
-    __slots__ = ("detected_by", "due", "first", "is_new")
+    __slots__ = ("detected_by", "due", "first", "is_content", "is_new")
 
     def __init__(self, first: float, detected_by: DetectedBy) -> None:
         self.first = first
         self.due = first
         self.is_new = False
+        self.is_content = False
         self.detected_by = detected_by
 
 
@@ -48,12 +58,15 @@ class Dirty:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, path: bytes, *, is_new: bool = False, detected_by: DetectedBy = "event") -> None:
+    def add(
+        self, path: bytes, *, is_new: bool = False, is_content: bool = False, detected_by: DetectedBy = "event"
+    ) -> None:
         """Note a hint about *path*."""
         now = self._clock()
         waiting = self._place(path, now, detected_by)
         waiting.due = max(waiting.due, min(now + self._debounce_seconds, waiting.first + self._max_delay_seconds))
         waiting.is_new = waiting.is_new or is_new
+        waiting.is_content = waiting.is_content or is_content
         self._queue_up(path, waiting)
 
     def put_back(self, dirty: DirtyPath, pause_seconds: float = 0.0) -> None:
@@ -62,6 +75,7 @@ class Dirty:
         waiting = self._place(dirty.path, now, dirty.detected_by)
         waiting.due = max(waiting.due, now + pause_seconds)
         waiting.is_new = waiting.is_new or dirty.is_new
+        waiting.is_content = waiting.is_content or dirty.is_content
         self._queue_up(dirty.path, waiting)
 
     def is_new(self, path: bytes) -> bool:
@@ -80,7 +94,7 @@ class Dirty:
                 heapq.heappush(self._queue, (waiting.due, path))
                 continue
             del self._waiting[path]
-            due.append(DirtyPath(path, waiting.is_new, waiting.detected_by))
+            due.append(DirtyPath(path, waiting.is_new, waiting.detected_by, waiting.is_content))
         return due
 
     def seconds_until_due(self) -> float | None:

@@ -33,10 +33,20 @@ class Look:
     detected_by: DetectedBy
     is_new: bool = False
     """An event said that the name was made."""
+    is_content: bool = False
+    """An event said that it was written to."""
     in_scan: bool = False
     """The scan of the whole tree waits for it."""
     again: DirtyPath | None = None
-    """A hint that came meanwhile."""
+    """What came meanwhile."""
+
+    def come_again(self, dirty: DirtyPath) -> None:
+        """Note a hint that came meanwhile."""
+        self.again = dirty.merged(self.again)
+
+    def as_dirty(self, path: bytes) -> DirtyPath:
+        """Return what is to be done again for *path*."""
+        return DirtyPath(path, self.is_new, self.detected_by, self.is_content)
 
 
 class Examiner:
@@ -65,7 +75,7 @@ class Examiner:
         self._watch.counters.add("paths_examined_total")
         path = dirty.path
         if path in self._in_hand:
-            self._in_hand[path].again = dirty
+            self._in_hand[path].come_again(dirty)
             return
         root = self._watch.root
         if root is None:
@@ -87,7 +97,7 @@ class Examiner:
             elif known is not None and known.is_directory:
                 self.gone_beneath(path, dirty.detected_by)
             if self._watch.scope.reports(path):
-                self.look(path, status, Look(known, dirty.detected_by, dirty.is_new))
+                self.look(path, status, Look(known, dirty.detected_by, dirty.is_new, dirty.is_content))
 
     def look(self, path: bytes, status: os.stat_result, look: Look) -> None:
         """Compare what `lstat` says with what is known; a file that may have other content is hashed first.
@@ -96,12 +106,13 @@ class Examiner:
         """
         known = look.known
         is_regular = stat.S_ISREG(status.st_mode)
-        if known is not None and is_as_known(known, status) and not (is_regular and self.must_hash_all):
+        must_hash = is_regular and (self.must_hash_all or look.is_content)
+        if known is not None and not must_hash and is_as_known(known, status):
             return
         if self._watch.scope.is_own(status):
             return
         if path in self._in_hand:
-            self._in_hand[path].again = DirtyPath(path, look.is_new, look.detected_by)
+            self._in_hand[path].come_again(look.as_dirty(path))
         elif is_regular and self._watch.settings.hashes and status.st_size <= self._watch.settings.max_file_bytes:
             self._in_hand[path] = look
             self.scan_jobs += look.in_scan
@@ -125,7 +136,7 @@ class Examiner:
             self._take_unhashed(hashed, look)
         else:
             # Gone, or something else by now: what, is seen when it is looked at again.
-            self._watch.dirty.put_back(DirtyPath(hashed.path, look.is_new, look.detected_by))
+            self._watch.dirty.put_back(look.as_dirty(hashed.path))
         if look.again is not None:
             self._watch.dirty.put_back(look.again)
 
@@ -144,7 +155,7 @@ class Examiner:
         prefix = directory + b"/" if directory else b""
         for path, look in self._in_hand.items():
             if path.startswith(prefix):
-                look.again = DirtyPath(path, look.is_new, detected_by)
+                look.come_again(DirtyPath(path, look.is_new, detected_by))
         for path in reversed(list(self._watch.baseline.known_beneath(directory))):
             known = self._watch.baseline.known(path)
             if known is not None and path not in self._in_hand:
@@ -169,7 +180,7 @@ class Examiner:
         try:
             status = self._watch.root.lstat(path)
         except OSError:
-            self._watch.dirty.put_back(DirtyPath(path, look.is_new, look.detected_by))
+            self._watch.dirty.put_back(look.as_dirty(path))
         else:
             self._settle(path, state_of(status, checked_ns=time.time_ns(), hash_state=hashed.problem), look)
 
@@ -181,7 +192,7 @@ class Examiner:
                 target = self._watch.root.readlink(path) if self._watch.root is not None else None
             except OSError:
                 # It is something else by now.
-                self._watch.dirty.put_back(DirtyPath(path, look.is_new, look.detected_by))
+                self._watch.dirty.put_back(look.as_dirty(path))
                 return
         elif stat.S_ISREG(status.st_mode) and self._watch.settings.hashes:
             hash_state = "too_large"

@@ -226,7 +226,7 @@ class Watcher:
             elif kind is not HintKind.ATTRIBUTES and scope.enters(path):
                 self._walker.list_later(path, Why.HINT)
         if hint.is_directory or scope.reports(path):
-            self._dirty.add(path, is_new=kind is HintKind.CREATED)
+            self._dirty.add(path, is_new=kind is HintKind.CREATED, is_content=hint.is_content)
 
     def _work(self, *, at_once: bool) -> None:
         """Take what hashers have found, examine what is due, list what waits: all in one transaction."""

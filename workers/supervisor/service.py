@@ -49,7 +49,7 @@ CONTROL_STOP_SECONDS = 1.3
 DRAIN_SECONDS = 3.9
 """From the first signal on: then whoever hangs is killed, and what is left of 5 s goes to the kernel's state."""
 HASHERS_STOP_SECONDS = 0.3
-"""By then nobody has work for them."""
+"""At least so long after the watchers: nobody has work for them any more, but they finish what they have in hand."""
 RESTORE_SECONDS = 0.6
 KILL_SECONDS = 0.3
 LAST_WORDS_SECONDS = 0.2
@@ -279,10 +279,10 @@ class Service:
         self._workers.stop(hashers, signal.SIGTERM)
         self._stop_workers([CONTROL], began + DRAIN_SECONDS, number=None)
         self._stop_workers([NAMES], time.monotonic() + KILL_SECONDS, number=signal.SIGKILL)
-        self._stop_workers(hashers, time.monotonic() + HASHERS_STOP_SECONDS, number=None)
         if self._wiring.source is not None and (self._settings.state.directory / NOTE_FILE).exists():
             self._workers.start(self._wiring.restorer)
             self._stop_workers([RESTORER], time.monotonic() + RESTORE_SECONDS, number=None)
+        self._stop_workers(hashers, max(time.monotonic() + HASHERS_STOP_SECONDS, began + DRAIN_SECONDS), number=None)
         self._wiring.close()
         self._workers.wait_for_logs(LAST_WORDS_SECONDS)
 

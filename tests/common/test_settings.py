@@ -21,11 +21,10 @@ from auditline.workers.common.settings import (
     StdoutSettings,
     WatchSettings,
     find_places,
-    load_settings,
-    reload_settings,
     show_settings,
 )
 from auditline.workers.common.settings_file import MAX_FILE_BYTES, to_toml
+from auditline.workers.common.settings_loading import load_settings, reload_settings
 
 
 def write_into(folder, text):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from auditline.workers.common.settings import load_settings
+from auditline.workers.common.settings_loading import load_settings
 from auditline.workers.control.language import parse_rules
 
 RUN_ELSEWHERE = {

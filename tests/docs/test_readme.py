@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from auditline.workers.common.errors import Exit
-from auditline.workers.common.settings import DEFAULT_FILE, Settings, find_places
+from auditline.workers.common.settings import Settings, find_places
+from auditline.workers.common.settings_loading import DEFAULT_FILE
 
 MOST_LINES = 150
 FIRST_SCREEN_LINES = 52

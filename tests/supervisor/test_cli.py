@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditline.workers.common.errors import Exit
-from auditline.workers.common.settings import load_settings
+from auditline.workers.common.settings_loading import load_settings
 from auditline.workers.supervisor.cli import main
 
 HEAVY = {"zmq", "psutil", "multiprocessing", "multiprocessing_logging", "elasticsearch", "asyncio"}

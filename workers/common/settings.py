@@ -1,4 +1,4 @@
-"""Every setting with its default, and `load_settings`; nobody else reads a configuration.
+"""Every setting with its default; `settings_loading.py` reads them, and nobody else a configuration.
 
 The annotations are what a configuration file is checked against (by `settings_file.py`): a `Literal` lists the words
 that are allowed, a `Range` the numbers. A test compares the defaults with `conf/auditline.toml`.
@@ -7,22 +7,12 @@ that are allowed, a `Range` the numbers. A test compares the defaults with `conf
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from glob import escape
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from auditline.workers.common.settings_file import (
-    Note,
-    Problems,
-    Range,
-    fill_section,
-    read_toml,
-    section_to_toml,
-    show_value,
-)
+from auditline.workers.common.settings_file import Note, Range, section_to_toml
 
-DEFAULT_FILE = Path("/etc/auditline/auditline.toml")
 Schema = Annotated[Literal["audit"], Note('"ecs" comes with a later version')]
 _UNSIGNED = Range(0, 2**32 - 1)
 _FILE_BYTES = Range(4096, 2**62)
@@ -188,26 +178,6 @@ class Settings:
         return tuple(output for output in self.outputs if output.enabled)
 
 
-def load_settings(path: Path | None, *, is_root: bool, environment: Mapping[str, str]) -> Settings:
-    """Read *path*, or without one `DEFAULT_FILE` if it is there, or else give the defaults.
-
-    *environment* says where a user's files belong (XDG), and which directories systemd made for the unit.
-
-    Raises:
-        SettingsError: all that is wrong with the file, one line each.
-    """
-    return _load(path, find_places(is_root=is_root, environment=environment))
-
-
-def reload_settings(settings: Settings) -> Settings:
-    """Read the file of *settings* again, with the same default directories.
-
-    Raises:
-        SettingsError: all that is wrong with the file, one line each.
-    """
-    return _load(settings.source, settings.places)
-
-
 def show_settings(settings: Settings) -> str:
     """Return TOML that loads again to equal settings."""
     tables = [
@@ -269,92 +239,3 @@ def _absolute(text: str | None) -> Path | None:
     if not text or not text.startswith("/") or not text.isprintable():
         return None
     return Path(text)
-
-
-def _load(path: Path | None, places: Places) -> Settings:
-    from auditline.workers.common.settings_checks import find_contradictions
-
-    tables = read_toml(path or DEFAULT_FILE, is_needed=path is not None)
-    source = None if tables is None else path or DEFAULT_FILE
-    problems = Problems(str(source or "defaults"))
-    settings = _build(tables or {}, places, problems)
-    if not problems and not settings.enabled_outputs:
-        problems.add("outputs: at least one must be enabled")
-    for problem in find_contradictions(settings):
-        problems.add(problem)
-    problems.raise_any()
-    audit = replace(settings.audit, rules_files=_anchor(settings.audit.rules_files, source))
-    return replace(settings, audit=audit, source=source)
-
-
-def _build(tables: Mapping[str, Any], places: Places, problems: Problems) -> Settings:
-    problems.add_unknown(tables, ("state", "run", "audit", "fim", "hasher", "outputs", "health"), "")
-
-    return Settings(
-        state=fill_section(StateSettings(directory=places.state), tables.get("state", {}), "state", problems),
-        run=fill_section(RunSettings(directory=places.run), tables.get("run", {}), "run", problems),
-        audit=fill_section(AuditSettings(), tables.get("audit", {}), "audit", problems),
-        fim=_build_fim(tables.get("fim", {}), problems),
-        hasher=fill_section(HasherSettings(), tables.get("hasher", {}), "hasher", problems),
-        outputs=_build_outputs(tables.get("outputs", {}), places, problems),
-        health=fill_section(HealthSettings(), tables.get("health", {}), "health", problems),
-        places=places,
-    )
-
-
-def _build_fim(table: object, problems: Problems) -> FimSettings:
-    if not isinstance(table, dict):
-        return fill_section(FimSettings(), table, "fim", problems)
-    plain = {key: value for key, value in table.items() if key != "watch"}
-    fim = fill_section(FimSettings(), plain, "fim", problems)
-    return replace(fim, watch=_build_watches(table["watch"], problems)) if "watch" in table else fim
-
-
-def _build_watches(tables: object, problems: Problems) -> tuple[WatchSettings, ...]:
-    if not isinstance(tables, list):
-        problems.add(f"fim.watch must be tables such as [[fim.watch]], or [] for none, not {show_value(tables)}")
-        return ()
-    watches = (_build_watch(f"fim.watch[{number}]", table, problems) for number, table in enumerate(tables, 1))
-    return tuple(watches)
-
-
-def _build_watch(section: str, table: object, problems: Problems) -> WatchSettings:
-    # What has no path has a problem already: it must not seem to be one path named twice as well.
-    watch = WatchSettings(path=Path(section))
-    if not isinstance(table, dict):
-        problems.add(f"{section} must be a table ([[fim.watch]] and its keys), not {show_value(table)}")
-        return watch
-    if "path" not in table:
-        problems.add(f"{section}.path must say which directory or file is watched")
-    return fill_section(watch, table, section, problems)
-
-
-def _build_outputs(tables: object, places: Places, problems: Problems) -> tuple[OutputSettings, ...]:
-    if not isinstance(tables, dict):
-        problems.add(f"outputs must be tables such as [outputs.stdout], not {show_value(tables)}")
-        return Settings().outputs
-    # These two exist, with their defaults, also where the file does not name them.
-    named: Mapping[str, object] = {"stdout": {}, "segments": {}} | tables
-    outputs = (_build_output(name, table, places, problems) for name, table in named.items())
-    return tuple(output for output in outputs if output)
-
-
-def _build_output(name: str, table: object, places: Places, problems: Problems) -> OutputSettings | None:
-    section = f"outputs.{name}"
-    # The name becomes part of file names in the state directory.
-    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 64):
-        problems.add(f"outputs: a name must be at most 64 letters, digits, - and _, not {show_value(name)}")
-        return None
-    kind = table.get("type", name) if isinstance(table, dict) else name
-    if kind == "stdout":
-        return fill_section(StdoutSettings(name=name), table, section, problems)
-    if kind == "segments":
-        return fill_section(SegmentsSettings(name=name, directory=places.log), table, section, problems)
-    problems.add(f'{section}.type must be "stdout" or "segments", not {show_value(kind)}')
-    return None
-
-
-def _anchor(patterns: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
-    """Make patterns absolute, so that they mean the same wherever the settings are shown or loaded again."""
-    base = escape(os.path.dirname(os.path.abspath(file or DEFAULT_FILE)))
-    return tuple(pattern if pattern.startswith("@") else os.path.join(base, pattern) for pattern in patterns)

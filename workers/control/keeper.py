@@ -10,7 +10,8 @@ from pathlib import Path
 
 from auditline.workers.common.drift_entry import Drift
 from auditline.workers.common.errors import KernelError, StorageError
-from auditline.workers.common.settings import Settings, reload_settings
+from auditline.workers.common.settings import Settings
+from auditline.workers.common.settings_loading import reload_settings
 from auditline.workers.control.compile import comparable, compile_rule
 from auditline.workers.control.drift import DriftWatch, RepairLimit, RuleDifference
 from auditline.workers.control.kernel import LOCKED, AuditControl

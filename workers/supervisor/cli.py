@@ -148,7 +148,7 @@ def _rules_delete(options: Namespace) -> Exit:
 
 
 def _load_settings(options: Namespace) -> "Settings":
-    from auditline.workers.common.settings import load_settings
+    from auditline.workers.common.settings_loading import load_settings
 
     return load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
 

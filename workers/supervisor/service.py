@@ -18,7 +18,8 @@ from auditline.workers.common.errors import Exit, KernelError, SettingsError
 from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.own_files import find_own_files
 from auditline.workers.common.privileges import find_account
-from auditline.workers.common.settings import Settings, reload_settings
+from auditline.workers.common.settings import Settings
+from auditline.workers.common.settings_loading import reload_settings
 from auditline.workers.control.note import NOTE_FILE
 from auditline.workers.control.reload import with_rules_of
 from auditline.workers.supervisor.audit_source import open_audit_source

@@ -1,0 +1,135 @@
+"""Reading a configuration: a file, or the defaults, as `Settings`, with all that is wrong told at once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+from auditline.workers.common.settings import (
+    AuditSettings,
+    FimSettings,
+    HasherSettings,
+    HealthSettings,
+    OutputSettings,
+    Places,
+    RunSettings,
+    SegmentsSettings,
+    Settings,
+    StateSettings,
+    StdoutSettings,
+    WatchSettings,
+    find_places,
+)
+from auditline.workers.common.settings_checks import find_contradictions
+from auditline.workers.common.settings_file import Problems, fill_section, read_toml, show_value
+
+DEFAULT_FILE = Path("/etc/auditline/auditline.toml")
+
+
+def load_settings(path: Path | None, *, is_root: bool, environment: Mapping[str, str]) -> Settings:
+    """Read *path*, or without one `DEFAULT_FILE` if it is there, or else give the defaults.
+
+    *environment* says where a user's files belong (XDG), and which directories systemd made for the unit.
+
+    Raises:
+        SettingsError: all that is wrong with the file, one line each.
+    """
+    return _load(path, find_places(is_root=is_root, environment=environment))
+
+
+def reload_settings(settings: Settings) -> Settings:
+    """Read the file of *settings* again, with the same default directories.
+
+    Raises:
+        SettingsError: all that is wrong with the file, one line each.
+    """
+    return _load(settings.source, settings.places)
+
+
+def _load(path: Path | None, places: Places) -> Settings:
+    tables = read_toml(path or DEFAULT_FILE, is_needed=path is not None)
+    source = None if tables is None else path or DEFAULT_FILE
+    problems = Problems(str(source or "defaults"))
+    settings = _build(tables or {}, places, problems)
+    if not problems and not settings.enabled_outputs:
+        problems.add("outputs: at least one must be enabled")
+    for problem in find_contradictions(settings):
+        problems.add(problem)
+    problems.raise_any()
+    audit = replace(settings.audit, rules_files=_anchor(settings.audit.rules_files, source))
+    return replace(settings, audit=audit, source=source)
+
+
+def _build(tables: Mapping[str, Any], places: Places, problems: Problems) -> Settings:
+    problems.add_unknown(tables, ("state", "run", "audit", "fim", "hasher", "outputs", "health"), "")
+
+    return Settings(
+        state=fill_section(StateSettings(directory=places.state), tables.get("state", {}), "state", problems),
+        run=fill_section(RunSettings(directory=places.run), tables.get("run", {}), "run", problems),
+        audit=fill_section(AuditSettings(), tables.get("audit", {}), "audit", problems),
+        fim=_build_fim(tables.get("fim", {}), problems),
+        hasher=fill_section(HasherSettings(), tables.get("hasher", {}), "hasher", problems),
+        outputs=_build_outputs(tables.get("outputs", {}), places, problems),
+        health=fill_section(HealthSettings(), tables.get("health", {}), "health", problems),
+        places=places,
+    )
+
+
+def _build_fim(table: object, problems: Problems) -> FimSettings:
+    if not isinstance(table, dict):
+        return fill_section(FimSettings(), table, "fim", problems)
+    plain = {key: value for key, value in table.items() if key != "watch"}
+    fim = fill_section(FimSettings(), plain, "fim", problems)
+    return replace(fim, watch=_build_watches(table["watch"], problems)) if "watch" in table else fim
+
+
+def _build_watches(tables: object, problems: Problems) -> tuple[WatchSettings, ...]:
+    if not isinstance(tables, list):
+        problems.add(f"fim.watch must be tables such as [[fim.watch]], or [] for none, not {show_value(tables)}")
+        return ()
+    watches = (_build_watch(f"fim.watch[{number}]", table, problems) for number, table in enumerate(tables, 1))
+    return tuple(watches)
+
+
+def _build_watch(section: str, table: object, problems: Problems) -> WatchSettings:
+    # What has no path has a problem already: it must not seem to be one path named twice as well.
+    watch = WatchSettings(path=Path(section))
+    if not isinstance(table, dict):
+        problems.add(f"{section} must be a table ([[fim.watch]] and its keys), not {show_value(table)}")
+        return watch
+    if "path" not in table:
+        problems.add(f"{section}.path must say which directory or file is watched")
+    return fill_section(watch, table, section, problems)
+
+
+def _build_outputs(tables: object, places: Places, problems: Problems) -> tuple[OutputSettings, ...]:
+    if not isinstance(tables, dict):
+        problems.add(f"outputs must be tables such as [outputs.stdout], not {show_value(tables)}")
+        return Settings().outputs
+    # These two exist, with their defaults, also where the file does not name them.
+    named: Mapping[str, object] = {"stdout": {}, "segments": {}} | tables
+    outputs = (_build_output(name, table, places, problems) for name, table in named.items())
+    return tuple(output for output in outputs if output)
+
+
+def _build_output(name: str, table: object, places: Places, problems: Problems) -> OutputSettings | None:
+    section = f"outputs.{name}"
+    # The name becomes part of file names in the state directory.
+    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 64):
+        problems.add(f"outputs: a name must be at most 64 letters, digits, - and _, not {show_value(name)}")
+        return None
+    kind = table.get("type", name) if isinstance(table, dict) else name
+    if kind == "stdout":
+        return fill_section(StdoutSettings(name=name), table, section, problems)
+    if kind == "segments":
+        return fill_section(SegmentsSettings(name=name, directory=places.log), table, section, problems)
+    problems.add(f'{section}.type must be "stdout" or "segments", not {show_value(kind)}')
+    return None
+
+
+def _anchor(patterns: tuple[str, ...], file: Path | None) -> tuple[str, ...]:
+    """Make patterns absolute, so that they mean the same wherever the settings are shown or loaded again."""
+    base = escape(os.path.dirname(os.path.abspath(file or DEFAULT_FILE)))
+    return tuple(pattern if pattern.startswith("@") else os.path.join(base, pattern) for pattern in patterns)

@@ -6,6 +6,7 @@ Arguments: a directory for state, counters and the configuration file `auditline
 Commands, one a line: go, hup, term, kill, start, started-again (with the go-ahead in the pipe).
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -60,8 +61,17 @@ def main(directory: Path, patterns: tuple[str, ...], lines: tuple[str, ...]) -> 
             pid, go_fd = start(settings, is_multicast=is_multicast)
             if command == "started-again":
                 os.write(go_fd, b"g")
+    end_control(pid)
     if not is_multicast:
         release_pid()
+
+
+def end_control(pid: int) -> None:
+    """Stop control, unless it has ended: what it puts back in the end must not meet the next test."""
+    with contextlib.suppress(ChildProcessError):
+        if os.waitpid(pid, os.WNOHANG)[0] == 0:
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
 
 
 def start(settings: Settings, *, is_multicast: bool) -> tuple[int, int]:

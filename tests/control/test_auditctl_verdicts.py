@@ -21,6 +21,7 @@ OURS_ALONE = [
     ("-a never,exit\t-F uid=65534", "tabs between words"),
     ("-d never,exit -F uid=65534", "a deletion of what is not loaded"),
     ("-W /etc/passwd -p wa -k x", "the end of a watch that is none"),
+    ("-w / -k y -k y", "many short words, of which auditctl loses the last"),
 ]
 AUDITCTL_S_ALONE = [
     ("-a never,exit -F uid=65534 -t", "the rule is dropped without a word"),

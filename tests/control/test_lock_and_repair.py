@@ -326,3 +326,24 @@ def test_a_listing_from_before_our_own_change_says_nothing(
     keeper.compare(early)
 
     assert drifts == []
+
+
+def test_a_rule_whose_directory_goes_is_loaded_again_when_that_comes_back(
+    tmp_path: Path, kernel: KernelStandIn, keeper_of: Callable[..., KernelKeeper], drifts: list[Drift]
+) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    text = f"-a always,exit -F arch=b64 -S open -F dir={folder} -F uid=65534"
+    keeper = keeper_of(text)
+
+    folder.rmdir()
+    kernel.rules.remove(compiled(text))
+    keeper.compare(listing_of(kernel))
+    skipped = keeper.skipped_count
+    folder.mkdir()
+    keeper.load_what_appeared()
+    keeper.compare(listing_of(kernel))
+
+    assert skipped == 1
+    assert compiled(text) in map(comparable, kernel.rules)
+    assert [(drift.what, drift.wanted) for drift in drifts] == [("rules", (text,))]

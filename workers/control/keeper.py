@@ -12,7 +12,7 @@ from auditline.workers.common.drift_entry import Drift
 from auditline.workers.common.errors import KernelError, StorageError
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.settings_loading import reload_settings
-from auditline.workers.control.compile import comparable, compile_rule
+from auditline.workers.control.compile import comparable, compile_rule, read_kernel_rule
 from auditline.workers.control.drift import DriftWatch, RepairLimit, RuleDifference
 from auditline.workers.control.kernel import LOCKED, AuditControl
 from auditline.workers.control.language import parse_rules
@@ -29,6 +29,7 @@ from auditline.workers.control.note import (
     write_note,
 )
 from auditline.workers.control.once import carry_out_all, command_requests, status_requests
+from auditline.workers.control.paths import missing_path
 from auditline.workers.control.poll import RuleListing
 from auditline.workers.control.refusals import explain
 from auditline.workers.control.reload import with_rules_of
@@ -189,6 +190,9 @@ class KernelKeeper:
             self._report(self._drift.describe_rules(difference, repaired=repaired))
             if repaired:
                 self._expect_rules()
+            elif difference.missing and all(missing_path(read_kernel_rule(rule)) for rule in difference.missing):
+                # The kernel took them out itself, with the directory that they are about: as if it had not been there.
+                self._load(does_commands=False)
         if listing.status is not None:
             self._compare_status(listing.status)
 

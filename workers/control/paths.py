@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from auditline.workers.common.errors import RuleError
+from auditline.workers.control.compile import KernelRule
 from auditline.workers.control.fields import known_field
 from auditline.workers.control.rule import Rule
 from auditline.workers.control.words import shown
@@ -49,7 +50,7 @@ def is_directory(path: str) -> bool:
         return False
 
 
-def missing_path(rule: Rule) -> Path | None:
+def missing_path(rule: Rule | KernelRule) -> Path | None:
     """Return what the kernel wants to exist before it loads the rule, and does not; None: nothing is missing.
 
     A directory has to be there itself; of a path or an executable only the parent has to, but below /proc, where no

@@ -54,7 +54,9 @@ def test_a_file_that_three_hashers_died_of_is_quarantined_and_said_and_the_rest_
 
     make_huge(path)
     for _ in range(3):
-        holder_of(path).kill()
+        holder = holder_of(path)
+        holder.kill()
+        holder.wait(5)
     created = watched.wait_for("created", path)
     beside.write_text("beside")
     told = watched.wait_for("created", beside)
@@ -77,6 +79,7 @@ def test_what_a_dead_hasher_had_in_hand_is_hashed_by_another(watched, make_huge,
     make_huge(path)
     first = holder_of(path)
     first.kill()
+    first.wait(5)
     second = holder_of(path)
     os.truncate(path, 5)
     created = watched.wait_for("created", path)

@@ -18,9 +18,9 @@ from auditline.workers.common.settings import (
     Settings,
     StdoutSettings,
     find_places,
-    load_settings,
 )
 from auditline.workers.common.settings_file import section_keys
+from auditline.workers.common.settings_loading import load_settings
 from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.supervisor.kinds import Wiring
 

@@ -24,9 +24,9 @@ from auditline.workers.common.settings import (
     RunSettings,
     Settings,
     StateSettings,
-    load_settings,
     show_settings,
 )
+from auditline.workers.common.settings_loading import load_settings
 from auditline.workers.control.kernel import NETLINK_AUDIT, claim_pid, release_pid
 from auditline.workers.control.worker import run
 

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,7 +54,7 @@ class Oracle:
 
 
 @pytest.fixture
-def oracle(kernel_audit: AuditControl, auditctl: str, tmp_path: Path) -> Iterator[Oracle]:
+def oracle(kernel_audit: AuditControl, auditctl: str, tmp_path: Path) -> Oracle:
     """An auditctl whose rules go again."""
     return Oracle(kernel_audit, auditctl, tmp_path)
 

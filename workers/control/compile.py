@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from auditline.workers.common.errors import RuleError
 from auditline.workers.control.fields import field_numbered, known_field, operator_number
@@ -85,10 +86,12 @@ def read_kernel_rule(data: bytes) -> KernelRule:
     return KernelRule(flags, action, tuple(mask), tuple(fields))
 
 
+@lru_cache(maxsize=1024)
 def comparable(data: bytes) -> bytes:
     """Return the rule in the form in which two that do the same are equal, be they sent or listed.
 
     The listing lacks the flag for prepending, pads the strings, and has half of a full mask's last word cleared.
+    Results are remembered, since the same rules are listed every few seconds.
 
     Raises:
         RuleError: *data* is shorter than a rule.

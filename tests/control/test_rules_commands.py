@@ -120,8 +120,8 @@ def test_a_file_whose_name_is_no_text_gives_whole_json_lines(
 
 def test_the_commands_start_without_the_service_s_libraries() -> None:
     probe = (
-        "import sys, auditline.workers.control.commands;"
-        "print([m for m in ('zmq', 'psutil', 'multiprocessing', 'elasticsearch') if m in sys.modules])"
+        "import sys, auditline.workers.control.commands, auditline.workers.control.kernel_commands;"
+        "print([m for m in ('zmq', 'psutil', 'multiprocessing', 'sqlite3', 'elasticsearch') if m in sys.modules])"
     )
 
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

@@ -41,7 +41,8 @@ class Reports:
     def wait(self, awaited: Collection[int], until: float) -> set[int]:
         """Wait until one of the descriptors *awaited* is readable or *until* is reached, and hand over meanwhile."""
         due = min(until, self._held[0][0]) if self._held else until
-        ready = self._producer.wait(tuple(awaited), max(0.0, due - time.monotonic()))
+        # A millisecond more, since parts of one are cut off, and the last one would be spent in a busy loop.
+        ready = self._producer.wait(tuple(awaited), max(0.0, due - time.monotonic()) + 0.001)
         self._release(time.monotonic())
         self._producer.pump()
         return ready

@@ -193,6 +193,23 @@ def test_all_is_in_when_each_has_said_bye_and_its_last_batch_is_there(streams: S
     assert streams.leaving_peers == [b"p"]
 
 
+def test_a_bye_is_answered_once_when_the_last_batch_is_done_and_its_producer_has_stored_that(
+    streams: Streams, opened: Opened
+):
+    streams.greet(hello())
+    streams.take(arrival(1))
+    streams.take_leave(Bye(b"p", "fim-etc", 1))
+    answered = [streams.take_settled_peers()]
+
+    opened.streams[0].inflow.advance(0)
+    answered.append(streams.take_settled_peers())
+    streams.confirm(Stored(b"p", "fim-etc", EPOCH, 1))
+    answered += [streams.take_settled_peers(), streams.take_settled_peers()]
+
+    assert answered == [[], [], [b"p"], []]
+    assert (streams.leaving_peers, streams.have_all_greeted({"audit"}), streams.is_all_in(set())) == ([], True, True)
+
+
 def test_who_was_given_up_is_not_waited_for(streams: Streams):
     streams.greet(hello())
 

@@ -231,6 +231,36 @@ def test_a_watcher_that_is_quiet_after_its_last_change_holds_back_no_output(make
     bench.turn_until(lambda: bench.output.confirmed == 6)
 
 
+def test_a_bye_is_answered_while_the_router_goes_on_once_the_last_batch_is_done(make_bench) -> None:
+    bench, store = make_bench("fim-etc"), KeptBatches(source="fim-etc")
+    store.append_entry(change("a"))
+    producer = bench.connect(store)
+    producer.say_bye()
+    bench.turn_until(lambda: bench.router._streams.is_all_in(set()) and len(bench.output.lines) == 1)
+    was_finished = producer.is_finished
+
+    bench.output.done_sequence = 1
+    bench.turn_until(lambda: producer.is_finished)
+
+    assert (was_finished, store.done_number) == (False, 1)
+
+
+def test_a_producer_that_comes_again_after_its_bye_is_listened_to_as_before(make_bench) -> None:
+    bench, store = make_bench("fim-etc"), KeptBatches(source="fim-etc")
+    first = bench.connect(store)
+    first.say_bye()
+    bench.turn_until(lambda: first.is_finished)
+    store.append_entry(change("a"))
+
+    second = bench.connect(store)
+    bench.turn_until(lambda: len(bench.output.lines) == 1)
+    bench.output.done_sequence = 1
+    bench.turn_until(lambda: store.done_number == 1)
+    second.say_bye()
+
+    bench.turn_until(lambda: second.is_finished)
+
+
 def test_a_watcher_that_the_supervisor_names_later_is_listened_to_also_if_it_greets_first(make_bench) -> None:
     bench = make_bench("audit")
     new = KeptBatches(source="fim-new")

@@ -132,6 +132,11 @@ class Inflow:
             self._unstored.popleft()
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the producer has said bye, and all that it will ever send is done, and stored by it as done."""
+        return self.last_number is not None and self.done >= self.last_number and not self._unstored
+
+    @property
     def first_unconfirmed(self) -> int | None:
         """The lowest output sequence that may be handed over again; None: none of this source."""
         sequences = [state.first_sequence for state in self._unstored if state.first_sequence is not None]

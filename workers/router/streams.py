@@ -83,6 +83,11 @@ class Streams:
         """Producers that have said bye and wait for an answer."""
         return [bye.peer for bye in self._byes.values()]
 
+    def take_settled_peers(self) -> list[bytes]:
+        """Return, each once, those that have said bye and whose last batch is done: nothing more is to be said."""
+        settled = [inflow.source for inflow in self.inflows if inflow.is_settled and inflow.source in self._byes]
+        return [self._byes.pop(source).peer for source in settled]
+
     def is_all_in(self, given_up: set[str]) -> bool:
         """Return whether nothing more will come from any producer; of those *given_up* nothing does."""
         return all(

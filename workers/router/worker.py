@@ -168,6 +168,9 @@ class Router:
             if inflow.acknowledged < inflow.received:
                 self._hub.received(inflow.peer, inflow.epoch, inflow.received)
             inflow.acknowledged = inflow.received
+        # Behind their last `done`: a watcher that makes room for its successor, unwatched meanwhile, leaves at once.
+        for peer in self._streams.take_settled_peers():
+            self._hub.end(peer)
         self._confirm()
 
     def _confirm(self) -> None:

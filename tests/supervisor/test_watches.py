@@ -273,6 +273,26 @@ def test_a_hangup_starts_new_watches_and_ends_those_that_are_gone(start_service,
     assert "WARNING supervisor: fim" not in service.stderr
 
 
+def test_a_hangup_that_leaves_nothing_to_do_says_so(start_service, places, configure):
+    file = configure()
+    service = start_watching(start_service, places[:1], file=file)
+
+    service.send(signal.SIGHUP)
+
+    service.wait_for_message("nothing is watched any more: only health events are written")
+    service.wait_until(lambda: set(service.workers()) == set(PLAIN), "watcher and hashers are gone")
+
+
+def test_the_first_watch_that_comes_with_a_hangup_brings_names_with_it(start_service, places, configure):
+    file = configure((places[0], ""))
+    service = start_service(source=False, resolve_ids=False, file=file)
+    service.wait_for_workers("router")
+
+    service.send(signal.SIGHUP)
+
+    service.wait_for_workers("names", f"fim {places[0]}", "hasher 1")
+
+
 def test_a_hangup_restarts_a_watch_whose_patterns_have_changed(start_service, places, configure):
     file = configure()
     service = start_watching(start_service, places[:2], file=file)

@@ -56,6 +56,7 @@ KILL_SECONDS = 0.3
 LAST_WORDS_SECONDS = 0.2
 
 _FEED_RETRY_SECONDS = 1.0
+_NOTHING_LEFT = "only health events are written"
 logger = logging.getLogger(__name__)
 
 
@@ -146,7 +147,7 @@ class Service:
         if settings.audit.enabled:
             self._open_source()
         elif not wiring.plans:
-            logger.warning("audit.enabled is false and nothing is watched: only health events are written")
+            logger.warning("audit.enabled is false and nothing is watched: %s", _NOTHING_LEFT)
         for notice in find_watch_notices() if wiring.plans else ():
             logger.warning("%s", notice)
         wiring.own_files = find_own_files(settings)
@@ -164,16 +165,18 @@ class Service:
             workers.start(wiring.audit)
         # While the reader and the rules come up, which do not need it.
         preload(WATCH_MODULES if wiring.plans else ())
-        if settings.audit.resolve_ids or wiring.plans:
-            workers.start(wiring.names)
-        self._start_watches()
-
-    def _start_watches(self) -> None:
-        """Start watchers and hashers: after the rules are loaded, or their first walks would hold these up."""
-        if self._wiring.source is not None:
-            self._turn_until(lambda: self._wiring.has_loaded, RULES_START_SECONDS)
+        self._start_names()
+        if wiring.source is not None:
+            # Or the first walks would hold up the rules.
+            self._turn_until(lambda: wiring.has_loaded, RULES_START_SECONDS)
         if not self._must_end():
             self._watches.apply()
+
+    def _start_names(self) -> None:
+        """Start the helper that knows the names of files' owners and of records' ids, if either is wanted."""
+        is_wanted = self._settings.audit.resolve_ids or self._wiring.plans
+        if is_wanted and NAMES not in {worker.name for worker in self._workers}:
+            self._workers.start(self._wiring.names)
 
     def _open_source(self) -> None:
         notices = find_notices()
@@ -182,7 +185,7 @@ class Service:
         except KernelError as error:
             if self._settings.audit.socket != "auto":
                 raise
-            left = "file changes are reported all the same" if self._wiring.plans else "only health events are written"
+            left = "file changes are reported all the same" if self._wiring.plans else _NOTHING_LEFT
             logger.warning("%s; %s", error, left)
             return
         self._wiring.source = source
@@ -198,7 +201,6 @@ class Service:
         if self._life.stopping:
             # Workers may have been told as well, by a signal to the whole group: they must not be started again.
             return
-        self._wiring.take_loaded(readable)
         for worker in self._workers.take_ready(readable):
             self._on_ready(worker)
         for worker in self._workers.reap():
@@ -221,6 +223,7 @@ class Service:
         # Rounded up, or the last millisecond would be spent in a busy loop.
         readable = {descriptor for descriptor, _ in poller.poll(int(min(waits) * 1000) + 1 if waits else None)}
         self._life.drain_wakeup()
+        self._wiring.take_loaded(readable)
         return readable
 
     def _on_ready(self, worker: Worker) -> None:
@@ -262,6 +265,9 @@ class Service:
             )
         self._settings = self._wiring.settings = taken
         self._watches.plan()
+        if self._wiring.source is None and not self._wiring.plans:
+            logger.warning("there are no kernel events, and nothing is watched any more: %s", _NOTHING_LEFT)
+        self._start_names()
         self._watches.apply()
         for worker in self._workers:
             worker.signal(signal.SIGHUP)

@@ -22,8 +22,10 @@ class Measured:
     """What is measured, as the test likes it."""
 
     loss: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LOSSES, 0))
+    calls: int = 0
 
     def __call__(self) -> dict[str, Any]:
+        self.calls += 1
         records = {"received": 1, "written": 1, "filtered": 0, "dropped": 0, "open": 0}
         return {
             "counters": {"audit_records_received_total": 1},
@@ -58,7 +60,7 @@ def report(name: str, pid: int, state: str = "started", restarts: int = 0) -> by
 
 def make_health(feed: ProcessFeed, measured: Measured, period_seconds: float = 60) -> tuple[Health, Lines]:
     lines = Lines()
-    return Health(lines, ("0" * 16, "web1"), period_seconds, feed, measured), lines
+    return Health(lines, ("0" * 16, "web1"), period_seconds, feed, measured, lambda: dict(measured.loss)), lines
 
 
 def documents(lines: Lines) -> list[dict[str, Any]]:
@@ -121,6 +123,30 @@ def test_each_kind_of_loss_is_told_within_a_second_and_once(pipe, later: Callabl
 
     told = [document["audit"]["health"] for document in documents(lines)]
     assert [(event["reason"], event["loss"][kind]) for event in told] == [("loss", 2)]
+
+
+def test_while_nothing_is_lost_only_the_losses_are_counted(pipe, later: Callable[[float], None]):
+    measured = Measured()
+    health, _ = make_health(pipe[0], measured)
+
+    for _ in range(5):
+        later(LOSS_SECONDS)
+        health.tick(state_changed=False)
+
+    assert measured.calls == 0
+
+
+def test_an_output_that_missed_the_last_event_brings_forth_no_other(pipe, later: Callable[[float], None]):
+    measured = Measured()
+    health, lines = make_health(pipe[0], measured)
+    health.tell("state")
+
+    measured.loss["rejected"] = 1
+    for _ in range(3):
+        later(LOSS_SECONDS)
+        health.tick(state_changed=False)
+
+    assert [document["audit"]["health"]["reason"] for document in documents(lines)] == ["state"]
 
 
 def test_a_loss_that_goes_on_is_told_once_in_a_second(pipe, later: Callable[[float], None]):

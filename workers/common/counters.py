@@ -81,13 +81,18 @@ class CounterPage:
         self._index = {name: index for index, name in enumerate(counts)}
 
 
-def read_pages(directory: Path) -> dict[str, dict[str, int]]:
-    """Return the counts of every process that has a page in *directory*, by the page's name.
+def read_page(directory: Path, name: str) -> dict[str, int]:
+    """Return the counts of one process; none if its page is not there, or damaged."""
+    return _read_page(directory / f"{name}{PAGE_SUFFIX}") or {}
+
+
+def read_pages(directory: Path, names: str = "*") -> dict[str, dict[str, int]]:
+    """Return the counts of every process that has a page in *directory*, by the page's name; *names* is a pattern.
 
     A page that is damaged, or that goes away meanwhile, is left out.
     """
     pages: dict[str, dict[str, int]] = {}
-    for path in sorted(directory.glob(f"*{PAGE_SUFFIX}")):
+    for path in sorted(directory.glob(f"{names}{PAGE_SUFFIX}")):
         counts = _read_page(path)
         if counts is not None:
             pages[path.stem] = counts

@@ -106,19 +106,23 @@ class Health:
         period_seconds: float,
         feed: ProcessFeed,
         measure: Callable[[], dict[str, Any]],
+        count_losses: Callable[[], dict[str, int]],
     ) -> None:
-        """*measure* returns the keys counters, loss and balance of the event."""
+        """*measure* returns the keys counters, loss and balance of the event, *count_losses* the loss alone."""
         self._lines = lines
         self._host, self._host_name = host
         self._period_seconds = period_seconds
         self._feed = feed
         self._measure = measure
+        self._count_losses = count_losses
         self._run_id = secrets.token_hex(4)
         self._count = 0
         now = time.monotonic()
         self._period_due = now + period_seconds
         self._loss_due = now + LOSS_SECONDS
         self._told_loss: dict[str, int] | None = None
+        self._told_to = 0
+        """How many outputs the last health event went to."""
 
     @property
     def seconds_until_due(self) -> float:
@@ -141,7 +145,7 @@ class Health:
         """Put a health event in line."""
         self._count += 1
         measured = self._measure()
-        self._told_loss = measured["loss"]
+        self._told_loss, self._told_to = measured["loss"], len(measured["balance"]["outputs"])
         identity = f"{self._host}-health-{self._run_id}-{self._count}"
         document = {
             "@timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
@@ -153,15 +157,14 @@ class Health:
         self._lines.add(identity, to_json(document))
 
     def _tell_new_loss(self) -> None:
-        measured = self._measure()
-        loss = measured["loss"]
+        loss = self._count_losses()
         if self._told_loss is None:
             # What a predecessor counted was told by it, or it died before: then it counts as new.
             self._told_loss = dict.fromkeys(loss, 0)
         # A count can fall: what a killed router had not yet committed is counted when it comes again.
         self._told_loss = {kind: min(told, loss[kind]) for kind, told in self._told_loss.items()}
         # That outputs missed the last health event itself is no news, or it would bring forth the next one for ever.
-        told = self._told_loss | {"rejected": self._told_loss["rejected"] + len(measured["balance"]["outputs"])}
+        told = self._told_loss | {"rejected": self._told_loss["rejected"] + self._told_to}
         if any(loss[kind] > told[kind] for kind in loss):
             logger.error("loss: %s", ", ".join(f"{kind} {count}" for kind, count in loss.items() if count))
             self.tell("loss")

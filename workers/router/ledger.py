@@ -10,10 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from zlib import crc32
 
-from auditline.workers.common.counters import CounterPage, read_pages
+from auditline.workers.common.counters import CounterPage, read_page, read_pages
 from auditline.workers.common.recorded_count import RECORDED
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
-from auditline.workers.router.stream import is_watcher
+from auditline.workers.router.stream import WATCHERS
 
 ROUTER_COUNTERS = (
     "batches_done_total",
@@ -62,8 +62,9 @@ class Ledger:
         """Return what has been counted in batches that are neither done nor committed by a killed predecessor."""
         total = Tally()
         for inflow in inflows:
-            committed = self._committed(inflow)
-            for batch in inflow.undone:
+            undone = inflow.undone
+            committed = self._committed(inflow) if undone else 0
+            for batch in undone:
                 if batch.number > committed:
                     for each in fields(Tally):
                         setattr(total, each.name, getattr(total, each.name) + getattr(batch.tally, each.name))
@@ -83,15 +84,17 @@ class Ledger:
         """Return every counter of every process, `<process>_<counter>`."""
         return {
             f"{process}_{name.removeprefix(f'{process}_')}": value
-            for process, page in sorted(self._pages().items())
+            for process, page in sorted(read_pages(self._directory).items())
             for name, value in page.items()
             if _BOOKKEEPING.fullmatch(name) is None
         }
 
     def loss(self, open_tally: Tally, outputs: dict[str, dict[str, int]]) -> dict[str, int]:
-        """Return what `audit.health.loss` says; *open_tally* is of batches that are not yet done."""
-        pages = self._pages()
-        reader, control = pages.get("audit", {}), pages.get("control", {})
+        """Return what `audit.health.loss` says; *open_tally* is of batches that are not yet done.
+
+        Asked for every second, so that it opens no page that it does not need.
+        """
+        reader, control = read_page(self._directory, "audit"), read_page(self._directory, "control")
         counters = self._counters
         return {
             "kernel_lost": control.get("kernel_lost", 0),
@@ -107,7 +110,7 @@ class Ledger:
 
     def record_balance(self) -> dict[str, int]:
         """Return `audit.health.balance.records`: what came, and what became of it; `open` is still on its way."""
-        reader = self._pages().get("audit", {})
+        reader = read_page(self._directory, "audit")
         received = reader.get("records_received_total", 0) + reader.get("records_carried_total", 0)
         written = self._counters.get("records_written_total")
         filtered = self._counters.get("records_filtered_total")
@@ -122,11 +125,7 @@ class Ledger:
 
     def change_balance(self) -> dict[str, int]:
         """Return `audit.health.balance.changes`: what watchers recorded; `open` is still on its way."""
-        pages = self._pages()
-        received = sum(page.get(RECORDED, 0) for name, page in pages.items() if is_watcher(name))
+        received = sum(page.get(RECORDED, 0) for page in read_pages(self._directory, WATCHERS).values())
         counters = self._counters
         written = counters.get("file_changes_written_total") + counters.get("coverage_entries_written_total")
         return {"received": received, "written": written, "open": received - written}
-
-    def _pages(self) -> dict[str, dict[str, int]]:
-        return read_pages(self._directory)

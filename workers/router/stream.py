@@ -6,10 +6,13 @@ from auditline.plugins.outputs.api import Line
 from auditline.workers.common.batch import Batch
 from auditline.workers.router.inflow import Inflow
 
+WATCHERS = "fim-*"
+"""The pattern of the names of watchers: of their processes, sources and pages of counters."""
+
 
 def is_watcher(name: str) -> bool:
-    """Return whether a process, its source or its page of counters, has the name of a watcher."""
-    return name.startswith("fim-")
+    """Return whether a process or a source has the name of a watcher."""
+    return name.startswith(WATCHERS.removesuffix("*"))
 
 
 class Lines:

@@ -87,7 +87,8 @@ class Router:
         self._resends_ended = False
         self._state_changed = False
         self._ledger = Ledger(life.counters, settings.run.directory / "counters")
-        self._health = Health(self._lines, self._host, settings.health.period_seconds, feed, self._measure)
+        period_seconds = settings.health.period_seconds
+        self._health = Health(self._lines, self._host, period_seconds, feed, self._measure, self._count_losses)
 
     def run(self) -> None:
         """Take turns until told to stop, then see everything out."""
@@ -203,13 +204,15 @@ class Router:
 
     def _measure(self) -> dict[str, Any]:
         outputs = self._destinations.counts()
-        open_tally = self._ledger.open_tally(self._streams.inflows)
         return {
             "counters": self._ledger.counters(),
-            "loss": self._ledger.loss(open_tally, outputs),
+            "loss": self._count_losses(),
             "balance": {
                 "records": self._ledger.record_balance(),
                 "changes": self._ledger.change_balance(),
                 "outputs": outputs,
             },
         }
+
+    def _count_losses(self) -> dict[str, int]:
+        return self._ledger.loss(self._ledger.open_tally(self._streams.inflows), self._destinations.counts())

@@ -23,7 +23,7 @@ WALKED = {"first_walk", "restart", "baseline_rebuilt"}
 """The reasons of the coverage events that end the walk at a start."""
 MARKER = ".settled"
 MOST_BYTES = 1 << 30
-FAST = {"debounce_seconds": 0.1, "max_delay_seconds": 1.0, "poll_seconds": 0.2}
+FAST = {"debounce_seconds": 0.05, "max_delay_seconds": 1.0, "poll_seconds": 0.2}
 
 IN_OPEN = 0x20
 IN_ISDIR = 0x40000000

@@ -83,75 +83,58 @@ def test_the_life_of_a_symbolic_link(each_watched):
     assert deleted.file["target_path"] == "link"
 
 
-def test_a_file_made_anew_before_anybody_looked_is_updated(each_watched):
+def test_a_file_made_anew_before_anybody_looked_is_updated_and_one_that_came_and_went_is_no_event(each_watched):
     watched, path = each_watched, each_watched.root / "file"
     path.write_text("one")
-    before = path.stat()
     watched.start()
 
     with watched.suspended():
         path.unlink()
         path.write_text("another")
+        (watched.root / "momentary").write_text("for a moment")
+        (watched.root / "momentary").unlink()
     updated = watched.wait_for("updated", path)
+    watched.settle()
 
     assert watched.actions == {str(path): ["updated"]}
     assert (updated.before["sha256"], updated.after["sha256"]) == (sha256("one"), sha256("another"))
-    assert updated.before.get("inode", str(before.st_ino)) == str(before.st_ino)
 
 
-def test_a_file_that_came_and_went_before_anybody_looked_is_no_event(watched):
+def test_a_save_by_rename_is_an_update_also_with_the_same_content(each_watched):
+    watched, path, same = each_watched, each_watched.root / "file", each_watched.root / "same"
+    for file in (path, same):
+        file.write_text("one")
     watched.start()
 
     with watched.suspended():
-        (watched.root / "file").write_text("for a moment")
-        (watched.root / "file").unlink()
-    watched.settle()
-
-    assert watched.actions == {}
-
-
-def test_a_save_by_rename_is_an_update(each_watched):
-    watched, path = each_watched, each_watched.root / "file"
-    path.write_text("one")
-    watched.start()
-
-    with watched.suspended():
-        (watched.root / "file.new").write_text("two")
-        (watched.root / "file.new").rename(path)
+        watched.put(path, "two")
+        watched.put(same, "one")
     updated = watched.wait_for("updated", path)
+    replaced = watched.wait_for("updated", same)
 
-    assert watched.actions == {str(path): ["updated"]}
+    assert watched.actions == {str(path): ["updated"], str(same): ["updated"]}
     assert updated.before["inode"] != updated.after["inode"] == str(path.stat().st_ino)
     assert (updated.before["sha256"], updated.after["sha256"]) == (sha256("one"), sha256("two"))
+    assert "inode" in replaced.before
+    assert "sha256" not in replaced.before
 
 
-def test_another_file_with_the_same_content_is_an_update(watched):
-    path = watched.root / "file"
-    path.write_text("the same")
-    watched.start()
-
-    with watched.suspended():
-        (watched.root / "file.new").write_text("the same")
-        (watched.root / "file.new").rename(path)
-    updated = watched.wait_for("updated", path)
-
-    assert watched.actions == {str(path): ["updated"]}
-    assert "inode" in updated.before
-    assert "sha256" not in updated.before
-
-
-def test_a_change_with_the_old_time_put_back_is_found(watched):
-    path = watched.root / "file"
-    path.write_text("one")
+def test_content_is_compared_whatever_the_times_say(watched):
+    path, same = watched.root / "file", watched.root / "same"
+    for file in (path, same):
+        file.write_text("one")
     times = path.stat()
     watched.start()
 
     path.write_text("two")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     updated = watched.wait_for("updated", path)
+    same.write_text("one")
+    rewritten = watched.wait_for("attributes_modified", same)
 
     assert updated.before.keys() == {"ctime", "sha256"}
     assert updated.after["sha256"] == sha256("two")
+    assert rewritten.before.keys() == {"mtime", "ctime"}
 
 
 def test_times_and_modes_and_links_are_attributes(watched):
@@ -173,17 +156,6 @@ def test_times_and_modes_and_links_are_attributes(watched):
     assert setuid.after["mode"] == "4755"
     assert linked.before.items() >= {"mode": "4755", "links": 1}.items()
     assert linked.after.items() >= {"mode": "0755", "links": 2}.items()
-
-
-def test_content_that_was_written_but_is_the_same_is_no_update(watched):
-    path = watched.root / "file"
-    path.write_text("the same")
-    watched.start()
-
-    path.write_text("the same")
-    changed = watched.wait_for("attributes_modified", path)
-
-    assert changed.before.keys() == {"mtime", "ctime"}
 
 
 def test_a_type_that_changes_is_an_update(each_watched):

@@ -1,9 +1,11 @@
 """What the service itself writes inside a watched directory is no event, or there would be no end of them."""
 
+import subprocess
+
 import pytest
 
 HEALTH = "[health]\nperiod_seconds = 0.1\n"
-PERIODS = 8
+PERIODS = 5
 """So many health events later, what fed itself would have grown."""
 
 
@@ -16,6 +18,25 @@ def is_quiet(watched, wait_until):
         wait_until(lambda: len(watched.lines.health) >= told + PERIODS)
 
     return wait
+
+
+@pytest.fixture
+def mount_again():
+    """Mount a directory a second time."""
+    mounted = []
+
+    def mount(source, target):
+        source.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "--bind", str(source), str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        mounted.append(target)
+
+    yield mount
+    for target in reversed(mounted):
+        subprocess.run(["umount", "-l", str(target)], check=True)
 
 
 def test_state_run_and_segments_directories_within_the_watch_are_no_events(watched, is_quiet):
@@ -34,26 +55,14 @@ def test_state_run_and_segments_directories_within_the_watch_are_no_events(watch
     assert watched.actions == {f"{watched.root}/file": ["created"], f"{segments}/notes.txt": ["created"]}
 
 
-def test_the_file_that_stdout_is_sent_to_is_no_event(watched, is_quiet):
+def test_the_file_that_stdout_is_sent_to_is_no_event_whatever_its_name(watched, is_quiet):
     output = watched.root / "output.jsonl"
     output.touch()
     watched.start(into=output, tables=HEALTH)
 
-    (watched.root / "file").write_text("is told")
-    watched.wait_for("created", watched.root / "file")
     is_quiet()
-    watched.settle()
-
-    assert watched.actions == {f"{watched.root}/file": ["created"]}
-
-
-def test_the_file_that_stdout_is_sent_to_is_known_by_itself_not_by_its_name(watched, is_quiet):
-    output = watched.root / "output.jsonl"
-    output.touch()
-    watched.start(into=output, tables=HEALTH)
-
     output.rename(watched.root / "renamed")
-    (watched.root / "output.jsonl").write_text("somebody else's")
+    (watched.root / "output.jsonl").write_text("somebody else's, is told")
     watched.wait_for("created", watched.root / "output.jsonl")
     is_quiet()
     watched.settle()
@@ -73,3 +82,83 @@ def test_a_restart_finds_nothing_in_what_it_wrote_itself(watched, is_quiet):
 
     # The configuration is written anew by each start of these tests.
     assert watched.actions.keys() <= {f"{watched.folder}/service/auditline.toml"}
+
+
+def test_our_directories_mounted_a_second_time_in_the_watched_one_are_no_events(watched, is_quiet, mount_again):
+    for ours in ("state", "run", "state/baselines"):
+        mount_again(watched.folder / "service" / ours, watched.root / "inner" / ours.replace("/", "-"))
+    watched.start(tables=HEALTH)
+
+    (watched.root / "inner" / "file").write_text("is told")
+    watched.wait_for("created", watched.root / "inner" / "file")
+    is_quiet()
+    watched.settle()
+
+    assert watched.actions == {f"{watched.root}/inner/file": ["created"]}
+
+
+def test_segments_mounted_a_second_time_in_the_watched_directory_are_no_events(watched, is_quiet, mount_again):
+    segments = watched.folder / "segments"
+    mount_again(segments, watched.root / "again")
+    watched.start(
+        tables=f'[outputs.segments]\nenabled = true\ndirectory = "{segments}"\nsegment_bytes = 4096\n{HEALTH}'
+    )
+
+    (watched.root / "again" / "file").write_text("is told")
+    watched.wait_for("created", watched.root / "again" / "file")
+    is_quiet()
+    watched.settle()
+
+    assert len(list(segments.glob("*.jsonl"))) > 1
+    assert watched.actions == {f"{watched.root}/again/file": ["created"]}
+
+
+def test_a_watched_directory_that_is_the_segments_directory_tells_of_all_but_segments(watched, is_quiet):
+    tables = f'[outputs.segments]\nenabled = true\ndirectory = "{watched.root}"\nsegment_bytes = 4096\n{HEALTH}'
+    watched.start(tables=tables)
+
+    (watched.root / "file").write_text("is told")
+    watched.wait_for("created", watched.root / "file")
+    is_quiet()
+    watched.settle()
+
+    assert len(list(watched.root.glob("*.jsonl"))) > 1
+    assert watched.actions == {f"{watched.root}/file": ["created"]}
+
+
+def test_watches_in_our_own_directories_tell_nothing_and_that_is_said(watched, is_quiet):
+    ours = [watched.folder / "service" / name for name in ("state", "state/baselines", "run")]
+
+    watched.start(*({"path": path} for path in (*ours, watched.root)), tables=HEALTH, is_walked=False)
+    (watched.root / "file").write_text("is told or found")
+    is_quiet()
+    watched.settle()
+
+    assert set(watched.actions) <= {f"{watched.root}/file"}
+    assert all(f"{path} is our own directory" in watched.run.stderr for path in ours)
+
+
+def test_our_state_directory_watched_under_another_path_tells_nothing(watched, is_quiet, mount_again):
+    mount_again(watched.folder / "service" / "state", watched.folder / "again")
+
+    watched.start({"path": watched.folder / "again"}, {"path": watched.root}, tables=HEALTH, is_walked=False)
+    is_quiet()
+    watched.settle()
+
+    assert watched.actions == {}
+    assert f"{watched.folder}/again is our own directory" in watched.run.stderr
+
+
+def test_what_stderr_is_sent_to_is_no_event(watched, is_quiet, wait_until):
+    into = watched.root / "diagnostics"
+    into.touch()
+    watched.start(prefix=("sh", "-c", f'exec "$@" 2>>"{into}"', "sh"), tables=HEALTH)
+
+    watched.worker("hasher 1").kill()
+    wait_until(lambda: into.stat().st_size)
+    (watched.root / "file").write_text("is told")
+    watched.wait_for("created", watched.root / "file")
+    is_quiet()
+    watched.settle()
+
+    assert watched.actions == {f"{watched.root}/file": ["created"]}

@@ -38,44 +38,24 @@ def assert_moved(actions, old, new):
     assert actions.get(old) == (["deleted"] if actions[new] == ["created"] else None)
 
 
-def test_a_renamed_file_is_told_under_both_names(watched):
-    old, new = watched.root / "old", watched.root / "new"
-    old.write_text("one")
-    watched.start()
-
-    old.rename(new)
-    watched.wait_for_paths("created", {str(new)})
-    watched.settle()
-
-    assert_moved(watched.actions, str(old), str(new))
-
-
-def test_a_file_renamed_over_another_is_an_update_of_that_one(watched):
-    one, other = watched.root / "one", watched.root / "other"
-    one.write_text("one")
-    other.write_text("other")
-    watched.start()
-
-    one.rename(other)
-    watched.wait_for("updated", other)
-    watched.settle()
-
-    assert watched.actions[str(other)] == ["updated"]
-    assert watched.actions.get(str(one)) == ["deleted"]
-
-
-def test_two_files_that_change_places_are_two_updates(watched):
-    one, other = watched.root / "one", watched.root / "other"
-    one.write_text("one")
-    other.write_text("other")
+def test_renamed_files_are_told_under_both_names(watched):
+    names = ("old", "one", "other", "left", "right")
+    old, one, other, left, right = (watched.root / name for name in names)
+    for path in (old, one, other, left, right):
+        path.write_text(path.name)
     watched.start()
 
     with watched.suspended():
-        exchange(one, other)
-    watched.wait_for("updated", one)
-    watched.wait_for("updated", other)
+        old.rename(watched.root / "new")
+        one.rename(other)
+        exchange(left, right)
+    watched.wait_for_paths("updated", {str(other), str(left), str(right)})
+    watched.settle()
 
-    assert watched.actions == {str(one): ["updated"], str(other): ["updated"]}
+    actions = watched.actions
+    assert_moved(actions, str(old), f"{watched.root}/new")
+    assert actions[str(other)] == actions[str(left)] == actions[str(right)] == ["updated"]
+    assert actions[str(one)] == ["deleted"]
 
 
 def test_what_comes_in_is_created_and_what_goes_out_is_deleted(watched, make_tree):

@@ -1,7 +1,9 @@
 """The jobs' protocol between its two ends: what is said arrives, and what makes no sense harms nobody."""
 
 import os
+import signal
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from auditline.workers.common.jobs import (
     JOBS_VERSION,
     MOST_RESULTS,
     Ask,
-    Bye,
+    Busy,
     GivenBack,
-    Hello,
+    HasherBye,
+    HasherHello,
     JobClient,
     JobServer,
     Lane,
@@ -32,6 +35,7 @@ from auditline.workers.common.jobs import (
     _encode_results,
     _parse_from_hasher,
     _parse_from_watcher,
+    is_process_stopped,
     process_start_ticks,
 )
 
@@ -98,7 +102,7 @@ def state(**values: object) -> FileState:
 def test_a_hasher_says_who_it_is(server: JobServer, client: JobClient, next_of):
     hello = next_of(server, client)
 
-    assert hello == Hello(hello.peer, PID, TICKS)
+    assert hello == HasherHello(hello.peer, PID, TICKS)
 
 
 def test_what_a_watcher_says_arrives(server: JobServer, client: JobClient, next_of):
@@ -120,15 +124,17 @@ def test_what_a_hasher_says_arrives(server: JobServer, path: str, next_of):
     ]
 
     client.ask(Lane.LARGE)
+    client.tell_busy(7)
     client.answer(7, results)
     client.give_back(8)
     client.close()
 
     assert next_of(server) == Ask(peer, Lane.LARGE)
+    assert next_of(server) == Busy(peer, 7)
     answer = next_of(server)
     assert answer == Results(peer, 7, [*results[:2], Result(Outcome.UNREADABLE, None, "Permission denied: \\udcff")])
     assert next_of(server) == GivenBack(peer, 8)
-    assert next_of(server) == Bye(peer)
+    assert next_of(server) == HasherBye(peer)
 
 
 @pytest.mark.parametrize(("small", "large", "lanes"), [(0, 0, set()), (1, 0, {Lane.SMALL}), (0, 9, {Lane.LARGE})])
@@ -159,7 +165,7 @@ def test_a_hasher_tells_that_its_watcher_is_gone_and_greets_the_next_one(client:
     second.close()
 
     assert (lost, rest) == (Lost(), None)
-    assert hello == Hello(hello.peer, PID, TICKS)
+    assert hello == HasherHello(hello.peer, PID, TICKS)
 
 
 def test_a_hasher_that_is_gone_cannot_be_told_anything(server: JobServer, path: str, next_of, wait_until: WaitUntil):
@@ -229,7 +235,7 @@ def test_more_results_than_a_lease_can_have_are_refused():
 
 
 frames = st.lists(st.binary(max_size=200), min_size=1, max_size=5)
-kinds = st.sampled_from([b"H", b"A", b"R", b"G", b"Y", b"W", b"J", b"N"])
+kinds = st.sampled_from([b"H", b"A", b"B", b"R", b"G", b"Y", b"W", b"J", b"N"])
 
 
 @given(kinds, frames)
@@ -264,6 +270,8 @@ STRANGE = [
     [b"A"],
     [b"A\7"],
     [b"A\0\0"],
+    [b"B"],
+    [b"B" + bytes(9)],
     [b"R"],
     [b"R" + bytes(8)],
     [b"R" + bytes(8), b"", b""],
@@ -289,9 +297,9 @@ def test_a_message_of_a_stranger_harms_nobody(
         stranger.send_multipart(strange)
         stranger.send_multipart([b"Y"])
 
-        assert isinstance(next_of(server), Bye)
+        assert isinstance(next_of(server), HasherBye)
 
-    assert isinstance(next_of(server, client), Hello)
+    assert isinstance(next_of(server, client), HasherHello)
 
 
 UNKNOWN_HASH = [b"J" + bytes(33), b"/", b"sha256,rot13", b"file"]
@@ -316,3 +324,13 @@ def test_the_start_of_a_process_is_known_while_it_lives():
     assert others_start is not None
     assert others_start <= own_start
     assert process_start_ticks((1 << 31) - 1) is None
+
+
+def test_a_process_that_a_signal_has_stopped_is_told_from_one_that_waits(wait_until: WaitUntil):
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        before = is_process_stopped(process.pid)
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: is_process_stopped(process.pid))
+        process.kill()
+
+    assert (before, is_process_stopped(process.pid)) == (False, False)

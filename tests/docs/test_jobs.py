@@ -14,9 +14,10 @@ from auditline.workers.common.jobs import (
     LEASE_BYTES,
     LEASE_FILES,
     Ask,
-    Bye,
+    Busy,
     GivenBack,
-    Hello,
+    HasherBye,
+    HasherHello,
     JobClient,
     JobServer,
     Lane,
@@ -31,7 +32,7 @@ from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
 
 Layout = Any
 WaitUntil = Callable[..., None]
-MESSAGES = ("hasher hello", "work", "ask", "none", "jobs", "results", "given back", "hasher bye")
+MESSAGES = ("hasher hello", "work", "ask", "none", "jobs", "busy", "results", "given back", "hasher bye")
 RECORD, OUTCOMES, HASH_STATES = 1, 2, 3
 """Tables in the section of `results`."""
 STATE = FileState(0o100640, 1, 2, 3, 4, 5, 6, -7, 8, 9, 10, None, b"\4" + b"h" * 32, STABLE, 11)
@@ -143,20 +144,22 @@ def test_a_watcher_understands_what_is_built_from_the_document(
     for name, message in (
         ("hasher hello", {"version": JOBS_VERSION, "pid": 4711, "start": 123_456}),
         ("ask", {"lane": 1}),
+        ("busy", {"lease": 7}),
         ("results", results),
         ("given back", {"lease": 8}),
         ("hasher bye", {}),
     ):
         raw_hasher.send_multipart(layouts[name].encode(message))
-    heard = [next_of(server.receive) for _ in range(5)]
+    heard = [next_of(server.receive) for _ in range(6)]
 
     peer = heard[0].peer
     assert heard == [
-        Hello(peer, 4711, 123_456),
+        HasherHello(peer, 4711, 123_456),
         Ask(peer, Lane.LARGE),
+        Busy(peer, 7),
         Results(peer, 7, [Result(Outcome.LOOKED_AT, STATE), Result(Outcome.UNREADABLE, None, "denied")]),
         GivenBack(peer, 8),
-        Bye(peer),
+        HasherBye(peer),
     ]
 
 
@@ -193,17 +196,19 @@ def test_what_a_hasher_says_has_the_document_s_layout(
     _, *hello = next_of(heard_by(raw_watcher, client))
 
     client.ask(Lane.LARGE)
+    client.tell_busy(7)
     client.answer(7, [Result(Outcome.LOOKED_AT, STATE), Result(Outcome.UNREADABLE, None, "denied")])
     client.give_back(8)
     client.close()
 
-    names = ("ask", "results", "given back", "hasher bye")
+    names = ("ask", "busy", "results", "given back", "hasher bye")
     said = [layouts[name].decode(raw_watcher.recv_multipart()[1:]) for name in names]
-    records = said[1].pop("records")
+    records = said[2].pop("records")
     first, second = (record.decode([half]) for half in (records[: len(records) // 2], records[len(records) // 2 :]))
     assert layouts["hasher hello"].decode(hello) == {"kind": "H", "version": 1, "pid": 4711, "start": 123_456}
     assert said == [
         {"kind": "A", "lane": 1},
+        {"kind": "B", "lease": 7},
         {"kind": "R", "lease": 7, "hashes": STATE.hashes, "errors": b"denied"},
         {"kind": "G", "lease": 8},
         {"kind": "Y"},
@@ -246,9 +251,11 @@ def test_outcomes_and_lanes_are_the_document_s(document: Any) -> None:
 
 
 def test_limits_are_the_code_s(document: Any) -> None:
-    from auditline.workers.fim.pool import MOST_DEATHS, QUARANTINE_SECONDS
+    from auditline.workers.fim.pool import PROOF_SECONDS
+    from auditline.workers.fim.pool_members import SILENCE_SECONDS
+    from auditline.workers.fim.suspects import MOST_DEATHS, QUARANTINE_SECONDS
     from auditline.workers.hasher.snapshot import MOST_TRIES, SLICE_BYTES
-    from auditline.workers.hasher.worker import _LONG_SLICES, _MOST_LARGE_FILES, _PATIENCE_SECONDS
+    from auditline.workers.hasher.worker import _BEAT_SECONDS, _LONG_SLICES, _MOST_LARGE_FILES, _PATIENCE_SECONDS
 
     lanes, deaths = document.section("Hash jobs"), document.section("Who dies with a lease in hand")
 
@@ -257,6 +264,9 @@ def test_limits_are_the_code_s(document: Any) -> None:
     assert f"slices of {SLICE_BYTES >> 20} MiB" in lanes
     assert f"After {_LONG_SLICES} slices it takes another large file\ntoo, at most {_MOST_LARGE_FILES}" in lanes
     assert f"for {_PATIENCE_SECONDS * 1000:.0f} ms" in deaths
+    assert f"for {SILENCE_SECONDS:.0f} seconds" in deaths
+    assert f"in the last {PROOF_SECONDS:.0f} seconds" in deaths
+    assert _BEAT_SECONDS == 1
     assert (MOST_DEATHS, QUARANTINE_SECONDS, MOST_TRIES) == (3, 3600, 4)
 
 

@@ -28,7 +28,7 @@ LARGE_BYTES = 1 << 20
 MOST_RESULTS = 4096
 """A message with more is none of ours."""
 
-_HELLO, _ASK, _RESULTS, _GIVEN_BACK, _BYE = b"H", b"A", b"R", b"G", b"Y"
+_HELLO, _ASK, _BUSY, _RESULTS, _GIVEN_BACK, _BYE = b"H", b"A", b"B", b"R", b"G", b"Y"
 _WORK, _JOBS, _NONE = b"W", b"J", b"N"
 _HELLO_HEAD = struct.Struct("<BQQ")
 _LANE = struct.Struct("<B")
@@ -97,7 +97,7 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Hello:
+class HasherHello:
     """A hasher is there."""
 
     peer: bytes
@@ -112,6 +112,15 @@ class Ask:
 
     peer: bytes
     lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A hasher with leases of this watcher in its hands begins something, or goes on with it."""
+
+    peer: bytes
+    lease: int
+    """On which of them it works now; 0: on one of another watcher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,21 +141,35 @@ class GivenBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Bye:
+class HasherBye:
     """A hasher ends and has nothing in its hands."""
 
     peer: bytes
 
 
+FromHasher = HasherHello | Ask | Busy | Results | GivenBack | HasherBye
+
+
 def process_start_ticks(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot; None: it is gone, or may not be looked at."""
+    values = _read_process(pid)
+    return int(values[19]) if values else None
+
+
+def is_process_stopped(pid: int) -> bool:
+    """Say whether a signal or a debugger has stopped a process, and not the kernel or its own doing."""
+    return _read_process(pid)[:1] in ([b"T"], [b"t"])
+
+
+def _read_process(pid: int) -> list[bytes]:
+    """Return the values of /proc/PID/stat from the third one on, the state; none: it may not be looked at."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             line = file.read()
     except OSError:
-        return None
-    # The name before the last parenthesis may hold anything; the 22nd value of proc(5) is the 20th behind it.
-    return int(line[line.rindex(b")") + 1 :].split()[19])
+        return []
+    # The name, which is the second value, may hold anything. Source: proc(5).
+    return line[line.rindex(b")") + 1 :].split()
 
 
 class JobServer:
@@ -156,7 +179,7 @@ class JobServer:
         self.socket = Server(endpoint)
         """To wait for."""
 
-    def receive(self) -> Hello | Ask | Results | GivenBack | Bye | None:
+    def receive(self) -> FromHasher | None:
         """Return the next message, None if there is none; what is not of our protocol is told and skipped."""
         while (message := self.socket.receive()) is not None:
             try:
@@ -237,6 +260,10 @@ class JobClient:
         """Ask for a lease."""
         self._send([_ASK + _LANE.pack(lane)])
 
+    def tell_busy(self, lease: int) -> None:
+        """Say on which lease of this watcher this process works now; 0: on one of another watcher."""
+        self._send([_BUSY + _NUMBER.pack(lease)])
+
     def answer(self, lease: int, results: Sequence[Result]) -> None:
         """Hand over the results of all files of a lease, in their order."""
         self._send([_RESULTS + _NUMBER.pack(lease), *_encode_results(results)])
@@ -261,22 +288,24 @@ class JobClient:
             self._is_blocked = True
 
 
-def _parse_from_hasher(peer: bytes, frames: list[bytes]) -> Hello | Ask | Results | GivenBack | Bye:
+def _parse_from_hasher(peer: bytes, frames: list[bytes]) -> FromHasher:
     head = frames[0]
     kind = head[:1]
     if kind == _ASK:
         return Ask(peer, Lane(_LANE.unpack(head[1:])[0]))
     if kind == _RESULTS:
         return Results(peer, _NUMBER.unpack(head[1:])[0], _decode_results(*frames[1:]))
+    if kind == _BUSY:
+        return Busy(peer, _NUMBER.unpack(head[1:])[0])
     if kind == _HELLO:
         version, pid, start_ticks = _HELLO_HEAD.unpack(head[1:])
         if version != JOBS_VERSION or not 0 < pid <= _LARGEST_PID:
             raise ValueError(f"version {version}, process {pid}")
-        return Hello(peer, pid, start_ticks)
+        return HasherHello(peer, pid, start_ticks)
     if kind == _GIVEN_BACK:
         return GivenBack(peer, _NUMBER.unpack(head[1:])[0])
     if kind == _BYE:
-        return Bye(peer)
+        return HasherBye(peer)
     raise ValueError(f"unknown kind {kind!r}")
 
 

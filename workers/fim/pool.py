@@ -1,6 +1,8 @@
-"""The watcher's side of the hasher pool: who has which files in hand, and what becomes of them when a hasher dies."""
+"""The watcher's side of the hasher pool: who has which files in hand, and what becomes of them when one fails."""
 
 import logging
+import math
+import os
 import secrets
 import time
 from collections import deque
@@ -14,8 +16,10 @@ from auditline.workers.common.jobs import (
     LEASE_BYTES,
     LEASE_FILES,
     Ask,
+    Busy,
+    FromHasher,
     GivenBack,
-    Hello,
+    HasherHello,
     JobServer,
     Lane,
     Lease,
@@ -23,9 +27,9 @@ from auditline.workers.common.jobs import (
     Result,
     Results,
 )
-from auditline.workers.fim.hashers import Handed, Hasher, Hashers, Job
-
-__all__ = ["POOL_COUNTERS", "Hashed", "Job", "Pool"]
+from auditline.workers.common.text import make_safe
+from auditline.workers.fim.pool_members import SILENCE_SECONDS, Handed, PoolMember, PoolMembers, Task
+from auditline.workers.fim.suspects import MOST_DEATHS, Suspects
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +37,16 @@ POOL_COUNTERS = (
     "hash_jobs_submitted_total",
     "hash_jobs_done_total",
     "hash_jobs_repeated_total",
+    "hash_leases_expired_total",
     "files_quarantined_total",
     "hashers_lost_total",
 )
-"""`hash_jobs_repeated_total`: jobs given out again because their hasher died."""
+"""`hash_jobs_repeated_total`: jobs given out again because their hasher died or got stuck."""
 
-MOST_DEATHS = 3
-"""A file that so many hashers died with is quarantined,"""
-QUARANTINE_SECONDS = 3600.0
-"""for so long; then one more hasher may try."""
+PROOF_SECONDS = 5.0
+"""A watch of which no file was read for so long may be one that holds fast whoever reads in it."""
 _LAST_WORDS_SECONDS = 0.02
-"""What a hasher sent before it died arrives within this."""
+"""What a hasher sent before it died, or while this process was stopped itself, arrives within this."""
 
 _PROBLEMS = {
     Outcome.LOOKED_AT: "",
@@ -51,6 +54,15 @@ _PROBLEMS = {
     Outcome.NOT_REGULAR: "not_regular",
     Outcome.UNREADABLE: "unreadable",
 }
+
+
+class Job(NamedTuple):
+    """A file to be looked at."""
+
+    path: bytes
+    """Relative to the root."""
+    size: int
+    """As it was seen last; decides with what else it is given out."""
 
 
 class Hashed(NamedTuple):
@@ -85,13 +97,14 @@ class Pool:
         self._settings = settings
         self._counters = counters
         self._root: tuple[bytes, tuple[int, int]] | None = None
-        self._hashers = Hashers()
-        self._waiting: dict[Lane, deque[Job]] = {lane: deque() for lane in Lane}
-        self._alone: deque[Job] = deque()
-        """Small files that a hasher died with: given out one by one."""
+        self._members = PoolMembers()
+        self._waiting: dict[Lane, deque[Task]] = {lane: deque() for lane in Lane}
+        self._alone: deque[Task] = deque()
+        """Small files that a hasher died or got stuck with: given out one by one."""
         self._results: list[Hashed] = []
-        self._deaths: dict[bytes, int] = {}
-        self._quarantine: dict[bytes, float] = {}
+        self._suspects = Suspects()
+        self._proven_at = -math.inf
+        """When a hasher last got on with a file of this watch."""
         # No hasher takes a lease of a killed predecessor for one of ours.
         self._last_lease = secrets.randbits(48)
 
@@ -103,22 +116,7 @@ class Pool:
     @property
     def fds(self) -> list[int]:
         """Readable when a hasher has died; others after each `take_results`."""
-        return self._hashers.fds
-
-    @property
-    def waiting(self) -> int:
-        """How many jobs are in nobody's hands."""
-        return sum(map(len, self._waiting.values())) + len(self._alone)
-
-    @property
-    def in_hand(self) -> int:
-        """How many jobs hashers have."""
-        return sum(len(handed.jobs) for hasher in self._hashers for handed in hasher.leases.values())
-
-    @property
-    def hashers(self) -> int:
-        """How many hashers are there."""
-        return len(self._hashers)
+        return self._members.fds
 
     def set_root(self, path: bytes, identity: tuple[int, int]) -> None:
         """Look beneath this directory from now on; before there is one, jobs wait."""
@@ -128,134 +126,172 @@ class Pool:
     def submit(self, job: Job) -> None:
         """Have a file looked at; the same one twice gives two results."""
         self._counters.add("hash_jobs_submitted_total")
-        if self._quarantine and self._is_quarantined(job.path):
+        if self._suspects.is_quarantined(job.path):
             self._results.append(Hashed(job.path, None, "quarantined", ""))
             return
         lane = Lane.LARGE if job.size > LARGE_BYTES else Lane.SMALL
-        self._waiting[lane].append(job)
+        self._waiting[lane].append(Task(job.path, job.size))
         if len(self._waiting[lane]) == 1:
             self._announce()
 
     def take_results(self) -> list[Hashed]:
         """Talk with the hashers and return what they have found out.
 
-        Never blocks, but for a moment when a hasher has died.
+        Never blocks, but for a moment when a hasher has died or got stuck.
         """
         self._take_messages()
-        dead = self._hashers.find_dead()
-        if dead:
+        dead, stuck = self._members.find_dead(), self._members.find_stuck()
+        if dead or stuck:
             bus.Waiter().wait([self._server.socket], [], _LAST_WORDS_SECONDS)
             self._take_messages()
-        for hasher in dead:
-            self._bury(hasher)
+        for member in dead:
+            self._bury(member)
+        for member in stuck:
+            self._expire(member)
         self._announce()
         results, self._results = self._results, []
         return results
 
     def close(self) -> None:
         """Leave; what is in hand is forgotten."""
-        self._hashers.close()
+        self._members.close()
         self._server.close()
 
     def _take_messages(self) -> None:
         while (message := self._server.receive()) is not None:
-            if isinstance(message, Hello):
-                for hasher in self._hashers.earlier(message):
-                    self._part_with(hasher)
-                self._hashers.welcome(message)
-            elif (known := self._hashers.get(message.peer)) is None:
+            if isinstance(message, HasherHello):
+                for member in self._members.earlier(message):
+                    self._part_with(member)
+                self._members.welcome(message)
+            elif (known := self._members.get(message.peer)) is None:
                 logger.debug("a message of a hasher that has not said hello")
-            elif isinstance(message, Ask):
-                self._answer(known, message.lane)
-            elif isinstance(message, Results):
-                self._take_answers(known, message)
-            elif isinstance(message, GivenBack):
-                self._take_back(known.leases.pop(message.lease, None))
             else:
-                self._part_with(known)
+                known.heard_at = time.monotonic()
+                self._take_message(known, message)
 
-    def _part_with(self, hasher: Hasher) -> None:
+    def _take_message(self, member: PoolMember, message: FromHasher) -> None:
+        if isinstance(message, Ask):
+            self._answer(member, message.lane)
+        elif isinstance(message, Results):
+            self._take_answers(member, message)
+        elif isinstance(message, Busy):
+            self._note_progress(member)
+            member.works_on = message.lease
+        elif isinstance(message, GivenBack):
+            self._take_back(member.leases.pop(message.lease, None))
+        else:
+            self._part_with(member)
+
+    def _note_progress(self, member: PoolMember) -> None:
+        """Remember that files can be read here, if a hasher says a word after the one that it begins."""
+        if member.works_on:
+            self._proven_at = member.heard_at
+
+    def _part_with(self, member: PoolMember) -> None:
         """Let go of a hasher that goes in good order, or whose connection is gone; nobody is to blame."""
-        self._hashers.forget(hasher)
-        for handed in hasher.leases.values():
+        self._members.forget(member)
+        for handed in member.leases.values():
             self._take_back(handed)
 
     def _take_back(self, handed: Handed | None) -> None:
-        for job in reversed(handed.jobs if handed is not None else []):
-            self._put_back(job)
+        for task in reversed(handed.left if handed is not None else []):
+            self._put_back(task)
 
-    def _put_back(self, job: Job) -> None:
-        if job.size > LARGE_BYTES:
-            self._waiting[Lane.LARGE].appendleft(job)
-        elif job.path in self._deaths:
-            self._alone.append(job)
+    def _put_back(self, task: Task) -> None:
+        if task.size > LARGE_BYTES:
+            self._waiting[Lane.LARGE].appendleft(task)
+        elif task.is_suspect:
+            self._alone.append(task)
         else:
-            self._waiting[Lane.SMALL].appendleft(job)
+            self._waiting[Lane.SMALL].appendleft(task)
 
-    def _bury(self, hasher: Hasher) -> None:
+    def _bury(self, member: PoolMember) -> None:
         """Give out again, file by file, what a dead hasher had in its hands."""
-        if self._hashers.get(hasher.peer) is not hasher:
+        if self._members.get(member.peer) is not member:
             return  # its last word was bye
-        self._hashers.forget(hasher)
-        jobs = [job for handed in hasher.leases.values() for job in handed.jobs]
+        self._members.forget(member)
+        tasks = [task for handed in member.leases.values() for task in handed.left]
         self._counters.add("hashers_lost_total")
-        logger.warning("hasher %d died with %d files in its hands", hasher.pid, len(jobs))
-        for job in jobs:
-            self._repeat(job, f"hashers died with it in their hands, the last one was process {hasher.pid}")
+        logger.warning("hasher %d died with %d files in its hands", member.pid, len(tasks))
+        for task in tasks:
+            deaths = self._suspects.note_death(task.path)
+            self._repeat(task, deaths, f"died with it in their hands, the last one was process {member.pid}")
 
-    def _repeat(self, job: Job, reason: str) -> None:
-        """Give a job out again, alone, unless it has gone wrong too often."""
-        deaths = self._deaths[job.path] = self._deaths.get(job.path, 0) + 1
-        if deaths < MOST_DEATHS:
-            self._counters.add("hash_jobs_repeated_total")
-            self._put_back(job)
+    def _expire(self, member: PoolMember) -> None:
+        """Give to others what is in the hands of a hasher that has got stuck."""
+        if self._members.get(member.peer) is not member or not member.is_stuck:
             return
-        self._quarantine[job.path] = time.monotonic() + QUARANTINE_SECONDS
+        held = {number: handed for number, handed in member.leases.items() if not handed.is_expired}
+        self._counters.add("hash_leases_expired_total", len(held))
+        is_stopped = member.is_stopped
+        logger.warning(
+            "hasher %d %s: has said nothing for %.0f seconds, others are given its %d files of %s",
+            member.pid,
+            "is stopped" if is_stopped else "is stuck",
+            SILENCE_SECONDS,
+            sum(len(handed.left) for handed in held.values()),
+            make_safe(os.fsdecode(self._root[0])) if self._root is not None else "",
+        )
+        for number, handed in held.items():
+            # Of what it has not begun, and when a signal has stopped it, no file is the cause.
+            if number == member.works_on and not is_stopped:
+                for task in handed.left:
+                    times = self._suspects.note_stuck(task.path, member.pid)
+                    self._repeat(task, times, f"got stuck with it in their hands, the last one is process {member.pid}")
+            else:
+                self._take_back(handed)
+            handed.is_expired = True
+
+    def _repeat(self, task: Task, times: int, reason: str) -> None:
+        """Give a task out again, alone, unless it has gone wrong too often."""
+        task.is_suspect = True
+        if times < MOST_DEATHS:
+            self._counters.add("hash_jobs_repeated_total")
+            self._put_back(task)
+            return
+        task.is_done = True
         self._counters.add("files_quarantined_total")
-        self._results.append(Hashed(job.path, None, "quarantined", f"{deaths} {reason}"))
+        self._results.append(Hashed(task.path, None, "quarantined", f"{times} hashers {reason}"))
 
-    def _is_quarantined(self, path: bytes) -> bool:
-        end = self._quarantine.get(path)
-        if end is None:
-            return False
-        if time.monotonic() < end:
-            return True
-        del self._quarantine[path]
-        self._deaths[path] = MOST_DEATHS - 1
-        return False
-
-    def _take_answers(self, hasher: Hasher, message: Results) -> None:
-        handed = hasher.leases.pop(message.lease, None)
+    def _take_answers(self, member: PoolMember, message: Results) -> None:
+        handed = member.leases.pop(message.lease, None)
+        member.works_on = 0
         if handed is None or self._root is None:
             logger.debug("results of a lease that is not in that hasher's hands")
-        elif len(message.results) != len(handed.jobs):
-            logger.warning("hasher %d gave %d results for %d files", hasher.pid, len(message.results), len(handed.jobs))
-            for job in handed.jobs:
-                self._repeat(job, "hashers gave no result for it")
+            return
+        self._proven_at = member.heard_at
+        if len(message.results) != len(handed.tasks):
+            count = len(message.results)
+            logger.warning("hasher %d gave %d results for %d files", member.pid, count, len(handed.tasks))
+            for task in handed.left:
+                self._repeat(task, self._suspects.note_death(task.path), "gave no result for it")
         elif handed.identity != self._root[1]:
             self._take_back(handed)
         else:
-            for job, result in zip(handed.jobs, message.results, strict=True):
-                self._take_answer(job, result)
+            for task, result in zip(handed.tasks, message.results, strict=True):
+                if result.outcome is not Outcome.LARGER:
+                    self._take_answer(task, result)
+                elif not (handed.is_expired or task.is_done):
+                    task.size = LARGE_BYTES + 1
+                    self._waiting[Lane.LARGE].append(task)
 
-    def _take_answer(self, job: Job, result: Result) -> None:
-        if result.outcome is Outcome.LARGER:
-            self._waiting[Lane.LARGE].append(Job(job.path, LARGE_BYTES + 1))
+    def _take_answer(self, task: Task, result: Result) -> None:
+        if task.is_done:
             return
-        if self._deaths:
-            self._deaths.pop(job.path, None)
+        task.is_done = True
+        self._suspects.clear(task.path)
         self._counters.add("hash_jobs_done_total")
-        self._results.append(Hashed(job.path, result.state, _PROBLEMS[result.outcome], result.error))
+        self._results.append(Hashed(task.path, result.state, _PROBLEMS[result.outcome], result.error))
 
-    def _answer(self, hasher: Hasher, lane: Lane) -> None:
-        jobs = self._next_jobs(lane)
-        if not jobs or self._root is None:
-            hasher.lanes.discard(lane)
-            self._server.refuse(hasher.peer, lane)
+    def _answer(self, member: PoolMember, lane: Lane) -> None:
+        tasks = [] if self._must_stay_free(member) else self._next_tasks(lane)
+        if not tasks or self._root is None:
+            member.lanes.discard(lane)
+            self._server.refuse(member.peer, lane)
             return
         self._last_lease += 1
         root, identity = self._root
-        hasher.leases[self._last_lease] = Handed(identity, jobs)
+        member.leases[self._last_lease] = Handed(identity, tasks)
         lease = Lease(
             number=self._last_lease,
             lane=lane,
@@ -263,26 +299,34 @@ class Pool:
             identity=identity,
             hashes=self._settings.hashes,
             max_file_bytes=self._settings.max_file_bytes,
-            paths=tuple(job.path for job in jobs),
+            paths=tuple(task.path for task in tasks),
         )
-        if not self._server.give(hasher.peer, lease):
-            self._part_with(hasher)
+        if not self._server.give(member.peer, lease):
+            self._part_with(member)
 
-    def _next_jobs(self, lane: Lane) -> list[Job]:
+    def _must_stay_free(self, member: PoolMember) -> bool:
+        """Say whether a hasher is the last one that other watches have, while nothing proves that files can be read."""
+        if len(self._members) < 2 or time.monotonic() - self._proven_at < PROOF_SECONDS:
+            return False
+        others = [other for other in self._members if other is not member]
+        return all(other.leases for other in others) and not any(other.is_stopped for other in others)
+
+    def _next_tasks(self, lane: Lane) -> list[Task]:
         waiting = self._waiting[lane]
         if self._root is None:
             return []
         if lane is Lane.LARGE:
-            return [waiting.popleft()] if waiting else []
-        if self._alone:
-            return [self._alone.popleft()]
-        jobs: list[Job] = []
+            return _take_first(waiting)
+        if alone := _take_first(self._alone):
+            return alone
+        tasks: list[Task] = []
         size = 0
-        while waiting and len(jobs) < LEASE_FILES and (not jobs or size + waiting[0].size <= LEASE_BYTES):
-            job = waiting.popleft()
-            size += job.size
-            jobs.append(job)
-        return jobs
+        while waiting and len(tasks) < LEASE_FILES and (not tasks or size + waiting[0].size <= LEASE_BYTES):
+            task = waiting.popleft()
+            if not task.is_done:
+                size += task.size
+                tasks.append(task)
+        return tasks
 
     def _announce(self) -> None:
         """Tell every hasher of work that it does not know of."""
@@ -290,8 +334,17 @@ class Pool:
             return
         small, large = len(self._waiting[Lane.SMALL]) + len(self._alone), len(self._waiting[Lane.LARGE])
         lanes = {lane for lane, count in ((Lane.SMALL, small), (Lane.LARGE, large)) if count}
-        for hasher in self._hashers:
-            if not lanes <= hasher.lanes:
-                hasher.lanes |= lanes
-                if not self._server.announce(hasher.peer, small, large):
-                    self._part_with(hasher)
+        for member in self._members:
+            if not lanes <= member.lanes and not self._must_stay_free(member):
+                member.lanes |= lanes
+                if not self._server.announce(member.peer, small, large):
+                    self._part_with(member)
+
+
+def _take_first(waiting: deque[Task]) -> list[Task]:
+    """Take out the first task that is still to be done, if there is one."""
+    while waiting:
+        task = waiting.popleft()
+        if not task.is_done:
+            return [task]
+    return []

@@ -41,6 +41,8 @@ NEVER = -math.inf
 _IDLE_SECONDS = 60.0
 _PATIENCE_SECONDS = 0.05
 """A watcher that has not answered for so long may be stopped: the next one is asked too."""
+_BEAT_SECONDS = 1.0
+"""Those whose files are in hand hear at least so often that this process goes on."""
 _MOST_LARGE_FILES = 4
 _LONG_SLICES = 16
 """A file of which so many slices were read (128 MiB) does not keep this process from taking another large one."""
@@ -51,10 +53,10 @@ def run(life: Life, settings: Settings, plans: Sequence[WatchPlan]) -> None:
     life.counters.extend(HASHER_COUNTERS)
     lower_priority()
     start_ticks = process_start_ticks(os.getpid()) or 0
-    watchers = [
-        Watcher(JobClient(jobs_endpoint(settings.run.directory, plan), os.getpid(), start_ticks)) for plan in plans
+    employers = [
+        Employer(JobClient(jobs_endpoint(settings.run.directory, plan), os.getpid(), start_ticks)) for plan in plans
     ]
-    hasher = Hasher(life, watchers)
+    hasher = Hasher(life, employers)
     try:
         hasher.run()
     finally:
@@ -62,21 +64,36 @@ def run(life: Life, settings: Settings, plans: Sequence[WatchPlan]) -> None:
 
 
 @dataclass(slots=True, eq=False)
-class Watcher:
-    """One of those who give out work."""
+class Employer:
+    """A watcher, which gives out work."""
 
     client: JobClient
     lanes: set[Lane] = field(default_factory=set)
     """Where it has work."""
     asked_at: float = NEVER
     """When it was asked, if it has not answered yet."""
+    told: int = 0
+    """On which of its leases this process works, as far as it knows; 0: none."""
+    told_at: float = NEVER
+
+    def tell(self, lease: int) -> None:
+        """Tell on which of its leases this process works now, unless it knows and has heard of us of late."""
+        now = time.monotonic()
+        if lease != self.told or now - self.told_at >= _BEAT_SECONDS:
+            self.client.tell_busy(lease)
+            self.told, self.told_at = lease, now
+
+    def answer(self, lease: int, results: Sequence[Result]) -> None:
+        """Hand over what became of a lease, which this process works on no longer."""
+        self.client.answer(lease, results)
+        self.told = 0
 
 
 @dataclass(slots=True)
 class LargeFile:
     """A large file in the works."""
 
-    watcher: Watcher
+    employer: Employer
     lease: Lease
     slices: Slices
     slices_read: int = 0
@@ -85,22 +102,22 @@ class LargeFile:
 class Hasher:
     """A hasher's loop: small leases whole, and large files a slice at a time between them."""
 
-    def __init__(self, life: Life, watchers: Sequence[Watcher]) -> None:
+    def __init__(self, life: Life, employers: Sequence[Employer]) -> None:
         self._life = life
-        self._watchers = deque(watchers)
+        self._employers = deque(employers)
         self._waiter = bus.Waiter()
-        self._small: deque[tuple[Watcher, Lease]] = deque()
+        self._small: deque[tuple[Employer, Lease]] = deque()
         self._large: deque[LargeFile] = deque()
 
     def run(self) -> None:
         """Work until the life is stopping, and what small files are in hand then."""
         self._life.ready()
-        sockets = [watcher.client.socket for watcher in self._watchers]
+        sockets = [employer.client.socket for employer in self._employers]
         while not self._life.stopping:
             if self._life.wakeup_fd in self._waiter.wait(sockets, [self._life.wakeup_fd], self._wait_seconds()):
                 self._life.drain_wakeup()
-            for watcher in self._watchers:
-                self._take_messages(watcher)
+            for employer in self._employers:
+                self._take_messages(employer)
             # Before, so that the answer is there when the work is done; and after, with nothing in hand.
             self._ask()
             self._work()
@@ -110,13 +127,13 @@ class Hasher:
 
     def close(self) -> None:
         """Give back what is unfinished and leave."""
-        for watcher, lease in self._small:
-            watcher.client.give_back(lease.number)
+        for employer, lease in self._small:
+            employer.client.give_back(lease.number)
         for file in self._large:
             file.slices.close()
-            file.watcher.client.give_back(file.lease.number)
-        for watcher in self._watchers:
-            watcher.client.close()
+            file.employer.client.give_back(file.lease.number)
+        for employer in self._employers:
+            employer.client.close()
 
     def _wait_seconds(self) -> float:
         if self._small or self._large:
@@ -125,35 +142,36 @@ class Hasher:
 
     def _seconds_of_patience(self) -> float:
         """Return how long to wait for the answer that is due; 0: none is."""
-        last_asked = max((watcher.asked_at for watcher in self._watchers), default=NEVER)
+        last_asked = max((employer.asked_at for employer in self._employers), default=NEVER)
         return max(0.0, last_asked + _PATIENCE_SECONDS - time.monotonic())
 
-    def _take_messages(self, watcher: Watcher) -> None:
-        while (message := watcher.client.receive()) is not None:
+    def _take_messages(self, employer: Employer) -> None:
+        while (message := employer.client.receive()) is not None:
             if isinstance(message, Work):
-                watcher.lanes |= message.lanes
+                employer.lanes |= message.lanes
             elif isinstance(message, Lease):
-                watcher.asked_at = NEVER
-                self._take(watcher, message)
+                employer.asked_at = NEVER
+                self._take(employer, message)
             elif isinstance(message, NoWork):
-                watcher.asked_at = NEVER
-                watcher.lanes.discard(message.lane)
+                employer.asked_at = NEVER
+                employer.lanes.discard(message.lane)
             else:
-                self._forget(watcher)
+                self._forget(employer)
 
-    def _take(self, watcher: Watcher, lease: Lease) -> None:
+    def _take(self, employer: Employer, lease: Lease) -> None:
         if lease.lane is Lane.SMALL:
-            self._small.append((watcher, lease))
+            self._small.append((employer, lease))
         else:
-            self._large.append(LargeFile(watcher, lease, look_at_large(lease)))
+            self._large.append(LargeFile(employer, lease, look_at_large(lease)))
 
-    def _forget(self, watcher: Watcher) -> None:
+    def _forget(self, employer: Employer) -> None:
         """Drop what a watcher that is gone had given out."""
-        watcher.lanes.clear()
-        watcher.asked_at = NEVER
-        self._small = deque(entry for entry in self._small if entry[0] is not watcher)
+        employer.lanes.clear()
+        employer.asked_at = NEVER
+        employer.told = 0
+        self._small = deque(entry for entry in self._small if entry[0] is not employer)
         for file in list(self._large):
-            if file.watcher is watcher:
+            if file.employer is employer:
                 file.slices.close()
                 self._large.remove(file)
 
@@ -162,12 +180,12 @@ class Hasher:
         if self._has_enough or self._seconds_of_patience():
             return
         for lane in (Lane.SMALL, Lane.LARGE) if self._takes_large else (Lane.SMALL,):
-            for watcher in self._watchers:
-                if lane in watcher.lanes and watcher.asked_at == NEVER:
-                    watcher.client.ask(lane)
-                    watcher.asked_at = time.monotonic()
-                    self._watchers.remove(watcher)
-                    self._watchers.append(watcher)
+            for employer in self._employers:
+                if lane in employer.lanes and employer.asked_at == NEVER:
+                    employer.client.ask(lane)
+                    employer.asked_at = time.monotonic()
+                    self._employers.remove(employer)
+                    self._employers.append(employer)
                     return
 
     @property
@@ -186,21 +204,30 @@ class Hasher:
             self._work_on_large(self._large.popleft())
 
     def _work_on_small(self) -> None:
-        watcher, lease = self._small.popleft()
+        employer, lease = self._small.popleft()
+        self._tell(employer, lease)
         results = look_at_all(lease)
         self._count(results)
-        watcher.client.answer(lease.number, results)
+        employer.answer(lease.number, results)
 
     def _work_on_large(self, file: LargeFile) -> None:
         """Read a slice; the next one is another file's turn."""
+        self._tell(file.employer, file.lease)
         try:
             next(file.slices)
         except StopIteration as end:
             self._count([end.value])
-            file.watcher.client.answer(file.lease.number, [end.value])
+            file.employer.answer(file.lease.number, [end.value])
         else:
             file.slices_read += 1
             self._large.append(file)
+
+    def _tell(self, employer: Employer, lease: Lease) -> None:
+        """Let all whose files are here know what comes next: if it never ends, these are to blame and no others."""
+        owners = {owner for owner, _ in self._small} | {file.employer for file in self._large}
+        for other in owners - {employer}:
+            other.tell(0)
+        employer.tell(lease.number)
 
     def _count(self, results: Sequence[Result]) -> None:
         counters = self._life.counters

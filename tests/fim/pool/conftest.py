@@ -1,6 +1,7 @@
 """A watcher's pool, and hashers whose every step the test takes."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from auditline.workers.common.jobs import (
     NoWork,
     Outcome,
     Result,
+    is_process_stopped,
     process_start_ticks,
 )
 from auditline.workers.common.settings import FimSettings
@@ -124,6 +126,15 @@ class Hasher:
     def finish(self, lease: Lease, *results: Result) -> None:
         self.client.answer(lease.number, results or [Result(Outcome.LOOKED_AT, STATE)] * len(lease.paths))
 
+    def begin(self, lease: Lease | None) -> None:
+        """Say that it works on this lease now, None: on one of another watcher."""
+        self.client.tell_busy(lease.number if lease else 0)
+
+    def stop(self) -> None:
+        """Have it stopped by a signal."""
+        self.process.send_signal(signal.SIGSTOP)
+        self._wait_until(lambda: is_process_stopped(self.process.pid))
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
@@ -169,15 +180,15 @@ def watcher(make_watcher: Callable[[], Watcher]) -> Watcher:
 
 @pytest.fixture
 def make_hasher(watcher: Watcher, wait_until: WaitUntil) -> Iterator[Callable[..., Hasher]]:
-    """Make a hasher of *watcher*; it has said hello, unless *is_impostor*, and that of a process long gone."""
+    """Make a hasher that has said hello, unless it need not, or is an impostor that names a dead process."""
     made: list[Hasher] = []
 
-    def make(*, is_impostor: bool = False) -> Hasher:
-        before = watcher.pool.hashers
+    def make(*, is_impostor: bool = False, is_awaited: bool = True) -> Hasher:
+        before = len(watcher.pool.fds)
         hasher = Hasher(watcher, wait_until, start_ticks=1 if is_impostor else None)
         made.append(hasher)
-        if not is_impostor:
-            hasher.until(lambda: watcher.pool.hashers == before + 1)
+        if is_awaited and not is_impostor:
+            hasher.until(lambda: len(watcher.pool.fds) == before + 1)
         return hasher
 
     yield make

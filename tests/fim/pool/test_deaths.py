@@ -5,7 +5,7 @@ import os
 import select
 
 from auditline.workers.common.jobs import LARGE_BYTES, Lane, Work
-from auditline.workers.fim import hashers, pool
+from auditline.workers.fim import pool_members, suspects
 from auditline.workers.fim.pool import Hashed
 
 
@@ -83,7 +83,7 @@ def quarantine(watcher, make_hasher, bury) -> None:
 
 
 def test_after_the_quarantine_one_more_hasher_may_try(watcher, make_hasher, bury, monkeypatch, in_short):
-    monkeypatch.setattr(pool, "QUARANTINE_SECONDS", 0.0)
+    monkeypatch.setattr(suspects, "QUARANTINE_SECONDS", 0.0)
     watcher.submit("poison")
     quarantine(watcher, make_hasher, bury)
 
@@ -97,8 +97,8 @@ def test_after_the_quarantine_one_more_hasher_may_try(watcher, make_hasher, bury
     assert watcher.counted()["files_quarantined"] == 2
 
 
-def test_a_file_that_is_no_poison_after_the_quarantine_is_forgiven(watcher, make_hasher, bury, monkeypatch):
-    monkeypatch.setattr(pool, "QUARANTINE_SECONDS", 0.0)
+def test_a_file_that_is_no_poison_after_the_quarantine_is_forgiven(watcher, make_hasher, bury, monkeypatch, in_short):
+    monkeypatch.setattr(suspects, "QUARANTINE_SECONDS", 0.0)
     watcher.submit("poison")
     quarantine(watcher, make_hasher, bury)
     hasher = make_hasher()
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_poison_after_the_quarantine_is_forgiven(watcher, make
     bury(hasher)
 
     assert watcher.told == [("poison", "quarantined"), ("poison", "")]
-    assert watcher.pool.waiting == 1
+    assert in_short(make_hasher().take()) == ["poison"]
 
 
 def test_an_answer_makes_up_for_deaths_before_it(watcher, make_hasher, bury):
@@ -134,7 +134,7 @@ def test_a_hasher_that_says_bye_is_not_to_blame(watcher, make_hasher, in_short):
     watcher.submit("a", "b")
     leaving.take()
     leaving.leave()
-    watcher.until(lambda: watcher.pool.hashers == 0)
+    watcher.until(lambda: not watcher.pool.fds)
 
     lease = make_hasher().take()
 
@@ -182,9 +182,10 @@ def test_without_pidfds_a_death_is_noticed_too(watcher, make_hasher, bury, monke
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(os, "pidfd_open", refuse)
-    monkeypatch.setattr(hashers, "_LOOK_SECONDS", 0.01)
-    victim = make_hasher()
+    monkeypatch.setattr(pool_members, "_LOOK_SECONDS", 0.01)
+    victim = make_hasher(is_awaited=False)
     watcher.submit("a")
+    victim.wait_for(lambda message: isinstance(message, Work))
     victim.take()
 
     bury(victim)

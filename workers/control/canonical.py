@@ -19,6 +19,8 @@ from auditline.workers.control.words import join_word
 _LISTS = {known.value: known.text for known in RuleList}
 _ACTIONS = {known.value: known.text for known in Action}
 _LISTS_WITHOUT_SYSCALLS = frozenset({RuleList.USER, RuleList.TASK, RuleList.EXCLUDE, RuleList.FILESYSTEM})
+_LAST_NAMED_CALL = 450
+"""auditctl 3.0.9 knows no name of a newer call: neither shows nor reads it."""
 _SIGN = 1 << 31
 
 
@@ -75,7 +77,7 @@ def _syscall_words(rule: KernelRule, architecture: int | None, machine: str) -> 
     word = lookup.architecture_word(machine) if architecture is None else architecture
     numbers = lookup.syscall_numbers(lookup.architecture_name(word or 0) or "")
     # The last of several names of a call is auditctl's.
-    names = {number: name for name, number in numbers.items()}
+    names = {number: name for name, number in numbers.items() if number <= _LAST_NAMED_CALL}
     selected = [at * 32 + bit for at, bits in enumerate(rule.mask) for bit in range(32) if bits >> bit & 1]
     if rule.flags & ~FLAG_PREPEND == RuleList.TASK and not selected:
         return []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auditline.workers.fim import inotify
+from auditline.workers.fim import file_systems, inotify
 from auditline.workers.fim.backend import Backend, Hint, HintKind
 from auditline.workers.fim.inotify import InotifyBackend
 
@@ -89,7 +89,7 @@ def test_a_network_file_system_is_watched_and_polled(root, monkeypatch, watch):
     now = [0.0]
     backend = InotifyBackend(inotify._libc.inotify_init1(os.O_NONBLOCK), 5, clock=lambda: now[0])
     # The kind of the file system that the test is on counts as one, for there is no network here.
-    monkeypatch.setitem(inotify._REMOTE, kind_of_file_system(root), "NFS")
+    monkeypatch.setitem(file_systems._REMOTE, kind_of_file_system(root), "NFS")
 
     is_watched = watch(backend, root)
     (root / "here").touch()
@@ -180,7 +180,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from conftest import Follower
-from auditline.workers.fim import inotify
+from auditline.workers.fim import file_systems, inotify
 
 now = [0.0]
 root = Path(sys.argv[1])

@@ -23,8 +23,8 @@ from auditline.workers.common.privileges import die_with_parent
 from auditline.workers.common.settings import FimSettings, RunSettings, Settings, StateSettings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
 from auditline.workers.fim.baseline import Baseline
-from auditline.workers.fim.coverage import CoverageNotes
 from auditline.workers.fim.dirty import Dirty
+from auditline.workers.fim.gaps import Gaps
 from auditline.workers.fim.inotify import open_backend
 from auditline.workers.fim.pool import Pool
 from auditline.workers.fim.scope import Scope
@@ -54,11 +54,11 @@ class Running:
             baseline=baseline,
             pool=Pool(JobServer(jobs_endpoint(self.settings.run.directory, plan)), fim, self.life.counters),
             dirty=Dirty(fim.debounce_seconds, fim.max_delay_seconds),
-            notes=CoverageNotes(),
+            gaps=Gaps(baseline),
         )
         self.producer = Producer(endpoint(self.settings.run.directory), baseline)
-        self.watcher = Watcher(self.life, self.watch, self.producer, None)
-        self.watcher._check_root("restart")
+        self.watcher = Watcher(self.life, self.watch, plan, self.producer)
+        self.watcher._place.check(is_start=True)
 
     def turn_until(self, condition: Callable[[], object], seconds: float = 10) -> None:
         """Take turns until *condition* holds."""
@@ -509,7 +509,7 @@ class TestRoot:
         running = start()
 
         watched.mkdir()
-        running.turn_until(lambda: running.watcher._is_outdated)
+        running.turn_until(lambda: running.watcher._place.is_outdated)
 
         assert running.reasons[0] == "missing"
 
@@ -518,7 +518,7 @@ class TestRoot:
         running = start()
 
         shutil.rmtree(watched)
-        running.turn_until(lambda: running.watcher.missing_since_ns or running.watcher._is_outdated)
+        running.turn_until(lambda: "missing" in running.reasons)
 
         assert sorted(running.told) == [("deleted", "file"), ("deleted", "watched")]
 
@@ -584,7 +584,7 @@ class TestHardship:
 
         monkeypatch.setattr(database, "commit", refuse)
         (watched / "file").write_text("text")
-        running.turn_until(lambda: running.watcher._storage_failed_since_ns)
+        running.turn_until(lambda: running.watcher._must_scan)
         monkeypatch.setattr(database, "commit", commit)
         running.turn_until(lambda: "storage" in running.reasons)
         running.settle()

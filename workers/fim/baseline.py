@@ -183,6 +183,18 @@ class Baseline:
             for name in self._names_in(identity):
                 yield prefix + name
 
+    def known_directories(self) -> Iterator[bytes]:
+        """Yield the paths of all directories with something known in them, each before those in it.
+
+        The caller may write meanwhile.
+        """
+        for _, path in self._directories.beneath(b""):
+            yield path
+
+    def has_directory(self, path: bytes) -> bool:
+        """Say whether anything directly in a directory of that path is known, or has been until lately."""
+        return self._directories.find(path) is not None
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is written in it is committed together at its end, or, after an error, not at all.

@@ -4,15 +4,16 @@ import os
 import stat
 
 from auditline.workers.common.file_entry import Action
-from auditline.workers.common.file_state import STABLE, FileState
+from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
 from auditline.workers.common.hashes import unpack_digests
+from auditline.workers.common.settings import FimSettings
 
 RACY_NS = 20_000_000
 """A file changed so shortly before it was looked at may have been changed again with the same times: kernels before
 6.13 give times in steps of a tick, at most 10 ms. Source: Documentation/filesystems/multigrain-ts.rst."""
 
 
-def is_as_known(known: FileState, status: os.stat_result) -> bool:
+def is_as_known(known: FileState, status: os.stat_result, settings: FimSettings) -> bool:
     """Say whether what `lstat` tells rules out that anything else about the path has changed.
 
     The time of change is set by the kernel alone and with every change of content or attributes: forging the time of
@@ -29,7 +30,14 @@ def is_as_known(known: FileState, status: os.stat_result) -> bool:
     )
     if not is_same or not known.is_regular:
         return is_same
-    return known.hash_state != "unstable" and known.ctime_ns < known.checked_ns - RACY_NS
+    if known.hash_state != STABLE:
+        return not is_to_be_hashed(status, settings) and known.hash_state in (NOT_HASHED, "too_large")
+    return known.ctime_ns < known.checked_ns - RACY_NS
+
+
+def is_to_be_hashed(status: os.stat_result, settings: FimSettings) -> bool:
+    """Say whether the configuration wants hashes of such a file."""
+    return stat.S_ISREG(status.st_mode) and bool(settings.hashes) and status.st_size <= settings.max_file_bytes
 
 
 def find_action(before: FileState | None, after: FileState | None, *, is_new: bool = False) -> Action | None:
@@ -62,8 +70,9 @@ def _action_of_hashes(before: FileState, after: FileState) -> Action | None:
 def _has_other_content(before: FileState, after: FileState) -> bool:
     if stat.S_IFMT(before.mode) != stat.S_IFMT(after.mode) or before.target != after.target:
         return True
-    # A file put in the place of another is what "updated" is for, also where both have the same content.
-    if (before.inode, before.device) != (after.inode, after.device):
+    # A file put in the place of another is what "updated" is for, also where both have the same content. The device
+    # says nothing: that of many file systems is another with each mount.
+    if before.inode != after.inode:
         return True
     if not after.is_regular:
         return False

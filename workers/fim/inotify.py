@@ -14,6 +14,7 @@ from pathlib import Path
 
 from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim.backend import Backend, Hint, HintKind
+from auditline.workers.fim.file_systems import remote_kind
 from auditline.workers.fim.path_tree import PathTree
 from auditline.workers.fim.polling import Polling
 
@@ -45,30 +46,8 @@ _IS_GONE = IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT
 
 _HEADER = struct.Struct("@iIII")  # struct inotify_event: wd, mask, cookie, len
 _NO_WATCH_LEFT = (errno.ENOSPC, errno.ENOMEM)
-# What others change there is changed on another host, so inotify here does not hear of it.
-_REMOTE = {
-    0x6969: "NFS",
-    0x517B: "SMB",
-    0xFE534D42: "SMB",
-    0xFF534D42: "CIFS",
-    0x01021997: "9P",
-    0x65735546: "FUSE",
-    0x5346414F: "AFS",
-    0x6B414653: "AFS",
-    0x00C36400: "Ceph",
-    0x73757245: "Coda",
-    0x564C: "NCP",
-    0x0BD00BD0: "Lustre",
-    0x7461636F: "OCFS2",
-    0x01161970: "GFS2",
-    0x19830326: "BeeGFS",
-    0x47504653: "GPFS",
-    0x786F4256: "VirtualBox shared folder",
-    0xBACBACBC: "VMware shared folder",
-}
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_statfs = ctypes.create_string_buffer(256)  # struct statfs has 120 bytes on 64-bit machines
 
 
 def open_backend(settings: FimSettings) -> Backend:
@@ -151,7 +130,7 @@ class InotifyBackend:
         if self._watches.get(relative) != watch:
             self._unlink(relative)
             self._link(relative, watch)
-        remote = _remote_kind(directory_fd)
+        remote = remote_kind(directory_fd)
         if remote:
             self.trouble = f"{remote}: changes made on other hosts are not told"
             self._polling.add(relative)
@@ -292,13 +271,6 @@ def _kind(mask: int) -> HintKind:
     if mask & _GOES:
         return HintKind.GONE
     return HintKind.CHANGED if mask & _WRITTEN else HintKind.ATTRIBUTES
-
-
-def _remote_kind(directory_fd: int) -> str | None:
-    """Name the kind of network file system that a directory is on; None: it is local, or cannot be asked."""
-    if _libc.fstatfs(directory_fd, _statfs) != 0:
-        return None
-    return _REMOTE.get(ctypes.c_ulong.from_buffer(_statfs).value & 0xFFFFFFFF)
 
 
 def _show_limit(name: str) -> str:

@@ -84,7 +84,7 @@ class Polling:
 
     def polling_took(self, seconds: float) -> None:
         """See `Backend`."""
-        self._rests_until = self._clock() + seconds * (1 / SHARE_OF_TIME - 1)
+        self._rests_until = max(self._rests_until, self._clock()) + seconds * (1 / SHARE_OF_TIME - 1)
 
     def close(self) -> None:
         """See `Backend`."""

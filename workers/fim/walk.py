@@ -1,228 +1,264 @@
-"""Directories: watched first, then listed, one after the other; and scans of the whole tree."""
+"""Directories: watched first, then listed, in slices of time; and scans of the whole tree."""
 
+import errno
+import json
 import logging
 import os
 import stat
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import Enum
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import NamedTuple
 
-from auditline.workers.common.errors import StorageError
 from auditline.workers.common.file_entry import DetectedBy
+from auditline.workers.common.file_state import FileState
+from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.fim.coverage import now_ns
+from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.examine import Examiner, Look
+from auditline.workers.fim.file_systems import pseudo_kind
 from auditline.workers.fim.path_tree import PathTree
-from auditline.workers.fim.watch import Watch
+from auditline.workers.fim.watch import Scan, Watch
 
 logger = logging.getLogger(__name__)
 
 WALK_COUNTERS = ("directories_listed_total", "scans_total", "directories_unreadable_total")
 SLICE_SECONDS = 0.02
 """Listing makes way for hints, hashers and the router after so long."""
-MOST_SCAN_JOBS = 2_000
-"""While so many files wait for a hasher, no further directories are listed."""
+MOST_IN_HAND = 2_000
+"""While so many files wait for a hasher, no further directory is listed and no further path examined."""
+RETRY_SECONDS = 10.0
+"""Before a directory is tried again that could not be opened, for another reason than rights."""
 _HASHED_WITH = "hashed_with"
-_WATCHED_UNTIL = "watched_until_ns"
+_WATCHED_WITH = "watched_with"
+_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
+
+Entries = list[tuple[bytes, os.stat_result]]
 
 
-class Why(Enum):
-    """Why a directory is listed."""
+class Visit(NamedTuple):
+    """Why a directory is listed, and what that says of what is found in it."""
 
-    HINT = "hint"
-    """Something in it was made or moved here."""
-    TURN = "turn"
-    """It is polled, and its turn has come."""
-    SCAN = "scan"
+    detected_by: DetectedBy = "scan"
+    in_scan: bool = False
     """The whole tree is compared."""
+    is_new: bool = False
+    """An event said that the directory was made: all that is in it is new."""
+    is_found: bool = False
+    """It could not be read before: what is not known in it is not new for that."""
+    is_turn: bool = False
+    """It is polled, and its turn has come."""
 
-    @property
-    def detected_by(self) -> DetectedBy:
-        """How changes count that are found."""
-        return "event" if self is Why.HINT else "scan"
-
-
-@dataclass(slots=True)
-class Scan:
-    """One comparison of the whole tree with what is known."""
-
-    reason: str
-    start_ns: int
-    began: float
-    recorded_before: int
-    files: int = 0
-    directories: int = 0
-    others: int = 0
-    file_bytes: int = 0
-    visited: set[bytes] = field(default_factory=set)
-    must_repeat: bool = False
-    """What it was made for happened again."""
+    def merged(self, other: "Visit | None") -> "Visit":
+        """Return one for both."""
+        if other is None:
+            return self
+        detected_by: DetectedBy = "event" if "event" in (self.detected_by, other.detected_by) else "scan"
+        flags = (mine or its for mine, its in zip(self[1:], other[1:], strict=True))
+        return Visit(detected_by, *flags)
 
 
 class Walker:
-    """Knows which directories are watched and which wait to be listed; works in slices, within a transaction."""
+    """Knows which directories are watched and which wait to be listed; works in slices, within transactions."""
 
-    def __init__(self, watch: Watch, take_hints: Callable[[], None]) -> None:
+    def __init__(self, watch: Watch, plan: WatchPlan, take_hints: Callable[[], None]) -> None:
         """*take_hints* is called where what is new must be told from what is found."""
         self._watch = watch
-        self.examiner = Examiner(watch, self.enter, self.leave)
         self._take_hints = take_hints
+        self.examiner = Examiner(watch, self.enter, self.leave)
         self._hashed_with = " ".join(watch.settings.hashes)
-        self._waiting: dict[bytes, Why] = {}
+        self._watched_with = json.dumps(asdict(plan), default=os.fsdecode)
+        self._waiting: dict[bytes, Visit] = {}
+        self._listing: Iterator[None] | None = None
+        """The directory that is being listed."""
+        self._slice_end = 0.0
         self._entered: set[bytes] = set()
+        self._unreadable: set[bytes] = set()
         self._places = PathTree()
-        """All directories that were ever visited, for finding those beneath one."""
-        self._unreadable: dict[bytes, int] = {}
-        """Directories that may not be read, and since when."""
-        self._limited_since_ns: int | None = None
-        """Since when watches are lacking and it is not told; 0: it is told."""
-        self._scan: Scan | None = None
+        """All of these, for finding those beneath one."""
+        self._skipped: set[bytes] = set()
+        """Where the kernel's own file systems are mounted."""
 
     @property
     def is_idle(self) -> bool:
         """Nothing waits to be listed and no scan goes on."""
-        return not self._waiting and self._scan is None
+        return not self._waiting and self._listing is None and self._watch.scan is None
 
     @property
     def can_go_on(self) -> bool:
         """There is something to do at once: it does not wait for hashers."""
-        if self._waiting:
-            return self.examiner.in_hand < MOST_SCAN_JOBS
-        return self._scan is not None and not self.examiner.scan_jobs
+        if self._waiting or self._listing is not None:
+            return self.examiner.in_hand < MOST_IN_HAND
+        return self._watch.scan is not None and not self._watch.scan.jobs
 
     def start_scan(self, reason: str, start_ns: int | None = None) -> None:
-        """Compare the whole tree with what is known."""
-        self._watch.counters.add("scans_total")
-        if self._scan is not None:
-            self._scan.must_repeat = True
+        """Compare the whole tree with what is known, because of what may have gone unseen since *start_ns*."""
+        watch = self._watch
+        watch.counters.add("scans_total")
+        watch.gaps.expect(reason, now_ns() if start_ns is None else start_ns)
+        if watch.scan is not None:
+            watch.scan.must_repeat = True
             return
-        now, recorded = now_ns(), self._watch.counters.get("changes_recorded_total")
-        self._scan = Scan(reason, now if start_ns is None else start_ns, time.monotonic(), recorded)
-        self.examiner.must_hash_all = self._watch.baseline.note(_HASHED_WITH) not in ("", self._hashed_with)
-        self._begin_round()
+        known_of = watch.baseline.note
+        watch.scan = Scan(
+            began=time.monotonic(),
+            adopts=not watch.baseline.is_walked or known_of(_WATCHED_WITH) not in ("", self._watched_with),
+            must_hash_all=known_of(_HASHED_WITH) not in ("", self._hashed_with),
+        )
+        self._begin_round(watch.scan)
 
     def cancel(self) -> None:
         """List nothing of what waits: the watched directory is gone."""
         self._waiting.clear()
-        self._scan = None
+        self._listing = None
+        self._watch.scan = None
 
-    def list_later(self, directory: bytes, why: Why) -> None:
+    def begin_again(self) -> None:
+        """List nothing of what waits: what was found out has not been stored, and the whole tree is to be compared."""
+        self._waiting.clear()
+        self._listing = None
+
+    def list_later(self, directory: bytes, visit: Visit) -> None:
         """List *directory* in one of the next slices."""
-        self._waiting.setdefault(directory, why)
+        self._waiting[directory] = visit.merged(self._waiting.get(directory))
 
-    def enter(self, directory: bytes) -> None:
+    def enter(self, directory: bytes, is_new: bool) -> None:
         """Watch and list a directory that is not yet watched."""
         if directory not in self._entered and self._watch.scope.enters(directory):
-            self.list_later(directory, Why.HINT)
+            was_unreadable = directory in self._unreadable
+            self.list_later(directory, Visit("event", is_new=is_new and not was_unreadable, is_found=was_unreadable))
 
     def leave(self, directory: bytes) -> None:
         """Watch nothing any more at and beneath a path that is gone or names another directory."""
         self._watch.backend.forget(directory)
         for path in self._places.take(directory):
             self._entered.discard(path)
-            self._unreadable.pop(path, None)
+            self._unreadable.discard(path)
 
     def go_on(self) -> None:
         """List for one slice of time; end the scan when all is done."""
-        deadline = time.monotonic() + SLICE_SECONDS
-        while self._waiting and self.examiner.in_hand < MOST_SCAN_JOBS:
-            directory, why = self._waiting.popitem()
-            began = time.monotonic()
-            try:
-                self._list(directory, why)
-            except StorageError:
-                # Nothing of it is stored: it is to be listed once more.
-                self._waiting[directory] = why
-                raise
-            now = time.monotonic()
-            if why is Why.TURN:
-                self._watch.backend.polling_took(now - began)
-            if now >= deadline:
-                return
-        if not self._waiting and not self.examiner.scan_jobs:
-            self._finish()
+        began = time.monotonic()
+        self._slice_end = began + SLICE_SECONDS
+        has_turn = False
+        while (self._listing is not None or self._waiting) and self.examiner.in_hand < MOST_IN_HAND:
+            if self._listing is None:
+                directory, visit = self._waiting.popitem()
+                has_turn = has_turn or visit.is_turn
+                self._listing = self._list(directory, visit)
+            if next(self._listing, _DONE) is _DONE:
+                self._listing = None
+            if self._is_slice_over:
+                break
+        if has_turn:
+            self._watch.backend.polling_took(time.monotonic() - began)
+        if self._listing is None and not self._waiting:
+            self._tell_limits()
+            if self._watch.scan is not None and not self._watch.scan.jobs:
+                self._finish(self._watch.scan)
 
-    def note_alive(self) -> None:
-        """Store that everything until now has been watched."""
-        self._watch.baseline.set_note(_WATCHED_UNTIL, str(now_ns()))
+    @property
+    def _is_slice_over(self) -> bool:
+        return time.monotonic() >= self._slice_end
 
-    def watched_until_ns(self) -> int:
-        """Return until when an earlier process watched; now, if that is not known."""
-        stored = self._watch.baseline.note(_WATCHED_UNTIL)
-        return int(stored) if stored.isdecimal() else now_ns()
+    def _begin_round(self, scan: Scan) -> None:
+        scan.begin_round()
+        self._waiting[b""] = Visit(in_scan=True)
 
-    def _begin_round(self) -> None:
-        self._waiting.clear()
-        self._waiting[b""] = Why.SCAN
-
-    def _list(self, directory: bytes, why: Why) -> None:
-        """Watch *directory*, then compare what is in it with what is known."""
-        scan = self._scan if why is Why.SCAN else None
+    def _list(self, directory: bytes, visit: Visit) -> Iterator[None]:
+        """Watch *directory*, then compare what is in it with what is known; yield when the slice is over."""
+        scan = self._watch.scan if visit.in_scan else None
         if scan is not None:
             scan.visited.add(directory)
         found = self._watch_and_read(directory)
         if found is None:
             return
-        if self.examiner.is_first_walk:
+        if self._watch.adopts:
             # Who made a name after the watch was there has told by now: that tells new files from those just found.
             self._take_hints()
         own_status, entries = found
         known = self._watch.baseline.known_in(directory)
         if not directory:
-            self._look(b"", own_status, Look(self._watch.baseline.known(b""), why.detected_by), scan)
+            self._look(b"", own_status, self._watch.baseline.known(b""), visit, scan)
+        is_fresh = True
         prefix = directory + b"/" if directory else b""
         for name, status in entries:
-            path = prefix + name
-            look = Look(known.pop(name, None), why.detected_by, in_scan=scan is not None)
-            if stat.S_ISDIR(status.st_mode):
-                self._descend(path, scan, why)
-            elif look.known is not None and look.known.is_directory:
-                self.examiner.gone_beneath(path, why.detected_by)
-            self._look(path, status, look, scan)
+            self._compare(prefix + name, status if is_fresh else None, known.pop(name, None), visit, scan)
+            if self._is_slice_over:
+                is_fresh = False
+                yield
         for name in known:
-            self._miss(prefix + name, why.detected_by)
+            self._miss(prefix + name, visit, is_fresh=is_fresh)
 
-    def _watch_and_read(self, directory: bytes) -> tuple[os.stat_result, list[tuple[bytes, os.stat_result]]] | None:
-        """Return the directory's own status and its entries; None: it is not there, or may not be read."""
-        if self._watch.root is None:
+    def _compare(
+        self, path: bytes, status: os.stat_result | None, state: FileState | None, visit: Visit, scan: Scan | None
+    ) -> None:
+        """Compare an entry with what is known; without *status* both are from before the last slice."""
+        if status is None:
+            state = self._watch.baseline.known(path)
+            try:
+                status = self._watch.root.lstat(path) if self._watch.root is not None else None
+            except OSError:
+                status = None
+            if status is None:
+                self._watch.dirty.put_back(DirtyPath(path, is_new=False, detected_by=visit.detected_by))
+                return
+        if stat.S_ISDIR(status.st_mode):
+            self._descend(path, scan, visit)
+        elif state is not None and state.is_directory:
+            self.examiner.gone_beneath(path, visit.detected_by)
+        self._look(path, status, state, visit, scan)
+
+    def _watch_and_read(self, directory: bytes) -> tuple[os.stat_result, Entries] | None:
+        """Return the directory's own status and its entries; None: it is not there, not ours, or may not be read."""
+        watch = self._watch
+        if watch.root is None:
             return None
         try:
-            descriptor = self._watch.root.open_directory(directory)
-        except (FileNotFoundError, NotADirectoryError):
-            self.leave(directory)
-            self._watch.dirty.add(directory)
-            return None
+            descriptor = watch.root.open_directory(directory)
         except OSError as error:
-            self._note_unreadable(directory, error)
+            self._cannot_list(directory, error)
             return None
         try:
             status = os.fstat(descriptor)
-            if not self._watch.scope.opens(directory, status):
+            if not watch.scope.opens(directory, status) or self._is_pseudo(directory, descriptor):
                 return None
-            if not self._watch.backend.watch(directory, descriptor) and self._limited_since_ns is None:
-                self._limited_since_ns = now_ns()
-            self._entered.add(directory)
-            self._places.add(directory)
-            self._note_readable(directory)
-            self._watch.counters.add("directories_listed_total")
-            return status, _read_entries(descriptor)
+            watch.backend.watch(directory, descriptor)
+            entries = _read_entries(descriptor)
         except OSError as error:
-            self._note_unreadable(directory, error)
+            self._cannot_list(directory, error)
             return None
         finally:
             os.close(descriptor)
+        self._entered.add(directory)
+        self._places.add(directory)
+        self._unreadable.discard(directory)
+        watch.gaps.end("unreadable", watch.scope.absolute(directory), "listed")
+        watch.counters.add("directories_listed_total")
+        return status, entries
 
-    def _descend(self, path: bytes, scan: Scan | None, why: Why) -> None:
+    def _is_pseudo(self, directory: bytes, descriptor: int) -> bool:
+        """Say whether a directory is of the kernel's own making; the watched one itself is wanted all the same."""
+        kind = pseudo_kind(descriptor) if directory else None
+        if kind is not None and directory not in self._skipped and len(self._skipped) < MOST_IN_HAND:
+            self._skipped.add(directory)
+            shown = os.fsdecode(self._watch.scope.absolute(directory))
+            logger.info("%s is not watched: what is in a %s file system is made when it is read", shown, kind)
+        return kind is not None
+
+    def _descend(self, path: bytes, scan: Scan | None, visit: Visit) -> None:
         if not self._watch.scope.enters(path):
             if scan is not None:
                 for inner in self._watch.baseline.known_beneath(path):
                     self._watch.baseline.keep(inner, None)
         elif scan is not None or path not in self._entered:
-            self._waiting[path] = why
+            self.list_later(path, visit._replace(is_turn=False))
 
-    def _look(self, path: bytes, status: os.stat_result, look: Look, scan: Scan | None) -> None:
+    def _look(
+        self, path: bytes, status: os.stat_result, state: FileState | None, visit: Visit, scan: Scan | None
+    ) -> None:
         if not self._watch.scope.reports(path):
-            if scan is not None and look.known is not None:
+            if scan is not None and state is not None:
                 self._watch.baseline.keep(path, None)
             return
         if scan is not None:
@@ -231,91 +267,108 @@ class Walker:
             scan.directories += is_directory
             scan.others += not is_file and not is_directory
             scan.file_bytes += status.st_size if is_file else 0
+        look = Look(
+            state,
+            visit.detected_by,
+            is_new=visit.is_new,
+            is_found=visit.is_found,
+            in_scan=scan is not None,
+        )
         self.examiner.look(path, status, look)
 
-    def _miss(self, path: bytes, detected_by: DetectedBy) -> None:
-        """Record that a known name is not in its directory any more, or forget it if it is none of ours now."""
-        if self._watch.scope.reports(path):
-            self.examiner.gone(path, detected_by)
-        else:
+    def _miss(self, path: bytes, visit: Visit, *, is_fresh: bool) -> None:
+        """See to a known name that was not in its directory: it is gone, or none of ours now."""
+        if not self._watch.scope.reports(path):
             self.examiner.forget(path)
+        elif is_fresh:
+            self.examiner.gone(path, visit.detected_by)
+        else:
+            self._watch.dirty.put_back(DirtyPath(path, is_new=False, detected_by=visit.detected_by))
 
-    def _finish(self) -> None:
-        """End a scan, and tell what has become clear with it."""
-        scan = self._scan
-        if scan is not None and scan.must_repeat:
-            scan.must_repeat = False
-            scan.files = scan.directories = scan.others = scan.file_bytes = 0
-            scan.visited.clear()
-            self._begin_round()
+    def _cannot_list(self, directory: bytes, error: OSError) -> None:
+        """Tell once that a directory cannot be read; what is known of it stays."""
+        if error.errno in _VANISHED:
+            self.leave(directory)
+            self._watch.dirty.put_back(DirtyPath(directory, is_new=False, detected_by="scan"))
             return
-        if scan is not None:
-            self._leave_unvisited(scan)
-            self._end_scan(scan)
-        if self._limited_since_ns:
-            self._tell_limit(self._limited_since_ns)
+        if error.errno == errno.ESTALE:
+            # Another directory is at the watched path, which is seen to soon.
+            return
+        self._entered.discard(directory)
+        self._unreadable.add(directory)
+        self._places.add(directory)
+        path, reason = self._watch.scope.absolute(directory), error.strerror or "unknown error"
+        if self._watch.gaps.begin("unreadable", path, "left alone", error=reason):
+            self._watch.counters.add("directories_unreadable_total")
+            logger.warning("%s cannot be read: %s; what is in it is not watched", os.fsdecode(path), reason)
+        # That rights are given is an event of its own.
+        if error.errno not in _FORBIDDEN:
+            self._watch.dirty.put_back(DirtyPath(directory, is_new=False, detected_by="scan"), RETRY_SECONDS)
 
-    def _leave_unvisited(self, scan: Scan) -> None:
-        """See to directories whose end no entry of their parents tells, because they are not reported themselves."""
-        for directory in sorted(self._entered - scan.visited):
-            self._watch.dirty.add(directory, detected_by="scan")
+    def _tell_limits(self) -> None:
+        """Tell once when directories begin to be polled, and when none is any more."""
+        watch, backend = self._watch, self._watch.backend
+        counts = {"watched_directories": backend.watched, "polled_directories": backend.polled}
+        is_needed = {"limit": backend.limit_reached, "backend": backend.polled > 0 and not backend.limit_reached}
+        for reason, is_open in is_needed.items():
+            if not is_open:
+                watch.gaps.end(reason, watch.path, "watched", **counts)
+            elif watch.gaps.begin(reason, watch.path, "polled", **counts, trouble=backend.trouble):
+                shown, trouble = os.fsdecode(watch.path), backend.trouble
+                logger.warning("%s: %d directories are polled: %s", shown, backend.polled, trouble)
 
-    def _end_scan(self, scan: Scan) -> None:
-        changes = self._watch.counters.get("changes_recorded_total") - scan.recorded_before
-        action = "filled the baseline" if self.examiner.is_first_walk else "compared everything with the baseline"
-        self._watch.note(
-            "first_walk" if self.examiner.is_first_walk and scan.reason == "restart" else scan.reason,
-            self._watch.path,
-            action,
-            scan.start_ns,
-            now_ns(),
+    def _finish(self, scan: Scan) -> None:
+        """End a round of the scan; with the last one tell what it was made for."""
+        if scan.must_repeat:
+            self._begin_round(scan)
+            return
+        self._see_to_orphans(scan)
+        watch, backend = self._watch, self._watch.backend
+        is_first = not watch.baseline.is_walked
+        watch.gaps.finish(
+            watch.path,
+            "filled the baseline" if is_first else "compared everything with the baseline",
             files=scan.files,
             directories=scan.directories,
             others=scan.others,
             bytes=scan.file_bytes,
-            changes=changes,
+            changes=scan.changes,
             unreadable_directories=len(self._unreadable),
-            watched_directories=self._watch.backend.watched,
-            polled_directories=self._watch.backend.polled,
+            watched_directories=backend.watched,
+            polled_directories=backend.polled,
             seconds=round(time.monotonic() - scan.began, 3),
         )
-        self._watch.baseline.mark_walked()
-        self._watch.baseline.set_note(_HASHED_WITH, self._hashed_with)
-        self.examiner.is_first_walk = self.examiner.must_hash_all = False
-        self._scan = None
+        watch.baseline.mark_walked()
+        watch.baseline.set_note(_HASHED_WITH, self._hashed_with)
+        watch.baseline.set_note(_WATCHED_WITH, self._watched_with)
+        watch.scan = None
 
-    def _tell_limit(self, since_ns: int) -> None:
-        backend = self._watch.backend
-        path, trouble = os.fsdecode(self._watch.path), backend.trouble
-        logger.warning(
-            "%s: %d directories are polled, %d are watched: %s", path, backend.polled, backend.watched, trouble
-        )
-        counts = {"watched_directories": backend.watched, "polled_directories": backend.polled}
-        reason = "limit" if backend.limit_reached else "backend"
-        self._watch.note(reason, self._watch.path, "polled", since_ns, None, **counts, trouble=trouble)
-        # Told: 0 is no time that anything began at.
-        self._limited_since_ns = 0
+    def _see_to_orphans(self, scan: Scan) -> None:
+        """See to what is known in directories that no visit came to: gone, or not watched any more."""
+        baseline, scope = self._watch.baseline, self._watch.scope
+        for directory in baseline.known_directories():
+            if directory in scan.visited or self._is_beneath_unreadable(directory):
+                continue
+            if scope.enters(directory):
+                self._watch.dirty.put_back(DirtyPath(directory, is_new=False, detected_by="scan"))
+            else:
+                for path in baseline.known_beneath(directory):
+                    baseline.keep(path, None)
+        unreadable = {scope.absolute(directory) for directory in self._unreadable}
+        for path in self._watch.gaps.open_paths("unreadable"):
+            if path not in unreadable:
+                self._watch.gaps.end("unreadable", path, "gone")
 
-    def _note_unreadable(self, directory: bytes, error: OSError) -> None:
-        """Tell once that a directory cannot be read; what is known of it stays."""
-        self._entered.discard(directory)
-        if directory in self._unreadable:
-            return
-        self._unreadable[directory] = now_ns()
-        self._places.add(directory)
-        self._watch.counters.add("directories_unreadable_total")
-        path, reason = self._watch.scope.absolute(directory), error.strerror or "unknown error"
-        logger.warning("%s cannot be read: %s; what is in it is not watched", os.fsdecode(path), reason)
-        self._watch.note("unreadable", path, "left alone", self._unreadable[directory], None, error=reason)
-
-    def _note_readable(self, directory: bytes) -> None:
-        since_ns = self._unreadable.pop(directory, None)
-        if since_ns is not None:
-            path = self._watch.scope.absolute(directory)
-            self._watch.note("unreadable", path, "listed", since_ns, now_ns())
+    def _is_beneath_unreadable(self, directory: bytes) -> bool:
+        while directory and directory not in self._unreadable:
+            directory = directory.rpartition(b"/")[0]
+        return directory in self._unreadable
 
 
-def _read_entries(descriptor: int) -> list[tuple[bytes, os.stat_result]]:
+_DONE = object()
+
+
+def _read_entries(descriptor: int) -> Entries:
     """Return the names in a directory with their status; what goes away meanwhile is left out."""
     entries = []
     with os.scandir(descriptor) as listing:

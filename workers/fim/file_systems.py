@@ -1,0 +1,65 @@
+"""What kind of file system a directory is on, as far as watching it depends on that.
+
+Numbers: linux/magic.h, and statfs(2) of kernels that know more of them.
+"""
+
+import ctypes
+
+_REMOTE = {
+    0x6969: "NFS",
+    0x517B: "SMB",
+    0xFE534D42: "SMB",
+    0xFF534D42: "CIFS",
+    0x01021997: "9P",
+    0x65735546: "FUSE",
+    0x5346414F: "AFS",
+    0x6B414653: "AFS",
+    0x00C36400: "Ceph",
+    0x73757245: "Coda",
+    0x564C: "NCP",
+    0x0BD00BD0: "Lustre",
+    0x7461636F: "OCFS2",
+    0x01161970: "GFS2",
+    0x19830326: "BeeGFS",
+    0x47504653: "GPFS",
+    0x786F4256: "VirtualBox shared folder",
+    0xBACBACBC: "VMware shared folder",
+}
+_PSEUDO = {
+    0x9FA0: "proc",
+    0x62656572: "sysfs",
+    0x64626720: "debugfs",
+    0x74726163: "tracefs",
+    0x73636673: "securityfs",
+    0xCAFE4A11: "bpf",
+    0x27E0EB: "cgroup",
+    0x63677270: "cgroup2",
+    0x1CD1: "devpts",
+    0x958458F6: "hugetlbfs",
+    0x19800202: "mqueue",
+    0x6165676C: "pstore",
+    0xDE5E81E4: "efivarfs",
+    0xF97CFF8C: "selinuxfs",
+    0x42494E4D: "binfmt_misc",
+    0x62656570: "configfs",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_statfs = ctypes.create_string_buffer(256)  # struct statfs has 120 bytes on 64-bit machines
+
+
+def remote_kind(directory_fd: int) -> str | None:
+    """Name the network file system that a directory is on: inotify tells of none of what other hosts change there."""
+    return _REMOTE.get(_magic(directory_fd))
+
+
+def pseudo_kind(directory_fd: int) -> str | None:
+    """Name the file system of the kernel's own that a directory is on: its files are not kept anywhere."""
+    return _PSEUDO.get(_magic(directory_fd))
+
+
+def _magic(directory_fd: int) -> int:
+    """Return `f_type`; 0 if it cannot be asked."""
+    if _libc.fstatfs(directory_fd, _statfs) != 0:
+        return 0
+    return ctypes.c_ulong.from_buffer(_statfs).value & 0xFFFFFFFF

@@ -1,0 +1,137 @@
+"""The watched path itself: it may be missing, appear, be replaced, or turn from a file into a directory."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+
+from auditline.workers.common.beneath import Root
+from auditline.workers.fim.coverage import now_ns
+from auditline.workers.fim.walk import Walker
+from auditline.workers.fim.watch import Watch
+
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 5.0
+"""So often it is looked whether the path still names the same directory."""
+MISSING_CHECK_SECONDS = 1.0
+"""So often it is looked for while it is not there."""
+_ALIVE = "watched_until_ns"
+
+Store = Callable[[Callable[[], None]], bool]
+"""Runs something within a transaction; returns whether it was stored."""
+
+
+class Place:
+    """Sees to it that what is at the path is watched, and recorded as gone when nothing is."""
+
+    def __init__(self, watch: Watch, walker: Walker, store: Store) -> None:
+        self._watch = watch
+        self._walker = walker
+        self._store = store
+        self._is_lost = False
+        self.check_due = 0.0
+        self.is_outdated = False
+        """The path has become a directory, or ceased to be one: another scope is needed."""
+
+    def lose(self) -> None:
+        """Take the kernel's word that the directory is gone; one made anew may have the same inode number."""
+        self._is_lost = True
+        self.check_due = 0.0
+
+    def check(self, *, is_start: bool = False) -> None:
+        """See what is at the path."""
+        self.check_due = time.monotonic() + CHECK_SECONDS
+        watch, old = self._watch, self._watch.root
+        if watch.scope.is_outdated():
+            self._leave_scope()
+        elif old is None or self._is_lost or not old.is_current():
+            self._is_lost = False
+            self._leave()
+            try:
+                watch.root = Root.open(watch.scope.root)
+            except OSError as error:
+                self.check_due = time.monotonic() + MISSING_CHECK_SECONDS
+                self._note_missing(error.strerror or "unknown error")
+            else:
+                self._take(watch.root, is_start=is_start, was_there=old is not None)
+        else:
+            self._see_single(old)
+
+    def note_alive(self) -> None:
+        """Store until when everything has been seen."""
+        self._watch.baseline.set_note(_ALIVE, str(self._watch.gaps.seen_until_ns()))
+
+    def _take(self, root: Root, *, is_start: bool, was_there: bool) -> None:
+        """Watch *root* from now on, and compare everything in it with what is known."""
+        watch = self._watch
+        watch.pool.set_root(watch.scope.root, root.identity)
+        if is_start:
+            self._walker.start_scan(self._start_reason(), self._seen_until_ns())
+        elif was_there:
+            self._walker.start_scan("replaced")
+        if watch.scope.single is not None and not _exists(root, watch.scope.single):
+            self._note_missing("no such file or directory")
+        elif watch.gaps.is_open("missing", watch.path):
+            self._store(lambda: watch.gaps.take_up("missing", watch.path))
+            self._walker.start_scan("missing")
+
+    def _see_single(self, root: Root) -> None:
+        """Tell the end of a time in which a single file was not there; its directory was watched all along."""
+        watch = self._watch
+        is_missing = watch.gaps.is_open("missing", watch.path)
+        if is_missing and watch.scope.single is not None and _exists(root, watch.scope.single):
+            self._store(lambda: watch.gaps.end("missing", watch.path, "watched"))
+
+    def _start_reason(self) -> str:
+        baseline = self._watch.baseline
+        if baseline.was_rebuilt:
+            return "baseline_rebuilt"
+        if not baseline.is_walked:
+            return "first_walk"
+        return "baseline_behind" if baseline.is_behind else "restart"
+
+    def _seen_until_ns(self) -> int:
+        """Return until when an earlier process watched; now, if that is not known."""
+        stored = self._watch.baseline.note(_ALIVE)
+        return int(stored) if stored.isdecimal() else now_ns()
+
+    def _leave(self) -> None:
+        if self._watch.root is not None:
+            self._walker.leave(b"")
+            self._watch.root.close()
+            self._watch.root = None
+        self._walker.cancel()
+
+    def _leave_scope(self) -> None:
+        """Leave a path that is no directory any more, or has become one."""
+        self._leave()
+        self.is_outdated = self._store(self._record_gone)
+
+    def _note_missing(self, why: str) -> None:
+        """Record, once, that nothing is there; what comes later is new, also if nothing has ever been there."""
+        watch = self._watch
+        if watch.gaps.is_open("missing", watch.path):
+            return
+
+        def record() -> None:
+            watch.gaps.begin("missing", watch.path, "waits for it")
+            self._record_gone()
+
+        if self._store(record):
+            logger.warning("%s is not there (%s): it is watched from when it appears", os.fsdecode(watch.path), why)
+
+    def _record_gone(self) -> None:
+        """Record that all that was known is gone."""
+        examiner = self._walker.examiner
+        examiner.drop_in_hand()
+        examiner.gone(self._watch.scope.single or b"", "event")
+        self._watch.baseline.mark_walked()
+
+
+def _exists(root: Root, path: bytes) -> bool:
+    try:
+        root.lstat(path)
+    except OSError:
+        return False
+    return True

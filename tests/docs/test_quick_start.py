@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from auditline.workers.common.settings import DEFAULT_FILE
+from auditline.workers.common.settings_loading import DEFAULT_FILE
 
 INSTALL_SECONDS = 400
 EVENT_SECONDS = 60

@@ -89,11 +89,14 @@ class Journal:
 class Router:
     """The part of the router that this is about: one stream, one destination, and what is committed when it is done."""
 
-    def __init__(self, journal: Journal, destination: Destination, own_pids: Iterable[int] = ()) -> None:
+    def __init__(
+        self, journal: Journal, destination: Destination, own_pids: Iterable[int] = (), *, is_locked: bool = False
+    ) -> None:
         self._journal, self._destination = journal, destination
         self.lines = Lines()
         destination.forget_unwritten()
-        self.stream = AuditStream(journal.hello(), self.lines, FragmentRenderer(NoNames()), HOST, frozenset(own_pids))
+        renderer, pids = FragmentRenderer(NoNames()), frozenset(own_pids)
+        self.stream = AuditStream(journal.hello(), self.lines, renderer, HOST, pids, is_locked=is_locked)
         self.committed: list[BatchState] = []
 
     def take_next(self) -> None:
@@ -353,18 +356,19 @@ def test_a_reader_that_is_started_again_leaves_open_events_open():
     assert [json.loads(line)["auditline"] for line in destination.written.values()] == [{"complete": True}]
 
 
-def test_in_multicast_mode_what_we_do_ourselves_is_filtered_and_counted():
+@pytest.mark.parametrize(("mode", "is_locked"), [("multicast", False), ("unicast", True)])
+def test_without_a_rule_of_ours_what_we_do_ourselves_is_filtered_and_counted(mode, is_locked):
     records = [record for serial in (1, 2) for record in exec_event(serial)]
     others = [
         (kind, payload.replace(" pid=2 ", " pid=77 ").replace("ppid=1 ", "ppid=76 ")) for kind, payload in records[4:]
     ]
     batches = [
-        start_batch(1, mode="multicast"),
+        start_batch(1, mode=mode),
         records_batch(2, [*records[:2]]),
         records_batch(3, [*records[2:4], *others]),
     ]
     journal, destination = Journal(batches), Destination()
-    router = Router(journal, destination, own_pids={2})
+    router = Router(journal, destination, own_pids={2}, is_locked=is_locked)
 
     router.finish()
 

@@ -40,11 +40,13 @@ class AuditStream:
         host: tuple[str, str],
         own_pids: Collection[int],
         config_changes: ConfigChanges | None = None,
+        *,
+        is_locked: bool = False,
     ) -> None:
         """Go on where *hello* says that everything is done; *host* is the host's 16 digits and its name.
 
         *own_pids* is looked at whenever an event may be our own; it may change. What says who changed the kernel's
-        audit goes to *config_changes* as well.
+        audit goes to *config_changes* as well. *is_locked*: the kernel may have been locked by an earlier run.
         """
         self.inflow = Inflow(hello.source, hello.epoch, hello.done_number, hello.last_number)
         self._lines = lines
@@ -52,6 +54,7 @@ class AuditStream:
         self._host, self._host_name = host
         self._own_pids = own_pids
         self._config_changes = config_changes
+        self._is_locked = is_locked
         self._gaps = SerialGaps()
         self._grouper = Grouper(self._take_event, self._take_unparsed, self._gaps.see)
         self._boot_id = ""
@@ -89,7 +92,7 @@ class AuditStream:
             self._boot_id = opening.get("boot_id", "")
 
     def _take_event(self, event: Event) -> None:
-        if self._mode == "multicast" and self._is_own(event):
+        if (self._is_locked or self._mode == "multicast") and self._is_own(event):
             self.inflow.drop_from(event, self._current)
             return
         identity, text, is_complete = self._renderer.render(event, self._host, self._host_name)
@@ -99,7 +102,7 @@ class AuditStream:
         self.inflow.put_out(event, self._lines.add(identity, text), self._current, is_complete=is_complete)
 
     def _is_own(self, event: Event) -> bool:
-        """In multicast mode no rule is ours to load, so what we do ourselves is filtered here."""
+        """In multicast mode, and if it is locked, no rule is ours to load: what we do ourselves is filtered here."""
         return types.SYSCALL in event.types and any(
             int(pid) in self._own_pids for pid in _PIDS.findall(event.bodies[event.types.index(types.SYSCALL)])
         )

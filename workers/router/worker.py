@@ -81,6 +81,7 @@ class Router:
         self._feed = feed
         self._renderers = renderers
         self._config_changes = ConfigChanges(renderers.names)
+        self._is_locked = settings.audit.immutable
         self._host = (host_id(settings.state.directory), host_name())
         self._lines = Lines()
         self._streams = Streams(sources, self._open_stream)
@@ -153,7 +154,8 @@ class Router:
     def _open_stream(self, hello: Hello) -> Stream:
         if hello.source == AUDIT_SOURCE:
             events, changes = self._renderers.events, self._config_changes
-            return AuditStream(hello, self._lines, events, self._host, self._feed.pids, changes)
+            pids, is_locked = self._feed.pids, self._is_locked
+            return AuditStream(hello, self._lines, events, self._host, pids, changes, is_locked=is_locked)
         if hello.source == CONTROL_SOURCE:
             return DriftStream(hello, self._lines, self._config_changes, self._host)
         return FileStream(hello, self._lines, self._renderers.files, self._host)

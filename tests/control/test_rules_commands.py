@@ -127,3 +127,35 @@ def test_the_commands_start_without_the_service_s_libraries() -> None:
     answer = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
 
     assert answer.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("option", "code"), [("-i", Exit.OK), ("-c", Exit.USAGE)])
+def test_check_tells_what_a_file_wants_ignored_and_ends_as_auditctl_would(
+    tmp_path: Path, out: io.StringIO, option: str, code: Exit
+) -> None:
+    path = rules_file(tmp_path, option, "-a nonsense", OPEN)
+
+    ended = check_command([path], out)
+
+    assert ended is code
+    assert out.getvalue().startswith(f"ignored: {path}:2: ")
+
+
+def test_check_warns_of_a_mount_that_is_not_there(tmp_path: Path, out: io.StringIO) -> None:
+    path = rules_file(tmp_path, f"-q /,{tmp_path}/nowhere")
+
+    code = check_command([path], out)
+
+    assert code is Exit.OK
+    assert f"this host cannot do it now: {tmp_path}/nowhere does not exist" in out.getvalue()
+
+
+def test_compile_gives_the_rules_of_a_file_without_what_else_is_in_it(
+    tmp_path: Path, out: io.StringIO, err: io.StringIO
+) -> None:
+    path = rules_file(tmp_path, "-D", "-b 8192", "-f 1", "-i", OPEN, "-w /etc/x", "-W /etc/x", "-e 2")
+
+    code = compile_command([path], "json", out, err)
+
+    assert code is Exit.OK
+    assert [json.loads(line)["line"] for line in out.getvalue().splitlines()] == [5]

@@ -21,6 +21,10 @@ def as_bytes(path) -> bytes:
     return os.fsencode(path)
 
 
+def as_written(paths) -> dict[bytes, bytes]:
+    return {path: path for path in paths}
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder whose own path has no symbolic link."""
@@ -129,6 +133,20 @@ def test_notes_have_no_character_that_a_terminal_acts_on(folder):
     assert planned.notes == (f"{folder}/link is {folder}/real\\x1b[2J\\n: watched under that name",)
 
 
+def test_what_cannot_be_resolved_is_watched_as_written(folder):
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to("real")
+
+    planned = plan_watches([watch(folder / "x" / ".." / "link"), watch(folder / "real")], dict.fromkeys)
+
+    assert paths(planned.plans) == [as_bytes(folder / "link"), as_bytes(folder / "real")]
+    assert planned.notes == (
+        f"{folder}/x/../link is watched as written: where it leads was not found out within 2 seconds",
+        f"{folder}/real is watched as written: where it leads was not found out within 2 seconds",
+        f"{folder}/x/../link is {folder}/link: watched under that name",
+    )
+
+
 @given(st.sets(st.lists(st.sampled_from(["a", "b", "A", "a-b", "é", "1"]), max_size=3).map("/".join), max_size=6))
 def test_names_of_watches_differ(found):
     names = {watch_name(as_bytes("/" + path)) for path in found}
@@ -142,7 +160,9 @@ def test_names_of_watches_differ(found):
 )
 def test_every_path_has_at_most_one_owner(watches, path):
     base = "/nothing-is-here"
-    plans = plan_watches([watch(f"{base}/{name}", recursive=recursive) for name, recursive in watches]).plans
+    plans = plan_watches(
+        [watch(f"{base}/{name}", recursive=recursive) for name, recursive in watches], as_written
+    ).plans
     path = as_bytes(f"{base}/{path}".rstrip("/"))
 
     owners = [plan for plan in plans if owns(plan, path)]

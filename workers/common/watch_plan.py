@@ -2,14 +2,18 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from auditline.workers.common.resolving import RESOLVE_SECONDS, resolve_paths
 from auditline.workers.common.settings import WatchSettings
 from auditline.workers.common.text import make_safe
 
 _LONGEST_NAME = 48
+
+Resolve = Callable[[Iterable[bytes]], Mapping[bytes, bytes | None]]
+"""Tells where absolute paths lead, with None for one where that cannot be found out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +44,24 @@ class PlannedWatches:
     """What a reader of the settings would not expect, for the log."""
 
 
-def plan_watches(watches: Sequence[WatchSettings]) -> PlannedWatches:
+def plan_watches(watches: Sequence[WatchSettings], resolve: Resolve = resolve_paths) -> PlannedWatches:
     """Resolve symbolic links, drop what is named twice, and leave each path to the most specific watch.
 
-    A path that does not exist is planned as the others are: it may come.
+    A path that does not exist is planned as the others are: it may come. So is one on a file system that does not
+    answer; its links are not followed. Forks: see `resolve_paths`.
     """
+    resolved = resolve(os.fsencode(watch.path) for watch in watches)
+    notes = [
+        f"{_show(path)} is watched as written: where it leads was not found out within {RESOLVE_SECONDS:.0f} seconds"
+        for path, target in resolved.items()
+        if target is None
+    ]
     named: dict[bytes, list[WatchSettings]] = {}
     for watch in watches:
-        named.setdefault(os.path.realpath(os.fsencode(watch.path)), []).append(watch)
+        path = os.fsencode(watch.path)
+        named.setdefault(resolved[path] or os.path.normpath(path), []).append(watch)
     plans = [_plan(path, watches_of_it[0]) for path, watches_of_it in named.items()]
-    notes = [note for path, watches_of_it in named.items() for note in _note_names(path, watches_of_it)]
+    notes += [note for path, watches_of_it in named.items() for note in _note_names(path, watches_of_it)]
     finished = [replace(plan, inner=_find_inner(plan, plans)) for plan in plans]
     notes += [
         f"{_show(path)} is left to its own watch by that of {_show(plan.path)}"

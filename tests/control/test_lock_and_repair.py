@@ -285,13 +285,14 @@ def test_a_foreign_daemon_is_reported_and_left_alone(
 ) -> None:
     keeper = keeper_of(RULE, repair_rules=True)
 
-    kernel.found = replace(kernel.found, pid=1)
+    kernel.found = replace(kernel.found, pid=1, backlog_limit=9)
     keeper.compare(listing_of(kernel))
 
-    assert [(drift.what, drift.wanted, drift.found, drift.repaired) for drift in drifts] == [
-        ("pid", SUPERVISOR, 1, False)
-    ]
-    assert kernel.found.pid == 1
+    assert {(drift.what, drift.wanted, drift.found, drift.repaired) for drift in drifts} == {
+        ("pid", SUPERVISOR, 1, False),
+        ("backlog_limit", 8192, 9, False),
+    }
+    assert (kernel.found.pid, kernel.found.backlog_limit) == (1, 9)
 
 
 def test_a_lock_that_somebody_else_sets_is_reported_and_cannot_be_repaired(

@@ -178,7 +178,11 @@ class KernelKeeper:
             self._load(does_commands=False)
 
     def compare(self, listing: RuleListing) -> None:
-        """Tell and report what is not as it should be, unless the listing is older than our last change."""
+        """Tell and report what is not as it should be, unless the listing is older than our last change.
+
+        Raises:
+            KernelError, StorageError: as `exclude_own_processes`.
+        """
         if self._rule_set is None or listing.asked_at < self._changed_at:
             return
         texts = {comparable(rule.data): rule.text for rule in self._rule_set.rules}
@@ -197,8 +201,10 @@ class KernelKeeper:
             self._compare_status(listing.status)
 
     def _compare_status(self, status: KernelStatus) -> None:
+        # Another living daemon may want it so.
+        is_ours = status.pid in (0, self._supervisor_pid)
         for name, wanted in self._drift.compare_status(status).items():
-            repaired = name != "pid" and self._may_repair() and self._repair_field(name, wanted)
+            repaired = is_ours and name != "pid" and self._may_repair() and self._repair_field(name, wanted)
             self._report(self._drift.describe_field(name, wanted, getattr(status, name), repaired=repaired))
 
     def _may_repair(self) -> bool:

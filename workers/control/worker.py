@@ -100,9 +100,10 @@ class _Charge:
             self.attempt(self._keeper.load_what_appeared)
 
     def compare(self, listing: RuleListing) -> None:
-        """Tell which of our rules somebody has taken out."""
-        if self._keeper is not None and not self._steps:
-            self._keeper.compare(listing)
+        """Tell what somebody else has changed."""
+        keeper = self._keeper
+        if keeper is not None and not self._steps:
+            self.attempt(lambda: keeper.compare(listing))
 
     def advance(self) -> None:
         """Take the steps that are left."""

@@ -1,5 +1,6 @@
 """Hashers in processes of their own, and watchers' pools that give them work."""
 
+import ctypes
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from auditline.workers.fim.pool import POOL_COUNTERS, Hashed, Job, Pool
 from auditline.workers.hasher.worker import run as run_hasher
 
 WaitUntil = Callable[..., None]
+_MNT_FORCE, _MNT_DETACH = 1, 2  # linux/mount.h
 
 
 class Watch:
@@ -42,6 +44,11 @@ class Watch:
     def submit(self, *names: str) -> None:
         for name in names:
             self.pool.submit(Job(os.fsencode(name), (self.root / name).lstat().st_size))
+
+    def submit_as(self, *names: str, size: int = 1000) -> None:
+        """Submit files of which nobody takes the size."""
+        for name in names:
+            self.pool.submit(Job(os.fsencode(name), size))
 
     def turn(self) -> None:
         self._waiter.wait([self.pool.socket], self.pool.fds, 0.02)
@@ -85,6 +92,42 @@ class HasherProcess:
         """Say whether it has a file open."""
         folder = Path(f"/proc/{self.pid}/fd")
         return any(_target(link) == str(path) for link in folder.iterdir())
+
+
+class DeadMount:
+    """A file system whose server never answers: who looks up anything in it hangs in the kernel."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._server = -1
+        self._path = b""
+
+    def put_on(self, path: Path) -> None:
+        """Mount it."""
+        path.mkdir()
+        self._server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        options = f"fd={self._server},rootmode=40000,user_id=0,group_id=0"
+        if self._libc.mount(b"dead", os.fsencode(path), b"fuse", 0, options.encode()) != 0:
+            pytest.skip(f"no FUSE here: {os.strerror(ctypes.get_errno())}")
+        self._path = os.fsencode(path)
+
+    def abort(self) -> None:
+        """Have all who hang in it fail."""
+        if self._path:
+            self._libc.umount2(self._path, _MNT_FORCE | _MNT_DETACH)
+            self._path = b""
+        if self._server >= 0:
+            os.close(self._server)
+            self._server = -1
+
+
+@pytest.fixture
+def dead_mount() -> Iterator[DeadMount]:
+    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+        pytest.skip("mounts a FUSE file system")
+    made = DeadMount()
+    yield made
+    made.abort()
 
 
 def _target(link: Path) -> str:

@@ -23,6 +23,7 @@ from auditline.workers.common.jobs import (
 )
 from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim.pool import POOL_COUNTERS, Hashed, Job, Pool
+from auditline.workers.fim.pool_members import PoolMember
 
 WaitUntil = Callable[..., None]
 STATE = state_of(os.stat("/"), checked_ns=1, hashes=b"\4" + b"h" * 32, hash_state=STABLE)
@@ -127,8 +128,17 @@ class Hasher:
         self.client.answer(lease.number, results or [Result(Outcome.LOOKED_AT, STATE)] * len(lease.paths))
 
     def begin(self, lease: Lease | None) -> None:
-        """Say that it works on this lease now, None: on one of another watcher."""
-        self.client.tell_busy(lease.number if lease else 0)
+        """Say that it works on this lease now, None: on one of another watcher; return when the pool knows."""
+        number = lease.number if lease else 0
+        record, before = self.record, self.record.heard_at
+        self.client.tell_busy(number)
+        self.until(lambda: record.works_on == number and record.heard_at > before)
+
+    @property
+    def record(self) -> PoolMember:
+        """What the pool knows of it."""
+        (record,) = [member for member in self._watcher.pool._members if member.pid == self.process.pid]
+        return record
 
     def stop(self) -> None:
         """Have it stopped by a signal."""

@@ -1,8 +1,10 @@
 """`auditline run` for real: its own processes, the real kernel, rules for uid 65534 alone."""
 
+import ctypes
 import json
 import os
 import random
+import struct
 import subprocess
 import sys
 import threading
@@ -17,6 +19,8 @@ import pytest
 from auditline.workers.common.counters import read_pages
 
 RULE = "-a always,exit -F arch=b64 -S openat -F exit=-EACCES -F uid=65534 -k open"
+IN_OPEN = 0x20
+INOTIFY_EVENT = struct.Struct("iIII")
 AS_NOBODY = ("setsid", "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
@@ -152,6 +156,44 @@ class Run:
         return thread
 
 
+class Opens:
+    """What somebody has opened in some directories, as the kernel tells it; O_PATH is no opening."""
+
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        assert self._fd >= 0, os.strerror(ctypes.get_errno())
+        self._directories: dict[int, Path] = {}
+        self._paths: set[Path] = set()
+
+    def watch(self, directory: Path) -> None:
+        """Hear of *directory* itself and of what is in it."""
+        descriptor = self._libc.inotify_add_watch(self._fd, os.fsencode(directory), IN_OPEN)
+        assert descriptor >= 0, os.strerror(ctypes.get_errno())
+        self._directories[descriptor] = directory
+
+    @property
+    def paths(self) -> set[Path]:
+        """What has been opened so far."""
+        while data := self._read():
+            position = 0
+            while position < len(data):
+                descriptor, _, _, length = INOTIFY_EVENT.unpack_from(data, position)
+                name = data[position + INOTIFY_EVENT.size :][:length].rstrip(b"\0")
+                self._paths.add(self._directories[descriptor] / os.fsdecode(name))
+                position += INOTIFY_EVENT.size + length
+        return self._paths
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._fd, 65536)
+        except BlockingIOError:
+            return b""
+
+
 class Disk:
     """A small file system of its own."""
 
@@ -197,6 +239,14 @@ def open_denied() -> Callable[..., None]:
         subprocess.run([*AS_NOBODY, "cat", *paths], capture_output=True, check=False)
 
     return run
+
+
+@pytest.fixture
+def opens() -> Iterator[Opens]:
+    """Hears what is opened."""
+    opens = Opens()
+    yield opens
+    opens.close()
 
 
 @pytest.fixture

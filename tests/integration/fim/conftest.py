@@ -1,11 +1,9 @@
 """Directories under watch: the service that watches them, and what its lines say of them."""
 
-import ctypes
 import hashlib
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -17,6 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 import psutil
 import pytest
 
+from auditline.workers.common.watch_plan import watch_name
+
 NOBODY = 65534
 BE_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 WALKED = {"first_walk", "restart", "baseline_rebuilt"}
@@ -24,10 +24,6 @@ WALKED = {"first_walk", "restart", "baseline_rebuilt"}
 MARKER = ".settled"
 MOST_BYTES = 1 << 30
 FAST = {"debounce_seconds": 0.05, "max_delay_seconds": 1.0, "poll_seconds": 0.2}
-
-IN_OPEN = 0x20
-IN_ISDIR = 0x40000000
-INOTIFY_EVENT = struct.Struct("iIII")
 
 
 class Change(NamedTuple):
@@ -74,12 +70,9 @@ class Lines:
         elif "health" in audit:
             self.health.append(audit["health"])
         elif "file" in audit:
-            change = ours["change"]
-            file = audit["file"]
-            before, after = change.get("before", {}), change.get("after", {})
-            self.changes.append(
-                Change(file["action"], file["path"], file, before, after, change["detected_by"], document)
-            )
+            file, change = audit["file"], ours["change"]
+            sides = change.get("before", {}), change.get("after", {})
+            self.changes.append(Change(file["action"], file["path"], file, *sides, change["detected_by"], document))
 
 
 class Watched:
@@ -153,18 +146,18 @@ class Watched:
                 tables,
             )
         )
-        choices = {"audit": audit, "tables": tables, "prefix": prefix}
-        self.run = self._start_into(into, choices)
-        self._all_lines.append(Lines(self._reader(into)))
-        self._waited_for.clear()
+        self.start_bare(tables, into, audit=audit, prefix=prefix)
         if is_walked:
             self.wait_until_walked(len(watches))
         return self.run
 
-    def start_bare(self, tables: str) -> Any:
-        """Start the service with these tables alone."""
-        self.run = self._start_into(None, {"audit": "enabled = false", "tables": tables})
-        self._all_lines.append(Lines(self._reader(None)))
+    def start_bare(
+        self, tables: str, into: Path | None = None, *, audit: str = "enabled = false", prefix: tuple[str, ...] = ()
+    ) -> Any:
+        """Start the service with these tables alone, and wait for nothing."""
+        self.run = self._start_into(into, {"audit": audit, "tables": tables, "prefix": prefix})
+        self._all_lines.append(Lines(self._reader(into)))
+        self._waited_for.clear()
         return self.run
 
     def wait_until_walked(self, count: int = 1) -> None:
@@ -271,14 +264,11 @@ class Watched:
 
     def counters(self, title: str | None = None) -> dict[str, int]:
         """What the watcher of `root`, or that process, has counted."""
-        counted: dict[str, int] = self.run.counters(title or self.source)
-        return counted
+        return dict(self.run.counters(title or self.source))
 
     @property
     def source(self) -> str:
         """The name that the watcher of `root` has on the bus and elsewhere."""
-        from auditline.workers.common.watch_plan import watch_name
-
         return watch_name(os.fsencode(self.root.resolve()))
 
     def stop(self) -> None:
@@ -304,7 +294,8 @@ class Watched:
 
     def assert_ids_are_unambiguous(self) -> None:
         """Over all starts, an id stands for one line, and a change has one id."""
-        by_id, by_change = {}, {}
+        by_id: dict[str, bytes] = {}
+        by_change: dict[str, str] = {}
         for line in (line for lines in self._all_lines for line in lines.lines):
             document = json.loads(line)
             identity = document["event"]["id"]
@@ -349,50 +340,6 @@ def content_of(document: dict[str, Any]) -> str:
     file = {key: value for key, value in document["audit"]["file"].items() if key != "atime"}
     change = {key: value for key, value in document["auditline"]["change"].items() if key != "detected_by"}
     return json.dumps([file, change, document["auditline"].get("undecodable")], sort_keys=True)
-
-
-class Opens:
-    """What somebody has opened in some directories, as the kernel tells it; O_PATH is no opening."""
-
-    def __init__(self) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        assert self._fd >= 0, os.strerror(ctypes.get_errno())
-        self._directories: dict[int, Path] = {}
-        self._paths: set[Path] = set()
-
-    def watch(self, directory: Path) -> None:
-        """Hear of *directory* itself and of what is in it."""
-        descriptor = self._libc.inotify_add_watch(self._fd, os.fsencode(directory), IN_OPEN)
-        assert descriptor >= 0, os.strerror(ctypes.get_errno())
-        self._directories[descriptor] = directory
-
-    @property
-    def paths(self) -> set[Path]:
-        """What has been opened so far."""
-        while data := self._read():
-            position = 0
-            while position < len(data):
-                descriptor, _, _, length = INOTIFY_EVENT.unpack_from(data, position)
-                name = data[position + INOTIFY_EVENT.size :][:length].rstrip(b"\0")
-                self._paths.add(self._directories[descriptor] / os.fsdecode(name))
-                position += INOTIFY_EVENT.size + length
-        return self._paths
-
-    def close(self) -> None:
-        os.close(self._fd)
-
-    def _read(self) -> bytes:
-        try:
-            return os.read(self._fd, 65536)
-        except BlockingIOError:
-            return b""
-
-
-def watches_of(process: psutil.Process) -> int:
-    """Return how many inotify watches *process* has."""
-    infos = Path(f"/proc/{process.pid}/fdinfo").iterdir()
-    return sum(info.read_text().count("inotify wd:") for info in infos)
 
 
 @pytest.fixture
@@ -443,14 +390,11 @@ def end(watched: Watched) -> None:
 
 
 @pytest.fixture
-def opens() -> Iterator[Opens]:
-    """Hears what is opened."""
-    opens = Opens()
-    yield opens
-    opens.close()
-
-
-@pytest.fixture
 def count_watches() -> Callable[[psutil.Process], int]:
     """Count a process's inotify watches."""
-    return watches_of
+
+    def count(process: psutil.Process) -> int:
+        infos = Path(f"/proc/{process.pid}/fdinfo").iterdir()
+        return sum(info.read_text().count("inotify wd:") for info in infos)
+
+    return count

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def holder_of(watched, wait_until):
             return set()
 
     def find(path):
-        found = []
+        found: list[Any] = []
 
         def has_it():
             hashers = filter(None, (watched.run.worker(title) for title in TITLES))

@@ -81,7 +81,7 @@ def start_loaded(kernel_audit, watched, wait_until):
 @pytest.fixture
 def kill(watched, wait_until):
     """Kill the process of a title that has not been killed yet, once there is one."""
-    killed = set()
+    killed: set[int] = set()
 
     def kill(title):
         wait_until(lambda: watched.run.pid_of(title) not in {0, *killed})
@@ -139,7 +139,7 @@ def assert_each_event_is_there_once(lines):
 def assert_baseline_equals_a_fresh_walk(watched):
     baseline = Baseline.open(watched.folder / "service" / "state" / "baselines", watched.source, bytes(watched.root))
     try:
-        known = {path: baseline.known(path) for path in baseline.known_beneath(b"")}
+        known = {path: state for path in baseline.known_beneath(b"") if (state := baseline.known(path))}
         assert baseline.last_number == baseline.done_number
     finally:
         baseline.close()

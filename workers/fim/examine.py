@@ -233,7 +233,8 @@ class Examiner:
         watch, before = self._watch, look.known
         if after.hash_state == STABLE:
             self._pauses.pop(path, None)
-            watch.gaps.end("quarantine", watch.scope.absolute(path), "read again")
+            if watch.gaps.has_open:
+                watch.gaps.end("quarantine", watch.scope.absolute(path), "read again")
         elif after.hash_state == "unstable":
             dirty = DirtyPath(path, is_new=False, detected_by=look.detected_by, is_content=True)
             watch.dirty.put_back(dirty, self._next_pause(path))
@@ -268,7 +269,7 @@ class Examiner:
         watch.counters.add("changes_recorded_total")
         if watch.scan is not None:
             watch.scan.changes += 1
-        if after is None:
+        if after is None and watch.gaps.has_open:
             watch.gaps.end("quarantine", absolute, "deleted")
             watch.gaps.end("unreadable", absolute, "deleted")
 

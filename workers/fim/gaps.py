@@ -46,6 +46,11 @@ class Gaps:
             self._tell(reason, path, action, start_ns, now_ns(), detail)
             self._baseline.set_note(_OPEN, json.dumps(self._open))
 
+    @property
+    def has_open(self) -> bool:
+        """Whether any gap has begun and not ended: for callers for whom it matters what asking costs."""
+        return bool(self._open)
+
     def take_up(self, reason: str, path: bytes) -> None:
         """Let the next scan tell of the end of a gap that has begun, if there is one."""
         start_ns = self._open.pop(_key(reason, path), None)

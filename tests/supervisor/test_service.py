@@ -67,7 +67,7 @@ def test_workers_start_in_order_and_the_reader_gives_the_go(start_service):
     service.wait_until(lambda: b'"audit"' in service.stdout, "the router is told about the reader")
 
     pids = {title: process.pid for title, process in service.workers().items()}
-    assert pids["control"] < pids["router"] < pids["audit reader"]
+    assert pids["control"] < pids["audit reader"] < pids["router"]
 
 
 def test_a_control_process_that_starts_again_gets_the_go_at_once(start_service):

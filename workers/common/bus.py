@@ -66,7 +66,8 @@ MAX_FRAME_BYTES = 1 << 26
 _MONITOR_HEAD = struct.Struct("=Hi")
 """Of what a monitor socket tells: the event and a value that depends on it. Source: zmq_socket_monitor(3)."""
 _LINGER_MILLISECONDS = 500
-_LONGEST_RECONNECT_MILLISECONDS = 400
+_LONGEST_RECONNECT_MILLISECONDS = 100
+"""A reader is up before the first router is, and its first events are waited for."""
 
 
 def endpoint(run_directory: Path) -> str:

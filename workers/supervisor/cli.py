@@ -3,6 +3,7 @@
 Each command imports what it needs when it is called: `replay` starts without zmq, psutil and multiprocessing.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Namespace) -> Exit:
+    # What is imported stays: to look through it again and again would be a tenth of the start. The service turns it on.
+    gc.disable()
     # Until the service has its own handlers: nothing has been touched yet that would have to be put back.
     signal.signal(signal.SIGTERM, _leave)
     settings = _load_settings(options)

@@ -1,5 +1,6 @@
 """What happens in a new worker's process between the fork and its own function, and after that."""
 
+import gc
 import logging
 import os
 import signal
@@ -74,6 +75,7 @@ def run_worker(
 ) -> NoReturn:
     """Be the worker, from just after the fork until the process ends."""
     code: int = Exit.FAILURE
+    gc.enable()
     try:
         setproctitle(kind.title)
         close_other_descriptors({*launch.descriptors, *log_handler.worker_descriptors, ready_fd})

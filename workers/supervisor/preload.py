@@ -5,8 +5,16 @@ from collections.abc import Iterable
 from importlib import import_module
 
 CONTROL_MODULES = ("auditline.workers.control.worker",)
-ROUTER_MODULES = ("auditline.workers.router.worker", "auditline.workers.router.name_service")
 READER_MODULES = ("auditline.workers.audit.worker",)
+ROUTER_MODULES = (
+    # The large parts by themselves: between two of these modules it is looked what the workers want.
+    "auditline.workers.router.decode.facts",
+    "auditline.workers.router.naming.engine",
+    "auditline.workers.router.render.fragments",
+    "auditline.workers.router.health",
+    "auditline.workers.router.worker",
+    "auditline.workers.router.name_service",
+)
 WATCH_MODULES = ("auditline.workers.fim.worker", "auditline.workers.hasher.worker")
 
 

@@ -1,12 +1,13 @@
 """`auditline run`: starts the workers in order, watches them, and stops them in order."""
 
+import gc
 import logging
 import multiprocessing
 import os
 import select
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
@@ -135,6 +136,7 @@ class Service:
         """
         try:
             self._start()
+            gc.enable()
             while not self._must_end():
                 self._turn()
         finally:
@@ -151,26 +153,33 @@ class Service:
         for notice in find_watch_notices() if wiring.plans else ():
             logger.warning("%s", notice)
         wiring.own_files = find_own_files(settings)
-        if wiring.source is None:
-            preload(ROUTER_MODULES)
-        else:
+        router_modules = iter(ROUTER_MODULES)
+        if wiring.source is not None:
             preload(CONTROL_MODULES)
             control = workers.start(wiring.control)
-            preload((*READER_MODULES, *ROUTER_MODULES))
+            preload(READER_MODULES)
+            self._preload_until(lambda: control.is_ready or not control.is_alive, router_modules)
             self._turn_until(lambda: control.is_ready or not control.is_alive, CONTROL_START_SECONDS)
+            if self._must_end():
+                return
+            workers.start(wiring.audit)
+        self._preload_until(self._must_end, router_modules)
         if self._must_end():
             return
         workers.start(wiring.router)
-        if wiring.source is not None:
-            workers.start(wiring.audit)
-        # While the reader and the rules come up, which do not need it.
-        preload(WATCH_MODULES if wiring.plans else ())
         self._start_names()
         if wiring.source is not None:
-            # Or the first walks would hold up the rules.
+            # Or what watchers need, and their first walks, would hold up the rules.
             self._turn_until(lambda: wiring.has_loaded, RULES_START_SECONDS)
+        self._preload_until(self._must_end, iter(WATCH_MODULES if wiring.plans else ()))
         if not self._must_end():
             self._watches.apply()
+
+    def _preload_until(self, is_enough: Callable[[], bool], modules: Iterator[str]) -> None:
+        """Import the next of *modules* until *is_enough*; the reader and the rules are not held up by it."""
+        while not is_enough() and not self._must_end() and (module := next(modules, None)) is not None:
+            preload([module])
+            self._turn(0.0)
 
     def _start_names(self) -> None:
         """Start the helper that knows the names of files' owners and of records' ids, if either is wanted."""

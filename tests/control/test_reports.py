@@ -12,8 +12,9 @@ from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.drift_entry import Drift, decode_drift
 from auditline.workers.common.settings import RunSettings, Settings, StateSettings
 from auditline.workers.control import reports as reports_module
+from auditline.workers.control.drift import COUNTERS, DRIFTS, DRIFTS_DROPPED, DRIFTS_REPAIRED
 from auditline.workers.control.outbox import MOST_ENTRIES, OUTBOX_FILE, Outbox
-from auditline.workers.control.reports import COUNTERS, DRIFTS, DRIFTS_DROPPED, DRIFTS_REPAIRED, Reports
+from auditline.workers.control.reports import Reports
 
 DRIFT = Drift(what="enabled", wanted=1, found=0, since_ns=1, time_ns=2, repaired=True)
 

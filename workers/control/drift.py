@@ -13,6 +13,11 @@ from auditline.workers.control.messages import KernelStatus
 from auditline.workers.control.order import is_silencing
 from auditline.workers.control.rule import RuleList
 
+DRIFTS = "control_drifts_total"
+DRIFTS_REPAIRED = "control_drifts_repaired_total"
+DRIFTS_DROPPED = "control_drifts_dropped_total"
+COUNTERS = (DRIFTS, DRIFTS_REPAIRED, DRIFTS_DROPPED)
+
 RULES, ORDER = "rules", "rule_order"
 MOST_TEXTS = 32
 """Rules that one entry shows at each side."""

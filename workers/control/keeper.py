@@ -50,14 +50,8 @@ class KernelKeeper:
     what is put back in the end is what was found before the first of us came.
     """
 
-    def __init__(
-        self,
-        control: AuditControl,
-        settings: Settings,
-        supervisor_pid: int,
-        report: Callable[[Drift], None] = lambda _drift: None,
-    ) -> None:
-        """Read the note and the status; nothing is changed. What somebody else changes later goes to *report*.
+    def __init__(self, control: AuditControl, settings: Settings, supervisor_pid: int) -> None:
+        """Read the note and the status; nothing is changed.
 
         Raises:
             KernelError: the kernel does not answer, or is locked, and not to be used as it is.
@@ -66,7 +60,6 @@ class KernelKeeper:
         self._control = control
         self._settings = settings
         self._supervisor_pid = supervisor_pid
-        self._report = report
         self._own_rule = own_processes_rule(supervisor_pid)
         self._note_path = settings.state.directory / NOTE_FILE
         self._rule_set: RuleSet | None = None
@@ -177,8 +170,8 @@ class KernelKeeper:
         if any(rule.path is not None and rule.path.exists() for rule in skipped):
             self._load(does_commands=False)
 
-    def compare(self, listing: RuleListing) -> None:
-        """Tell and report what is not as it should be, unless the listing is older than our last change.
+    def compare(self, listing: RuleListing, report: Callable[[Drift], None]) -> None:
+        """Tell and *report* what is not as it should be, unless the listing is older than our last change.
 
         Raises:
             KernelError, StorageError: as `exclude_own_processes`.
@@ -191,21 +184,21 @@ class KernelKeeper:
         difference = self._drift.compare_rules(listing.rules)
         if difference is not None:
             repaired = self._may_repair() and self._repair_rules(difference, self._rule_set)
-            self._report(self._drift.describe_rules(difference, repaired=repaired))
+            report(self._drift.describe_rules(difference, repaired=repaired))
             if repaired:
                 self._expect_rules()
             elif difference.missing and all(missing_path(read_kernel_rule(rule)) for rule in difference.missing):
                 # The kernel took them out itself, with the directory that they are about: as if it had not been there.
                 self._load(does_commands=False)
         if listing.status is not None:
-            self._compare_status(listing.status)
+            self._compare_status(listing.status, report)
 
-    def _compare_status(self, status: KernelStatus) -> None:
+    def _compare_status(self, status: KernelStatus, report: Callable[[Drift], None]) -> None:
         # Another living daemon may want it so.
         is_ours = status.pid in (0, self._supervisor_pid)
         for name, wanted in self._drift.compare_status(status).items():
             repaired = is_ours and name != "pid" and self._may_repair() and self._repair_field(name, wanted)
-            self._report(self._drift.describe_field(name, wanted, getattr(status, name), repaired=repaired))
+            report(self._drift.describe_field(name, wanted, getattr(status, name), repaired=repaired))
 
     def _may_repair(self) -> bool:
         if not self._settings.audit.repair_rules or self._is_locked:

@@ -9,14 +9,11 @@ from auditline.workers.common.bus import Producer, endpoint
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.drift_entry import Drift, encode_drift
 from auditline.workers.common.settings import Settings
+from auditline.workers.control.drift import DRIFTS, DRIFTS_DROPPED, DRIFTS_REPAIRED
 from auditline.workers.control.outbox import OUTBOX_FILE, Outbox
 
 HOLD_SECONDS = 3.0
 """An entry is held back so long: the kernel's record of who did it comes to the router by another way."""
-DRIFTS = "control_drifts_total"
-DRIFTS_REPAIRED = "control_drifts_repaired_total"
-DRIFTS_DROPPED = "control_drifts_dropped_total"
-COUNTERS = (DRIFTS, DRIFTS_REPAIRED, DRIFTS_DROPPED)
 
 _BYE_ROUNDS, _BYE_SECONDS = 3, 0.05
 _log = logging.getLogger(__name__)

@@ -6,25 +6,28 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.drift_entry import Drift
 from auditline.workers.common.errors import AuditlineError, KernelError
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.settings import Settings
-from auditline.workers.control import watch
+from auditline.workers.control import drift, watch
 from auditline.workers.control.keeper import KernelKeeper
 from auditline.workers.control.kernel import AuditControl
 from auditline.workers.control.note import restore_leftovers
 from auditline.workers.control.poll import RuleListing, StatusPoller
-from auditline.workers.control.reports import COUNTERS as REPORT_COUNTERS
-from auditline.workers.control.reports import Reports
+
+if TYPE_CHECKING:
+    from auditline.workers.control.reports import Reports
 
 CHECK_SECONDS = 3.0
 """Between two looks at the kernel's status and rules, and at what skipped rules wait for."""
 RULES_LOADED = "control_rules_loaded"
 RULES_REFUSED = "control_rules_refused"
 RULES_SKIPPED = "control_rules_skipped"
-COUNTERS = (*watch.COUNTERS, *REPORT_COUNTERS, RULES_LOADED, RULES_REFUSED, RULES_SKIPPED)
+COUNTERS = (*watch.COUNTERS, *drift.COUNTERS, RULES_LOADED, RULES_REFUSED, RULES_SKIPPED)
 
 _log = logging.getLogger(__name__)
 
@@ -44,14 +47,15 @@ def run(life: Life, settings: Settings, supervisor_pid: int, is_multicast: bool,
     status_watch = watch.StatusWatch(life.counters, supervisor_pid, is_multicast=is_multicast)
     with AuditControl() as control:
         charge = _Charge(life.counters)
-        reports = Reports(settings, life.counters)
         if is_multicast:
             charge.attempt(lambda: _undo_leftovers(settings.state.directory))
         else:
-            charge.attempt(
-                lambda: _begin(charge, KernelKeeper(control, settings, supervisor_pid, reports.add), status_watch)
-            )
+            charge.attempt(lambda: _begin(charge, KernelKeeper(control, settings, supervisor_pid), status_watch))
         life.ready()
+        # Now, since it needs zmq, and everybody has waited for us until now.
+        from auditline.workers.control.reports import Reports
+
+        reports = Reports(settings, life.counters)
         _work(life, charge, reports, poller, status_watch, go_fd, supervisor_pid)
         poller.stop()
         is_supervised = os.getppid() == supervisor_pid
@@ -99,11 +103,13 @@ class _Charge:
         if self._keeper is not None and self._has_go and not self._steps:
             self.attempt(self._keeper.load_what_appeared)
 
-    def compare(self, listing: RuleListing) -> None:
-        """Tell what somebody else has changed."""
+    def compare(self, listing: RuleListing) -> list[Drift]:
+        """Return what somebody else has changed."""
+        drifts: list[Drift] = []
         keeper = self._keeper
         if keeper is not None and not self._steps:
-            self.attempt(lambda: keeper.compare(listing))
+            self.attempt(lambda: keeper.compare(listing, drifts.append))
+        return drifts
 
     def advance(self) -> None:
         """Take the steps that are left."""
@@ -147,7 +153,7 @@ def _begin(charge: _Charge, keeper: KernelKeeper, status_watch: watch.StatusWatc
 def _work(
     life: Life,
     charge: _Charge,
-    reports: Reports,
+    reports: "Reports",
     poller: StatusPoller,
     status_watch: watch.StatusWatch,
     go_fd: int,
@@ -171,7 +177,8 @@ def _work(
             charge.reload()
         for answer in poller.take():
             if isinstance(answer, RuleListing):
-                charge.compare(answer)
+                for found in charge.compare(answer):
+                    reports.add(found)
             else:
                 status_watch.take(answer)
         if time.monotonic() >= check_at:

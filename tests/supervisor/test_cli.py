@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import subprocess
@@ -49,6 +50,12 @@ def rules(tmp_path):
     file.write_text("-w /etc/hosts -p wa -k hosts\n")
     file.chmod(0o644)
     return file
+
+
+def test_the_collector_is_on_again_after_a_run_that_could_not_start(broken_configuration):
+    code = main(["run", "--config", str(broken_configuration)])
+
+    assert (code, gc.isenabled()) == (Exit.USAGE, True)
 
 
 @pytest.mark.parametrize(

@@ -46,16 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: Namespace) -> Exit:
-    # What is imported stays: to look through it again and again would be a tenth of the start. The service turns it on.
-    gc.disable()
     # Until the service has its own handlers: nothing has been touched yet that would have to be put back.
     signal.signal(signal.SIGTERM, _leave)
-    settings = _load_settings(options)
-    if settings.audit.enabled:
-        _check_rules(settings)
-    from auditline.workers.supervisor.service import run_command
+    # What is imported stays: to look through it again and again would be a tenth of the start. Once started, the service
+    # and each worker turn the collector on.
+    gc.disable()
+    try:
+        settings = _load_settings(options)
+        if settings.audit.enabled:
+            _check_rules(settings)
+        from auditline.workers.supervisor.service import run_command
 
-    return run_command(settings)
+        return run_command(settings)
+    finally:
+        gc.enable()
 
 
 def _replay(options: Namespace) -> Exit:

@@ -53,8 +53,13 @@ def test_change_of_a_file_comes_through_the_pipes_that_are_shown(
     (pipe,) = live_pipes(read_document(name), ".audit.file")
 
     with run_service(watched=watched, pipe=pipe) as run:
+
+        def has_a_line_after_one_more_file() -> bool:
+            make_a_file(watched)
+            return bool(run.lines())
+
         # Nothing in the pipe tells when the watch is on.
-        wait_until(lambda: make_a_file(watched) or run.lines(), 30)
+        wait_until(has_a_line_after_one_more_file, 30)
 
     action, path, *_ = run.lines()[0]
     assert (action, Path(path).parent) == ("created", watched)

@@ -48,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: Namespace) -> Exit:
     # Until the service has its own handlers: nothing has been touched yet that would have to be put back.
     signal.signal(signal.SIGTERM, _leave)
-    # What is imported stays: to look through it again and again would be a tenth of the start. Once started, the service
-    # and each worker turn the collector on.
+    # What is imported stays: to look through it again and again would be a tenth of the start. Once started, the
+    # service and each worker turn the collector on.
     gc.disable()
     try:
         settings = _load_settings(options)

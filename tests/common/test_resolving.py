@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,9 @@ def folder(tmp_path: Path) -> bytes:
 
 
 @pytest.fixture
-def children() -> set[int]:
-    """The children that this process has already."""
+def children(wait_until: Callable[..., None]) -> set[int]:
+    """The children that this process has already, none of them one of ours that was left behind."""
+    wait_until(lambda: resolve_paths([]) == {} and not resolving._left_behind)
     return list_children()
 
 

@@ -336,6 +336,7 @@ class Walker:
             unreadable_directories=len(self._unreadable),
             watched_directories=backend.watched,
             polled_directories=backend.polled,
+            backend=backend.name,
             seconds=round(time.monotonic() - scan.began, 3),
         )
         watch.baseline.mark_walked()

@@ -1,6 +1,7 @@
 """Reading a configuration: a file, or the defaults, as `Settings`, with all that is wrong told at once."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from glob import escape
@@ -26,6 +27,7 @@ from auditline.workers.common.settings_checks import find_contradictions
 from auditline.workers.common.settings_file import Problems, fill_section, read_toml, show_value
 
 DEFAULT_FILE = Path("/etc/auditline/auditline.toml")
+_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 
 def load_settings(path: Path | None, *, is_root: bool, environment: Mapping[str, str]) -> Settings:
@@ -117,7 +119,7 @@ def _build_outputs(tables: object, places: Places, problems: Problems) -> tuple[
 def _build_output(name: str, table: object, places: Places, problems: Problems) -> OutputSettings | None:
     section = f"outputs.{name}"
     # The name becomes part of file names in the state directory.
-    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 64):
+    if not _NAME.fullmatch(name):
         problems.add(f"outputs: a name must be at most 64 letters, digits, - and _, not {show_value(name)}")
         return None
     kind = table.get("type", name) if isinstance(table, dict) else name

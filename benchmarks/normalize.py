@@ -19,10 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from auditline.workers.common.memory import relax_collector
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import frame, read_chunks
-from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.fragments import FragmentRenderer
 

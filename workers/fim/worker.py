@@ -16,6 +16,7 @@ from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.errors import BusyError, StorageError
 from auditline.workers.common.jobs import JobServer
 from auditline.workers.common.lifecycle import Life
+from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.own_files import OwnFiles
 from auditline.workers.common.recorded_count import RecordedCount
 from auditline.workers.common.settings import Settings
@@ -80,6 +81,7 @@ def run(life: Life, settings: Settings, plan: WatchPlan, own: OwnFiles) -> None:
     dirty = Dirty(settings.fim.debounce_seconds, settings.fim.max_delay_seconds)
     gaps = Gaps(baseline)
     is_start = True
+    relax_collector()
     try:
         while not life.stopping:
             watch = Watch(

@@ -7,10 +7,10 @@ from typing import BinaryIO
 
 from auditline.workers.common.errors import Exit, InputError, StorageError
 from auditline.workers.common.host import host_id, host_id_of
+from auditline.workers.common.memory import relax_collector
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import UNPARSED, frame, read_chunks
-from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.render.fragments import FragmentRenderer
 from auditline.workers.router.render.lines import timestamp_of_record

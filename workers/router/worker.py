@@ -9,6 +9,7 @@ from auditline.workers.common.bus import Arrival, Hello, Hub, Stored, endpoint
 from auditline.workers.common.drift_entry import CONTROL_SOURCE
 from auditline.workers.common.host import host_id, host_name
 from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
+from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.settings import Settings
 from auditline.workers.router.audit_stream import AuditStream
 from auditline.workers.router.config_changes import ConfigChanges
@@ -17,7 +18,6 @@ from auditline.workers.router.drift_stream import DriftStream
 from auditline.workers.router.file_stream import FileStream
 from auditline.workers.router.health import Health, ProcessFeed
 from auditline.workers.router.ledger import Ledger
-from auditline.workers.router.memory import relax_collector
 from auditline.workers.router.renderers import Renderers
 from auditline.workers.router.stream import Lines, Stream, is_watcher
 from auditline.workers.router.streams import Streams

@@ -11,9 +11,10 @@ PERIODS = 5
 
 @pytest.fixture
 def is_quiet(watched, wait_until):
-    """Wait for some more lines; they would be events themselves."""
+    """Wait until it is walked, and for some more lines; they would be events themselves."""
 
     def wait():
+        wait_until(lambda: any(entry["path"] in (str(watched.root), str(watched.folder)) for entry in watched.coverage))
         told = len(watched.lines.health)
         wait_until(lambda: len(watched.lines.health) >= told + PERIODS)
 

@@ -16,7 +16,7 @@ def make_again() -> Callable[[Path], None]:
     def make_again(directory: Path) -> None:
         inode = directory.stat().st_ino
         directory.rmdir()
-        others = []
+        others: list[Path] = []
         while not directory.exists() and len(others) < 100:
             directory.mkdir()
             if directory.stat().st_ino != inode:

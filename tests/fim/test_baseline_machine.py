@@ -53,6 +53,8 @@ class Model:
         self.seen: dict[bytes, FileState] = {}
         self.entries: list[tuple[bytes | None, FileState | None]] = []
         """Of all numbers from 1."""
+        self.outcomes: list[FileState | None] = []
+        """What the paths of the entries have when these are done."""
         self.done = 0
         self.note = ""
         self.is_walked = False
@@ -60,22 +62,30 @@ class Model:
     def write(self, kind: str, path: bytes | None, state: FileState | None) -> None:
         if kind == "append":
             self.entries.append((path, state))
+            self.outcomes.append(state)
         elif kind == "note":
             self.note = repr(path)
         elif kind == "walked":
             self.is_walked = True
         elif path is not None:
+            self.keep(path, state)
+
+    def keep(self, path: bytes, state: FileState | None) -> None:
+        about = [index for index, entry in enumerate(self.entries) if entry[0] == path and index >= self.done]
+        if about:
+            self.outcomes[about[-1]] = state
+        else:
             apply(self.seen, path, state)
 
     def forget(self, number: int) -> None:
-        for path, state in self.entries[self.done : number]:
-            apply(self.seen, path, state)
+        for index in range(self.done, number):
+            apply(self.seen, self.entries[index][0], self.outcomes[index])
         self.done = max(self.done, number)
 
     def known(self) -> dict[bytes, FileState]:
         known = dict(self.seen)
-        for path, state in self.entries[self.done :]:
-            apply(known, path, state)
+        for index in range(self.done, len(self.entries)):
+            apply(known, self.entries[index][0], self.outcomes[index])
         return known
 
 

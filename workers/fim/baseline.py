@@ -227,12 +227,20 @@ class Baseline:
         self._database.shrink()
 
     def keep(self, path: bytes, state: FileState | None) -> None:
-        """Let *state* be what was seen of *path*, without an entry; None: nothing is there."""
+        """Let *state* be what was seen of *path*, without an entry; None: nothing is there.
+
+        While an entry about it is on its way, this is what becomes of it when that is done.
+        """
         if not self._database.is_writing:
             with self.transaction():
                 self.keep(path, state)
             return
         directory_path, name = split_path(path)
+        if self._appended_number > self._done_number:
+            # What an entry on its way makes of `seen` would come after this.
+            directory = self._directories.find(directory_path)
+            if directory is not None and self._outbox.amend((directory, name), state):
+                return
         if state is None:
             self._remove(directory_path, name)
             return

@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.file_entry import Action, DetectedBy, FileChange
@@ -34,6 +35,15 @@ _MOST_TROUBLED = 10_000
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """The last one: a directory on the way has become a symbolic link; nothing that we watch is behind it."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
+
+
+class Entrance(NamedTuple):
+    """What led to a directory."""
+
+    is_new: bool
+    """An event said that its name was made."""
+    has_other_rights: bool
+    """Who may read it has changed: perhaps we."""
 
 
 @dataclass(slots=True)
@@ -65,7 +75,9 @@ class Look:
 class Examiner:
     """Looks at paths and records what differs; call it within a transaction of the baseline."""
 
-    def __init__(self, watch: Watch, enter: Callable[[bytes, bool], None], leave: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, watch: Watch, enter: Callable[[bytes, "Entrance"], None], leave: Callable[[bytes], None]
+    ) -> None:
         """*enter* is called for a directory that a hint led to, *leave* for what is no directory any more."""
         self._watch = watch
         self._enter = enter
@@ -100,7 +112,7 @@ class Examiner:
             return
         known = watch.baseline.known(path)
         if stat.S_ISDIR(status.st_mode):
-            self._enter(path, dirty.is_new)
+            self._enter(path, Entrance(dirty.is_new, _has_other_rights(known, status)))
         elif known.is_directory if known is not None else watch.baseline.has_directory(path):
             self.gone_beneath(path, dirty.detected_by)
         if watch.scope.reports(path):
@@ -288,3 +300,7 @@ class Examiner:
         pause_seconds = self._pauses.get(path, FIRST_PAUSE_SECONDS)
         self._pauses[path] = min(2 * pause_seconds, LONGEST_PAUSE_SECONDS)
         return pause_seconds
+
+
+def _has_other_rights(known: FileState | None, status: os.stat_result) -> bool:
+    return known is not None and (known.mode, known.uid, known.gid) != (status.st_mode, status.st_uid, status.st_gid)

@@ -21,6 +21,9 @@ _NEWEST_NAMES = """
     FROM outbox INDEXED BY outbox_paths WHERE directory = ?1 GROUP BY name
 """
 
+_NEWEST_NUMBER = "SELECT max(id) FROM outbox WHERE directory = ? AND name = ?"
+_AMEND = f"UPDATE outbox SET ({', '.join(STATE_COLUMNS)}) = ({', '.join('?' * len(STATE_COLUMNS))}) WHERE id = ?"  # noqa: S608
+
 # By number, not by the index: these are few among many.
 _CLEAR_SEEN = """
     DELETE FROM seen WHERE (directory, name) IN
@@ -53,6 +56,15 @@ class Outbox:
         state_columns = _NO_STATE if place is None or state is None else encode_row(*place, state)[2:]
         checksum = _entry_checksum(number, directory, name, entry)
         self._database.change(_APPEND, (number, entry, checksum, directory, name, *state_columns))
+
+    def amend(self, place: tuple[int, bytes], state: FileState | None) -> bool:
+        """Let *place* have *state* when the newest entry about it is done; return False if there is none."""
+        number = self._database.rows(_NEWEST_NUMBER, place)[0][0]
+        if number is None:
+            return False
+        state_columns = _NO_STATE if state is None else encode_row(*place, state)[2:]
+        self._database.change(_AMEND, (*state_columns, number))
+        return True
 
     def read(self, number: int) -> bytes:
         """Return an entry as it was appended."""

@@ -15,7 +15,7 @@ from auditline.workers.common.file_state import FileState
 from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.fim.coverage import now_ns
 from auditline.workers.fim.dirty import DirtyPath
-from auditline.workers.fim.examine import Examiner, Look
+from auditline.workers.fim.examine import Entrance, Examiner, Look
 from auditline.workers.fim.file_systems import pseudo_kind
 from auditline.workers.fim.path_tree import PathTree
 from auditline.workers.fim.watch import Scan, Watch
@@ -123,11 +123,15 @@ class Walker:
         """List *directory* in one of the next slices."""
         self._waiting[directory] = visit.merged(self._waiting.get(directory))
 
-    def enter(self, directory: bytes, is_new: bool) -> None:
-        """Watch and list a directory that is not yet watched."""
-        if directory not in self._entered and self._watch.scope.enters(directory):
-            was_unreadable = directory in self._unreadable
-            self.list_later(directory, Visit("event", is_new=is_new and not was_unreadable, is_found=was_unreadable))
+    def enter(self, directory: bytes, entrance: Entrance) -> None:
+        """Watch and list a directory that is not yet watched, or that we may not read any more or read at last."""
+        watch = self._watch
+        is_watched = directory in self._entered and not entrance.has_other_rights
+        if is_watched or not watch.scope.enters(directory):
+            return
+        # What was known before it was closed tells what is new in it.
+        is_found = directory in self._unreadable and not watch.baseline.has_directory(directory)
+        self.list_later(directory, Visit("event", is_new=entrance.is_new and not is_found, is_found=is_found))
 
     def leave(self, directory: bytes) -> None:
         """Watch nothing any more at and beneath a path that is gone or names another directory."""

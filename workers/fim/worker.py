@@ -248,10 +248,11 @@ class Watcher:
             return
 
         def work() -> None:
-            for hashed in self._results:
-                self._examiner.take(hashed)
+            # First: that a name was made must be known when it is settled what stands there.
             for dirty in due:
                 self._examiner.examine(dirty)
+            for hashed in self._results:
+                self._examiner.take(hashed)
             self._walker.go_on()
             if is_alive_due:
                 self._alive_due = time.monotonic() + ALIVE_SECONDS

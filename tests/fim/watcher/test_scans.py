@@ -108,6 +108,25 @@ class TestFirstWalk:
         assert sorted(running.reasons) == ["first_walk", "overflow"]
         assert running.told == []
 
+    def test_a_file_whose_hint_is_due_together_with_its_answer_is_created(
+        self, start, watched, monkeypatch, wait_until
+    ):
+        running = start(is_settled=False, debounce_seconds=0.5, max_delay_seconds=0.5)
+        watch = running.watch.backend.watch
+
+        def watch_and_make(relative: bytes, descriptor: int) -> bool:
+            is_watched: bool = watch(relative, descriptor)
+            (watched / os.fsdecode(relative) / "new").touch()
+            return is_watched
+
+        monkeypatch.setattr(running.watch.backend, "watch", watch_and_make)
+        with running.answers_held():
+            running.turn_until(lambda: running.answers)
+            wait_until(lambda: running.watch.dirty.seconds_until_due() == 0.0)
+        running.settle()
+
+        assert running.told == [("created", "new")]
+
 
 class TestRestart:
     def test_what_happened_meanwhile_is_found(self, start, watched):

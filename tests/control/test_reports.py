@@ -55,7 +55,8 @@ def test_a_drift_reaches_the_router_and_goes_when_it_is_done(
 ) -> None:
     arrivals: list[Arrival] = []
 
-    def turn() -> None:
+    def turn() -> int:
+        """Take a turn at both ends; return which batch is stored as done."""
         reports.wait((), time.monotonic() + 0.01)
         message = hub.receive()
         if isinstance(message, Hello):
@@ -63,10 +64,10 @@ def test_a_drift_reaches_the_router_and_goes_when_it_is_done(
         elif isinstance(message, Arrival):
             arrivals.append(message)
             hub.done(message.peer, message.epoch, message.batch.number, b"")
+        return Outbox(settings.state.directory / OUTBOX_FILE).done_number
 
     reports.add(DRIFT)
-    wait_until(lambda: (turn(), arrivals)[1])
-    wait_until(lambda: (turn(), Outbox(settings.state.directory / OUTBOX_FILE).done_number)[1])
+    wait_until(turn)
 
     (arrival,) = arrivals
     assert (arrival.source, arrival.batch.kind) == ("control", BatchKind.DRIFT)

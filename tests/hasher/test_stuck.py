@@ -146,7 +146,7 @@ def test_a_hasher_says_again_and_again_that_it_goes_on(make_employer, start_hash
     employer.give(1, Lane.LARGE, "large")
     wait_until(lambda: employer.hears(Busy, 1) == 3)
 
-    assert employer.heard[0] == HasherHello(employer.peer, hasher.pid, process_start_ticks(hasher.pid))
+    assert employer.heard[0] == HasherHello(employer.peer, hasher.pid, process_start_ticks(hasher.pid) or 0)
 
 
 def test_each_watcher_knows_on_which_of_its_leases_a_hasher_works(make_employer, start_hasher, wait_until: WaitUntil):

@@ -67,6 +67,18 @@ def test_all_sockets_of_a_process_share_a_context_that_goes_with_the_last(tmp_pa
     wait_until(lambda: count_threads() == counts[0])
 
 
+def test_closing_twice_is_closing_once(path: str, wait_until: WaitUntil):
+    before = count_threads()
+    first = Server(path)
+
+    first.close()
+    first.close()
+    second = Server(path)
+    second.close()
+
+    wait_until(lambda: count_threads() == before)
+
+
 def test_a_forked_process_has_a_context_of_its_own(server: Server, client: Client, tmp_path: Path, in_child):
     def talk_to_oneself() -> list[int]:
         other = Server(f"ipc://{tmp_path / 'other'}")

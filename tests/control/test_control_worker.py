@@ -162,8 +162,9 @@ def test_what_the_kernel_loses_between_the_last_look_and_the_end_is_counted(
     supervisor.say("go")
     wait_until(lambda: rules_of(kernel_audit, rule))
     kernel_audit.set_status(rate_limit=1)
-    touch = "import os\nfor _ in range(50): os.access('/', 0)"
-    subprocess.run([sys.executable, "-c", touch], user=65534, group=65534, extra_groups=[], check=True)
+    # It becomes the user itself: the user may not be able to reach the interpreter.
+    touch = "import os\nos.setresuid(65534, 65534, 65534)\nfor _ in range(50): os.access('/', 0)"
+    subprocess.run([sys.executable, "-c", touch], check=True)
     lost = kernel_audit.status().lost - found[0].lost
 
     supervisor.say("term")

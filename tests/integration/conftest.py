@@ -123,6 +123,18 @@ class Run:
         worker = self.worker(title)
         return worker.pid if worker else 0
 
+    def status_of(self, title: str) -> dict[str, str]:
+        """What the kernel's status file of the living process of that title says; empty: there is none."""
+        try:
+            lines = Path(f"/proc/{self.pid_of(title)}/status").read_text().splitlines()
+        except OSError:
+            return {}
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    def has_all(self, titles: Iterable[str]) -> bool:
+        """Tell whether there is a process of each title that has given up the rights that it does not need."""
+        return all(self.status_of(title).get("NoNewPrivs") == "1" for title in titles)
+
     def family(self) -> list[psutil.Process]:
         """The supervisor and all workers."""
         supervisor = psutil.Process(self.pid)

@@ -27,12 +27,13 @@ def are_gone(processes):
 
 @pytest.fixture
 def start_loaded(kernel_audit, start_run, wait_until):
-    """Start a service and wait for its rules."""
+    """Start a service and wait for its rules and its workers."""
 
     def start(*arguments, **choices):
         before = len(kernel_audit.list_rules())
         run = start_run(*arguments, **choices)
         wait_until(lambda: "audit rules of ours are loaded" in run.stderr)
+        wait_until(lambda: run.has_all(TITLES))
         assert len(kernel_audit.list_rules()) >= before
         return run
 
@@ -215,10 +216,7 @@ def test_a_hangup_loads_what_a_changed_rules_file_says(kernel_audit, start_loade
 def test_processes_of_the_service_have_no_capability_that_they_do_not_need(start_loaded):
     run = start_loaded()
 
-    effective = {}
-    for title in TITLES:
-        with open(f"/proc/{run.worker(title).pid}/status") as file:
-            effective[title] = next(int(line.split()[1], 16) for line in file if line.startswith("CapEff"))
+    effective = {title: int(run.status_of(title)["CapEff"], 16) for title in TITLES}
 
     assert effective == {"control": 1 << 30 | 1 << 12 | 1 << 2, "audit reader": 0, "router": 0, "names": 0}
 

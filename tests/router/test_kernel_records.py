@@ -21,13 +21,16 @@ from auditline.workers.router.render.fragments import FragmentRenderer
 
 pytestmark = pytest.mark.kernel
 
-AS_NOBODY = "import os, sys; os.setsid(); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)\n"
-RUN = AS_NOBODY + "os.execv('/bin/true', [bytes.fromhex(argument) for argument in sys.argv[1:]])"
-TOUCH = AS_NOBODY + "os.chdir('/'); os.open(bytes.fromhex(sys.argv[1]), os.O_RDONLY)"
+USER = 64_173
+"""Nobody else is this user: what processes of 65534 do at the same time would be caught, too."""
+AS_USER = f"import os, sys; os.setsid(); os.setresgid({USER}, {USER}, {USER}); os.setresuid({USER}, {USER}, {USER})\n"
+RUN = AS_USER + "os.execv('/bin/true', [bytes.fromhex(argument) for argument in sys.argv[1:]])"
+TOUCH = AS_USER + "os.chdir('/'); os.open(bytes.fromhex(sys.argv[1]), os.O_RDONLY)"
+# Imported first: the user may not be able to reach the interpreter's files.
 CONNECT = (
-    AS_NOBODY
+    "import ctypes, socket\n"
+    + AS_USER
     + """
-import ctypes, socket
 opened, address = socket.socket(socket.AF_UNIX), bytes.fromhex(sys.argv[1])
 ctypes.CDLL(None).connect(opened.fileno(), address, len(address))
 """
@@ -39,10 +42,10 @@ Record = Callable[[str, str, Sequence[bytes]], list[dict[str, Any]]]
 
 @pytest.fixture
 def record_events(kernel_audit) -> Record:
-    """Let uid 65534 run a program under a rule, and return the documents of what the rule caught."""
+    """Let an unprivileged user run a program under a rule, and return the documents of what the rule caught."""
 
     def record(rule: str, program: str, arguments: Sequence[bytes]) -> list[dict[str, Any]]:
-        fields = "-F uid=65534 -k router-test"
+        fields = f"-F uid={USER} -k router-test"
         for call in (rule, "getxattr"):
             text = f"-a always,exit -F arch=b64 -S {call} {fields}"
             kernel_audit.add_rule(compile_rule(parse_rules(text, "test").rules[0]))
@@ -54,7 +57,7 @@ def record_events(kernel_audit) -> Record:
                 stderr=subprocess.DEVNULL,
             )
             subprocess.run(
-                [sys.executable, "-c", AS_NOBODY + f"os.getxattr({END!r}, 'user.x')"],
+                [sys.executable, "-c", AS_USER + f"os.getxattr({END!r}, 'user.x')"],
                 check=False,
                 stderr=subprocess.DEVNULL,
             )

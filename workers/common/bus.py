@@ -91,11 +91,12 @@ class _Context:
         return self._context.socket(kind)
 
     def close(self, socket: "zmq.Socket[bytes]", linger_milliseconds: int) -> None:
-        """Close *socket*; the last one is given the time of its linger to get rid of what it has to send."""
-        socket.close(linger=linger_milliseconds)
-        self._sockets -= 1
-        if not self._sockets:
-            self._context.term()
+        """Close *socket*, once; the last one is given the time of its linger to get rid of what it has to send."""
+        if not socket.closed:
+            socket.close(linger=linger_milliseconds)
+            self._sockets -= 1
+            if not self._sockets:
+                self._context.term()
 
 
 _context = _Context()

@@ -14,6 +14,7 @@ from auditline.workers.audit.netlink import Received
 from auditline.workers.audit.overflow import Overflow, find_serials
 from auditline.workers.audit.recvmmsg import make_receiver
 from auditline.workers.audit.worker import READER_COUNTERS, Reader
+from auditline.workers.common import leave
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.host import boot_id
@@ -210,7 +211,7 @@ def test_stopping_reads_what_is_left_and_says_bye(start_reader, wire):
 
 
 def test_a_router_that_does_not_answer_delays_the_end_by_a_bounded_time(start_reader, monkeypatch):
-    monkeypatch.setattr(worker, "BYE_SECONDS", 0.3)
+    monkeypatch.setattr(leave, "BYE_SECONDS", 0.3)
     bench = start_reader()
     monkeypatch.setattr(bench.sender, "say_bye", lambda: None)
     begun = time.monotonic()
@@ -228,7 +229,7 @@ def test_a_router_that_is_not_there_is_hardly_waited_for(start_reader, monkeypat
 
     bench.stop()
 
-    assert time.monotonic() - begun < worker.BYE_SECONDS / 2
+    assert time.monotonic() - begun < leave.BYE_SECONDS / 2
 
 
 def test_what_the_router_leaves_waiting_is_forced_to_the_disk(start_reader, wire, monkeypatch):

@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from auditline.workers.audit.flusher import Flusher
@@ -15,6 +14,7 @@ from auditline.workers.audit.recvmmsg import make_receiver
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Producer, endpoint
 from auditline.workers.common.host import boot_id
+from auditline.workers.common.leave import Leaver, take_leave
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.settings import Settings
 
@@ -43,9 +43,6 @@ IDLE_SECONDS = 2.0
 DEAF_SECONDS = 5.0
 """A multicast listener that has heard nothing for so long says so."""
 DRAIN_SECONDS = 1.0
-BYE_SECONDS = 2.0
-GREETING_SECONDS = 0.5
-"""While leaving: a router that has not greeted in so long will not come, because none is started any more."""
 SYNC_SECONDS = 1.0
 _TURN_SECONDS = 1.0
 _LULL_SECONDS = 0.05
@@ -58,22 +55,10 @@ _MOST_ROUNDS = 64
 """Full batches in a row before acknowledgements are looked at."""
 
 
-class Sender(Protocol):
+class Sender(Leaver, Protocol):
     """What the reader needs of `bus.Producer`."""
 
-    is_greeted: bool
-    is_finished: bool
-
-    def wait(self, fds: Sequence[int], timeout_seconds: float) -> set[int]:
-        """See `Producer`."""
-
-    def pump(self) -> None:
-        """See `Producer`."""
-
     def offer(self, batch: Batch) -> None:
-        """See `Producer`."""
-
-    def say_bye(self) -> None:
         """See `Producer`."""
 
 
@@ -135,7 +120,8 @@ class Reader:
         while not self._life.stopping:
             self._turn()
         self._drain()
-        self._take_leave()
+        take_leave(self._sender)
+        self._counters.set("journal_bytes", self._journal.kept_bytes)
         self._flusher.close()
 
     def _turn(self) -> None:
@@ -258,15 +244,3 @@ class Reader:
             self._sender.pump()
             if is_empty and self._data_fd not in self._sender.wait([self._data_fd], _LULL_SECONDS):
                 return
-
-    def _take_leave(self) -> None:
-        """See that the router has all that was read; what it has not stays in the journal for the next start."""
-        start = time.monotonic()
-        self._sender.say_bye()
-        while not self._sender.is_finished:
-            patience_seconds = BYE_SECONDS if self._sender.is_greeted else GREETING_SECONDS
-            if time.monotonic() - start > patience_seconds:
-                break
-            self._sender.wait([], _LULL_SECONDS)
-            self._sender.pump()
-        self._counters.set("journal_bytes", self._journal.kept_bytes)

@@ -15,6 +15,7 @@ from auditline.workers.common.bus import Producer, endpoint
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.errors import BusyError, StorageError
 from auditline.workers.common.jobs import JobServer
+from auditline.workers.common.leave import take_leave
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.own_files import OwnFiles
@@ -60,9 +61,6 @@ IDLE_ALIVE_SECONDS = 60.0
 STORAGE_RETRY_SECONDS = 1.0
 FINISH_SECONDS = 1.5
 """While leaving: how long dirty paths are seen through to the outbox."""
-BYE_SECONDS = 2.0
-GREETING_SECONDS = 0.5
-"""While leaving: a router that has not greeted in so long will not come, because none is started any more."""
 _LULL_SECONDS = 0.05
 
 
@@ -149,7 +147,8 @@ class Watcher:
             if self._place.is_outdated:
                 return
         self._finish()
-        self._take_leave()
+        take_leave(self._producer)
+        self._measure()
 
     def _turn(self, most_seconds: float) -> None:
         self._wait(most_seconds)
@@ -300,18 +299,6 @@ class Watcher:
                 break
             self._producer.wait(watch.pool.fds, _LULL_SECONDS, also=[watch.pool.socket])
         self._store(self._place.note_alive)
-
-    def _take_leave(self) -> None:
-        """See that the router has all that was recorded; what it has not stays in the outbox for the next start."""
-        start = time.monotonic()
-        self._producer.say_bye()
-        while not self._producer.is_finished:
-            patience_seconds = BYE_SECONDS if self._producer.is_greeted else GREETING_SECONDS
-            if time.monotonic() - start > patience_seconds:
-                break
-            self._producer.wait([], _LULL_SECONDS)
-            self._producer.pump()
-        self._measure()
 
     def _measure(self) -> None:
         watch, counters = self._watch, self._life.counters

@@ -32,9 +32,10 @@ LONGEST_PAUSE_SECONDS = 300.0
 _SHORT_PAUSE_SECONDS = 0.05
 """Before a path is looked at again that became something else while it was looked at."""
 _MOST_TROUBLED = 10_000
-_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """The last one: a directory on the way has become a symbolic link; nothing that we watch is behind it."""
-_FORBIDDEN = (errno.EACCES, errno.EPERM)
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+"""That rights are given is an event of its own: such a path need not be tried again by itself."""
 
 
 class Entrance(NamedTuple):
@@ -105,7 +106,7 @@ class Examiner:
         try:
             status = watch.root.lstat(path)
         except OSError as error:
-            if error.errno in _VANISHED:
+            if error.errno in VANISHED:
                 self.gone(path, dirty.detected_by)
             else:
                 self._cannot_tell(dirty, error)
@@ -231,7 +232,7 @@ class Examiner:
             try:
                 target = self._watch.root.readlink(path)
             except OSError as error:
-                if error.errno in (*_VANISHED, errno.EINVAL):
+                if error.errno in (*VANISHED, errno.EINVAL):
                     # It is something else by now.
                     self._watch.dirty.put_back(look.as_dirty(path), _SHORT_PAUSE_SECONDS)
                     return
@@ -290,8 +291,7 @@ class Examiner:
         self._watch.counters.add("paths_unreadable_total")
         shown = os.fsdecode(self._watch.scope.absolute(dirty.path))
         self._unreadable.tell("%s cannot be looked at, so nobody knows whether it changed: %s", shown, error.strerror)
-        # That rights are given is an event of its own.
-        if error.errno not in _FORBIDDEN:
+        if error.errno not in FORBIDDEN:
             self._watch.dirty.put_back(dirty, self._next_pause(dirty.path))
 
     def _next_pause(self, path: bytes) -> float:

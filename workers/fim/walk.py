@@ -15,7 +15,7 @@ from auditline.workers.common.file_state import FileState
 from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.fim.coverage import now_ns
 from auditline.workers.fim.dirty import DirtyPath
-from auditline.workers.fim.examine import Entrance, Examiner, Look
+from auditline.workers.fim.examine import FORBIDDEN, VANISHED, Entrance, Examiner, Look
 from auditline.workers.fim.file_systems import pseudo_kind
 from auditline.workers.fim.path_tree import PathTree
 from auditline.workers.fim.watch import Scan, Watch
@@ -31,8 +31,6 @@ RETRY_SECONDS = 10.0
 """Before a directory is tried again that could not be opened, for another reason than rights."""
 _HASHED_WITH = "hashed_with"
 _WATCHED_WITH = "watched_with"
-_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-_FORBIDDEN = (errno.EACCES, errno.EPERM)
 
 Entries = list[tuple[bytes, os.stat_result]]
 
@@ -291,7 +289,7 @@ class Walker:
 
     def _cannot_list(self, directory: bytes, error: OSError) -> None:
         """Tell once that a directory cannot be read; what is known of it stays."""
-        if error.errno in _VANISHED:
+        if error.errno in VANISHED:
             self.leave(directory)
             self._watch.dirty.put_back(DirtyPath(directory, is_new=False, detected_by="scan"))
             return
@@ -305,8 +303,7 @@ class Walker:
         if self._watch.gaps.begin("unreadable", path, "left alone", error=reason):
             self._watch.counters.add("directories_unreadable_total")
             logger.warning("%s cannot be read: %s; what is in it is not watched", os.fsdecode(path), reason)
-        # That rights are given is an event of its own.
-        if error.errno not in _FORBIDDEN:
+        if error.errno not in FORBIDDEN:
             self._watch.dirty.put_back(DirtyPath(directory, is_new=False, detected_by="scan"), RETRY_SECONDS)
 
     def _tell_limits(self) -> None:

@@ -2,11 +2,13 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import signal
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -266,3 +268,25 @@ def flood() -> Callable[[Path, Path], None]:
             second.chmod(mode)
 
     return flood
+
+
+Lease = Callable[[Path], AbstractContextManager[int]]
+
+
+@pytest.fixture
+def lease() -> Lease:
+    """Keep others from opening a file for reading, whatever their rights, until the end of a `with`."""
+
+    @contextlib.contextmanager
+    def hold(path: Path) -> Iterator[int]:
+        # The signal says that somebody wants to open it.
+        before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+            signal.signal(signal.SIGIO, before)
+
+    return hold

@@ -1,43 +1,15 @@
 """Files at the hashers, and paths that give no certain answer: what comes meanwhile is not lost, and nothing spins."""
 
-import contextlib
 import errno
 import fcntl
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
-
-import pytest
 
 from auditline.workers.common.beneath import Root
 from auditline.workers.fim import examine, walk, worker
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.examine import Look
 from auditline.workers.fim.walk import Visit
-
-Lease = Callable[[Path], AbstractContextManager[int]]
-
-
-@pytest.fixture
-def lease() -> Lease:
-    """Keep others from opening a file for reading, whatever their rights, until the end of a `with`."""
-
-    @contextlib.contextmanager
-    def hold(path: Path) -> Iterator[int]:
-        # The signal says that somebody wants to open it.
-        before = signal.signal(signal.SIGIO, signal.SIG_IGN)
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-            yield descriptor
-        finally:
-            os.close(descriptor)
-            signal.signal(signal.SIGIO, before)
-
-    return hold
 
 
 class TestListedMeanwhile:

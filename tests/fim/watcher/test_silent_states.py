@@ -1,29 +1,6 @@
 """What is learnt without an event, while an event of the same path is on its way to the router."""
 
-import contextlib
-import fcntl
 import os
-import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
-
-@pytest.fixture
-def lease():
-    @contextlib.contextmanager
-    def hold(path: Path) -> Iterator[int]:
-        before = signal.signal(signal.SIGIO, signal.SIG_IGN)
-        descriptor = os.open(path, os.O_RDWR)
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-            yield descriptor
-        finally:
-            os.close(descriptor)
-            signal.signal(signal.SIGIO, before)
-
-    return hold
 
 
 def test_content_changed_after_a_silent_hash_is_told_though_its_times_are_set_back(start, watched, tmp_path, lease):

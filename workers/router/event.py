@@ -1,6 +1,7 @@
 """One kernel event: records with the same time and serial, as grouped, and what they say once decoded."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 class Event:
@@ -89,6 +90,8 @@ class Facts:
     warnings: list[str] = field(default_factory=list)
     undecodable: list[tuple[str, bytes]] = field(default_factory=list)
     """Where a value is not UTF-8 (`data.exe`, `paths.0.name`), and its exact bytes."""
+    suspicious: list[dict[str, Any]] = field(default_factory=list)
+    """Where a text looks as if somebody means to deceive its reader: `field` as above, and `reasons`."""
 
     def value(self, key: str) -> str | None:
         """Return a field of the event by its name, wherever it was put; of several values the first."""

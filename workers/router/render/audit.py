@@ -4,7 +4,6 @@ This is the plain way, a dictionary for everything. `fragments` writes the same 
 shapes of events; a test compares the two.
 """
 
-import base64
 from typing import Any
 
 from auditline.workers.router.decode.facts import gather_facts
@@ -13,7 +12,8 @@ from auditline.workers.router.event import Event, Facts, Meaning, Names
 from auditline.workers.router.names import IdNames, id_kind
 from auditline.workers.router.naming.engine import category_of, find_meaning
 from auditline.workers.router.record_names import type_name
-from auditline.workers.router.render.lines import event_id, printable, raw_records, timestamp, to_json, whole_event_id
+from auditline.workers.router.render.lines import event_id, printable, raw_records, timestamp, to_json
+from auditline.workers.router.render.ours import ours
 
 
 class AuditRenderer:
@@ -34,7 +34,7 @@ class AuditRenderer:
         if host_name is not None:
             document["host"] = {"name": host_name}
         document["audit"] = {"kernel": self._kernel(event, facts, find_meaning(facts))}
-        document["auditline"] = _ours(event, facts, host)
+        document["auditline"] = ours(event, facts, host)
         return identity, to_json(document), is_complete
 
     def _kernel(self, event: Event, facts: Facts, meaning: Meaning) -> dict[str, Any]:
@@ -85,21 +85,6 @@ class AuditRenderer:
         if kind is None or value == UNSET:
             return value
         return names.get((kind, value)) or self._names.name(kind, value)
-
-
-def _ours(event: Event, facts: Facts, host: str) -> dict[str, Any]:
-    ours: dict[str, Any] = {"complete": not facts.reasons}
-    if facts.reasons:
-        ours["incomplete_reasons"] = facts.reasons
-    if event.amends:
-        ours["amends"] = whole_event_id(host, event)
-    if facts.arguments:
-        ours["decoded"] = {"args": facts.arguments}
-    if facts.undecodable:
-        ours["undecodable"] = [
-            {"field": field, "base64": base64.b64encode(raw).decode()} for field, raw in facts.undecodable
-        ]
-    return ours
 
 
 def _filled(**values: Any) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""The object `auditline` of a kernel event, the same in every schema."""
+
+import base64
+from typing import Any
+
+from auditline.workers.router.event import Event, Facts
+from auditline.workers.router.render.lines import whole_event_id
+
+
+def ours(event: Event, facts: Facts, host: str) -> dict[str, Any]:
+    """Return whether the event is complete, what its arguments mean, and what is odd about it."""
+    member: dict[str, Any] = {"complete": not facts.reasons}
+    if facts.reasons:
+        member["incomplete_reasons"] = facts.reasons
+    if event.amends:
+        member["amends"] = whole_event_id(host, event)
+    if decoded := _decoded(facts):
+        member["decoded"] = decoded
+    if facts.suspicious:
+        member["suspicious"] = facts.suspicious
+    if facts.undecodable:
+        member["undecodable"] = [
+            {"field": field, "base64": base64.b64encode(raw).decode()} for field, raw in facts.undecodable
+        ]
+    return member
+
+
+def _decoded(facts: Facts) -> dict[str, Any]:
+    return {"args": facts.arguments} if facts.arguments else {}

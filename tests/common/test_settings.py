@@ -124,7 +124,7 @@ def test_all_problems_are_told_at_once(write):
         ("[outputs.kafka]\n", 'outputs.kafka.type must be "stdout" or "segments", not "kafka"'),
         ("[outputs.x]\ntype = []\n", 'outputs.x.type must be "stdout" or "segments", not []'),
         ('[outputs."../x"]\n', 'outputs: a name must be at most 64 letters, digits, - and _, not "../x"'),
-        ('[outputs.stdout]\nschema = "ecs"\n', '"audit" ("ecs" comes with a later version), not "ecs"'),
+        ('[outputs.stdout]\nschema = "ocsf"\n', '"audit" or "ecs", not "ocsf"'),
         ("[outputs.stdout]\nstall_seconds = 0\n", "outputs.stdout.stall_seconds must be at least 0.1, not 0"),
         ("[outputs.stdout]\nstall_seconds = nan\n", "outputs.stdout.stall_seconds must be at least 0.1, not nan"),
         ("[outputs.stdout]\nstall_seconds = inf\n", "outputs.stdout.stall_seconds must be at most 86400, not inf"),

@@ -335,7 +335,7 @@ def test_producer_says_with_the_document_s_layout_what_it_has_stored(
 def test_state_has_the_document_s_keys_and_the_start_s_values(document: Any) -> None:
     start = next(example for example in json_examples(document) if "boot_id" in example)
     hello = Hello(b"", 1, "audit", EPOCH, 0, 0, b"")
-    stream = AuditStream(hello, Lines(), FragmentRenderer(NoNames()), ("0" * 16, "web1"), set())
+    stream = AuditStream(hello, Lines(), [FragmentRenderer(NoNames())], ("0" * 16, "web1"), set())
 
     stream.take(Batch(1, BatchKind.START, b"", json.dumps(start).encode()))
     (finished,) = stream.inflow.advance(0)

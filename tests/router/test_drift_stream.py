@@ -52,7 +52,7 @@ def document_of(changes: ConfigChanges, payload: bytes, kind: int = BatchKind.DR
     hello = Hello(b"peer", 1, CONTROL_SOURCE, EPOCH, 0, 1, b"")
     stream = DriftStream(hello, lines, changes, HOST)
     stream.take(Batch(1, kind, b"", payload))
-    (line,) = lines.take()
+    (line,) = lines.take()["audit"]
     document: dict[str, Any] = json.loads(line.data)
     return document
 

@@ -64,7 +64,7 @@ def make_health(feed: ProcessFeed, measured: Measured, period_seconds: float = 6
 
 
 def documents(lines: Lines) -> list[dict[str, Any]]:
-    return [json.loads(line.data) for line in lines.take()]
+    return [json.loads(line.data) for line in lines.take()["audit"]]
 
 
 def test_a_health_event_has_exactly_the_keys_of_the_design(pipe):
@@ -75,7 +75,7 @@ def test_a_health_event_has_exactly_the_keys_of_the_design(pipe):
 
     health.tell("state")
 
-    (line,) = lines.take()
+    (line,) = lines.take()["audit"]
     document = json.loads(line.data)
     event = document["audit"]["health"]
     assert line.data.startswith(b'{"@timestamp":"20')
@@ -96,7 +96,7 @@ def test_every_event_has_an_id_of_its_own(pipe):
     for each in (health, health, other):
         each.tell("period")
 
-    assert len({line.event_id for line in (*lines.take(), *other_lines.take())}) == 3
+    assert len({line.event_id for line in (*lines.take()["audit"], *other_lines.take()["audit"])}) == 3
 
 
 def test_once_in_a_period_one_is_told(pipe, later: Callable[[float], None]):

@@ -33,14 +33,14 @@ def replay(lines: list[str], path: Path) -> list[dict[str, Any]]:
 def route(lines: list[str], cuts: list[int]) -> list[dict[str, Any]]:
     collected = Lines()
     hello = Hello(b"", 1, "audit", "0" * 16, 0, 0, b"")
-    stream = AuditStream(hello, collected, FragmentRenderer(NoNames()), (host_id(None), "host"), set())
+    stream = AuditStream(hello, collected, [FragmentRenderer(NoNames())], (host_id(None), "host"), set())
     number = 0
     for number, (start, end) in enumerate(pairwise([0, *cuts, len(lines)]), 1):
         kinds, payloads = frame(lines[start:end])
         payload = "\0".join(payloads).encode()
         stream.take(Batch(number, BatchKind.RECORDS, array("H", kinds).tobytes(), payload))
     stream.take(Batch(number + 1, BatchKind.IDLE, b"", b""))
-    documents = [json.loads(line.data) for line in collected.take()]
+    documents = [json.loads(line.data) for line in collected.take()["audit"]]
     return [{key: value for key, value in document.items() if key != "host"} for document in documents]
 
 

@@ -95,15 +95,15 @@ class Router:
         self._journal, self._destination = journal, destination
         self.lines = Lines()
         destination.forget_unwritten()
-        renderer, pids = FragmentRenderer(NoNames()), frozenset(own_pids)
-        self.stream = AuditStream(journal.hello(), self.lines, renderer, HOST, pids, is_locked=is_locked)
+        renderers, pids = [FragmentRenderer(NoNames())], frozenset(own_pids)
+        self.stream = AuditStream(journal.hello(), self.lines, renderers, HOST, pids, is_locked=is_locked)
         self.committed: list[BatchState] = []
 
     def take_next(self) -> None:
         number = self.stream.inflow.received + 1
         if number <= len(self._journal.batches):
             self.stream.take(self._journal.batches[number - 1])
-            self._destination.write(self.lines.take())
+            self._destination.write(self.lines.take()["audit"])
 
     def flush(self, count: int) -> None:
         self._destination.flush(count)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from auditline.workers.common.settings_file import Note, Range, section_to_toml
+from auditline.workers.common.settings_file import Range, section_to_toml
 
-Schema = Annotated[Literal["audit"], Note('"ecs" comes with a later version')]
+Schema = Literal["audit", "ecs"]
 _UNSIGNED = Range(0, 2**32 - 1)
 _FILE_BYTES = Range(4096, 2**62)
 _PERIOD = Range(0.1, 86400)
@@ -55,6 +55,10 @@ class AuditSettings:
     failure_mode: Literal["silent", "log", "panic"] | None = None
     rate_limit: Annotated[int, _UNSIGNED] | None = None
     """Messages per second; 0: no limit."""
+    keep_raw: bool = False
+    """Events have the kernel's records as they came."""
+    keep_warnings: bool = False
+    """Events tell what is odd about their records also where nothing is missing."""
     immutable: bool = False
     """Lock the kernel's audit configuration until the next boot, once the rules are loaded."""
     ignore_rule_errors: bool = False

@@ -30,13 +30,6 @@ class Range:
     high: float
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Said, in parentheses, together with what was wanted."""
-
-    text: str
-
-
 class Unwanted(Exception):
     """A value does not fit; the text says what was wanted."""
 
@@ -145,7 +138,7 @@ def convert(value: object, hint: Any) -> object:
     """
     origin = get_origin(hint)
     if origin is Annotated:
-        return _convert_annotated(value, *get_args(hint))
+        return _convert_number(value, *get_args(hint))
     if origin is UnionType or type(None) in get_args(hint):
         return convert(value, get_args(hint)[0])
     if origin is Literal:
@@ -153,15 +146,6 @@ def convert(value: object, hint: Any) -> object:
     if origin is tuple:
         return _convert_list(value, get_args(hint)[0])
     return _convert_plain(value, hint)
-
-
-def _convert_annotated(value: object, hint: Any, constraint: Range | Note) -> object:
-    if isinstance(constraint, Range):
-        return _convert_number(value, hint, constraint)
-    try:
-        return convert(value, hint)
-    except Unwanted as wanted:
-        raise Unwanted(f"{wanted} ({constraint.text})") from None
 
 
 def _convert_number(value: object, hint: Any, allowed: Range) -> object:

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 from auditline.workers.common.batch import Batch, BatchKind
@@ -15,11 +16,11 @@ from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
 from auditline.workers.router.record_names import type_name
-from auditline.workers.router.render.fragments import FragmentRenderer
 from auditline.workers.router.render.lines import timestamp_of_record
+from auditline.workers.router.render.schemas import EventRenderer
 from auditline.workers.router.serials import SerialGaps
 from auditline.workers.router.stream import Lines
-from auditline.workers.router.unparsed import unparsed_line
+from auditline.workers.router.unparsed import BAD_HEADER, unparsed_line
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class AuditStream:
         self,
         hello: Hello,
         lines: Lines,
-        renderer: FragmentRenderer,
+        renderers: Sequence[EventRenderer],
         host: tuple[str, str],
         own_pids: Collection[int],
         config_changes: ConfigChanges | None = None,
@@ -45,12 +46,13 @@ class AuditStream:
     ) -> None:
         """Go on where *hello* says that everything is done; *host* is the host's 16 digits and its name.
 
-        *own_pids* is looked at whenever an event may be our own; it may change. What says who changed the kernel's
-        audit goes to *config_changes* as well. *is_locked*: the kernel may have been locked by an earlier run.
+        *renderers* are those of the schemas of *lines*, in their order. *own_pids* is looked at whenever an event may
+        be our own; it may change. What says who changed the kernel's audit goes to *config_changes* as well.
+        *is_locked*: the kernel may have been locked by an earlier run.
         """
         self.inflow = Inflow(hello.source, hello.epoch, hello.done_number, hello.last_number)
         self._lines = lines
-        self._renderer = renderer
+        self._renderer, *self._other_renderers = renderers
         self._host, self._host_name = host
         self._own_pids = own_pids
         self._config_changes = config_changes
@@ -96,10 +98,11 @@ class AuditStream:
             self.inflow.drop_from(event, self._current)
             return
         identity, text, is_complete = self._renderer.render(event, self._host, self._host_name)
+        others = [other.render(event, self._host, self._host_name)[1] for other in self._other_renderers]
         # It is the first of its event: the kernel writes it before the call that makes the change returns.
         if self._config_changes is not None and event.types[:1] == _CONFIG_CHANGE:
             self._config_changes.note(event, identity)
-        self.inflow.put_out(event, self._lines.add(identity, text), self._current, is_complete=is_complete)
+        self.inflow.put_out(event, self._lines.add(identity, text, *others), self._current, is_complete=is_complete)
 
     def _is_own(self, event: Event) -> bool:
         """In multicast mode, and if it is locked, no rule is ours to load: what we do ourselves is filtered here."""
@@ -116,9 +119,9 @@ class AuditStream:
         self._unparsed_in_batch += 1
         position = f"{self.inflow.epoch}:{self._current.number}:{self._unparsed_in_batch}"
         time = timestamp_of_record(*self._grouper.last_good)
-        identity, text = unparsed_line(raw, (self._host, self._host_name), self.inflow.source, position, time)
+        about = (raw, (self._host, self._host_name), self.inflow.source, position, time, BAD_HEADER)
         self._current.tally.unparsed += 1
-        self.inflow.note_sequence(self._current, self._lines.add(identity, text))
+        self.inflow.note_sequence(self._current, self._lines.add_rendered(partial(unparsed_line, *about)))
 
     def _settle_gaps(self, *, is_idle: bool) -> None:
         for first, count in self._gaps.settle(self._grouper.clock, is_idle=is_idle):

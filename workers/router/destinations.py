@@ -1,7 +1,7 @@
 """All outputs of the router as one: what is done is what is done for each of them."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from auditline.plugins.outputs.api import Line, Output, OutputContext
 from auditline.plugins.outputs.registry import open_output
@@ -45,11 +45,16 @@ class Destinations:
         """Descriptors to poll for room."""
         return [output.write_fd for output in self.outputs if output.write_fd is not None]
 
-    def write(self, lines: Sequence[Line]) -> None:
-        """Give *lines* to every output and let it write."""
-        if lines:
-            for output in self.outputs:
-                output.write(lines)
+    @property
+    def schemas(self) -> list[str]:
+        """Those in which the outputs want their events, each once."""
+        return list(dict.fromkeys(output.schema for output in self.outputs))
+
+    def write(self, lines: Mapping[str, Sequence[Line]]) -> None:
+        """Give every output its lines, which are there for each of `schemas`, and let it write."""
+        for output in self.outputs:
+            if lines[output.schema]:
+                output.write(lines[output.schema])
         self.pump()
 
     def pump(self) -> None:

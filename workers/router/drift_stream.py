@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import partial
 
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
@@ -36,13 +37,15 @@ class DriftStream:
         state = inflow.begin(batch.number, 0)
         try:
             drift = _read(batch)
-            line = render_drift(drift, self._changes.find(drift), self._host, inflow.epoch, batch.number)
-            sequence = self._lines.add(*line)
+            actor = self._changes.find(drift)
+            sequence = self._lines.add_rendered(
+                partial(render_drift, drift, actor, self._host, inflow.epoch, batch.number)
+            )
         except Exception as error:  # noqa: BLE001  # whatever it is, the entry is kept and the next one is read
             self._warning.tell("batch %d of %s cannot be read: %r", batch.number, inflow.source, error)
             position, now = f"{inflow.epoch}:{batch.number}", timestamp_of_ns(time.time_ns())
-            line = unparsed_line(batch.payload, self._host, inflow.source, position, now, BAD_DRIFT)
-            sequence = self._lines.add(*line)
+            about = (batch.payload, self._host, inflow.source, position, now, BAD_DRIFT)
+            sequence = self._lines.add_rendered(partial(unparsed_line, *about))
             state.tally.unparsed = 1
         inflow.note_sequence(state, sequence)
         inflow.end(state, 0, {})

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from functools import partial
 
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
@@ -37,10 +38,10 @@ class FileStream:
         state = inflow.begin(batch.number, 0)
         try:
             entry = _read(batch)
-            sequence = self._lines.add(*self._render(entry, position))
+            sequence = self._lines.add_rendered(partial(self._render, entry, position))
         except Exception as error:  # noqa: BLE001  # whatever it is, the entry is kept and the next one is read
             self._warning.tell("batch %d of %s cannot be read: %r", batch.number, inflow.source, error)
-            sequence = self._lines.add(*self._unparsed(batch.payload, position))
+            sequence = self._lines.add_rendered(partial(self._unparsed, batch.payload, position))
             state.tally.unparsed = state.tally.file_changes = 1
         else:
             state.tally.coverages = int(isinstance(entry, Coverage))
@@ -48,16 +49,16 @@ class FileStream:
         inflow.note_sequence(state, sequence)
         inflow.end(state, 0, {})
 
-    def _render(self, entry: Entry, position: str) -> tuple[str, str]:
+    def _render(self, entry: Entry, position: str, schema: str) -> tuple[str, str]:
         if isinstance(entry, Coverage):
-            return render_coverage(entry, self._host, self._host_name)
-        return self._renderer.render(entry, self._host, self._host_name, position)
+            return render_coverage(entry, self._host, self._host_name, schema)
+        return self._renderer.render(entry, self._host, self._host_name, position, schema)
 
-    def _unparsed(self, payload: bytes, position: str) -> tuple[str, str]:
+    def _unparsed(self, payload: bytes, position: str, schema: str) -> tuple[str, str]:
         found = _TIME.search(payload)
         time = timestamp_of_ns(int(found[1]) if found else 0)
         host = (self._host, self._host_name)
-        return unparsed_line(payload, host, self.inflow.source, position, time, BAD_ENTRY)
+        return unparsed_line(payload, host, self.inflow.source, position, time, BAD_ENTRY, schema)
 
 
 def _read(batch: Batch) -> Entry:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import psutil
 
+from auditline.workers.router.render.envelope import own_document
 from auditline.workers.router.render.lines import to_json
 from auditline.workers.router.stream import Lines
 
@@ -21,6 +22,14 @@ LOSS_SECONDS = 1.0
 
 ENDED_SECONDS = 10.0
 """Records of a process may come so long after its end."""
+
+_ECS_EVENT = {
+    "kind": "metric",
+    "dataset": "auditline.health",
+    "category": ["host"],
+    "type": ["info"],
+    "action": "health",
+}
 
 Reason = Literal["period", "loss", "state"]
 
@@ -147,14 +156,17 @@ class Health:
         measured = self._measure()
         self._told_loss, self._told_to = measured["loss"], len(measured["balance"]["outputs"])
         identity = f"{self._host}-health-{self._run_id}-{self._count}"
-        document = {
-            "@timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z",
-            "event": {"id": identity},
-            "host": {"name": self._host_name},
+        timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        members = {
             "audit": {"health": {"reason": reason, "processes": self._feed.describe(), **measured}},
             "auditline": {"complete": True},
         }
-        self._lines.add(identity, to_json(document))
+
+        def render(schema: str) -> tuple[str, str]:
+            document = own_document(schema, timestamp, identity, self._host_name, _ECS_EVENT)
+            return identity, to_json(document | members)
+
+        self._lines.add_rendered(render)
 
     def _tell_new_loss(self) -> None:
         loss = self._count_losses()

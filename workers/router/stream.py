@@ -1,5 +1,6 @@
 """What all streams have in common: batches of one producer in, numbered lines out."""
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from auditline.plugins.outputs.api import Line
@@ -18,24 +19,33 @@ def is_watcher(name: str) -> bool:
 class Lines:
     """What has been rendered and not yet been given to the outputs; numbers all lines of the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, schemas: Sequence[str] = ("audit",)) -> None:
+        """Expect each event in each of *schemas*."""
+        self.schemas = tuple(schemas)
         self.sequence = 0
-        self.pending: list[Line] = []
+        self._pending: dict[str, list[Line]] = {}
+        self.take()
 
-    def add(self, event_id: str, text: str) -> int:
-        """Take one line, without its newline, and return its sequence.
+    def add(self, event_id: str, *texts: str) -> int:
+        """Take one event, a line without its newline for each of the schemas in their order; return its sequence.
 
         Raises:
-            UnicodeEncodeError: *text* cannot be written as UTF-8; nothing was taken.
+            UnicodeEncodeError: a line cannot be written as UTF-8; nothing was taken.
         """
-        data = f"{text}\n".encode()
+        lines = [Line(self.sequence + 1, event_id, f"{text}\n".encode()) for text in texts]
         self.sequence += 1
-        self.pending.append(Line(self.sequence, event_id, data))
+        for pending, line in zip(self._pending.values(), lines, strict=True):
+            pending.append(line)
         return self.sequence
 
-    def take(self) -> list[Line]:
-        """Return what is pending and forget it."""
-        pending, self.pending = self.pending, []
+    def add_rendered(self, render: Callable[[str], tuple[str, str]]) -> int:
+        """Take the event that *render* makes for a schema, its id and its line; return its sequence."""
+        rendered = [render(schema) for schema in self.schemas]
+        return self.add(rendered[0][0], *(text for _, text in rendered))
+
+    def take(self) -> dict[str, list[Line]]:
+        """Return what is pending, by schema, and forget it."""
+        pending, self._pending = self._pending, {schema: [] for schema in self.schemas}
         return pending
 
 

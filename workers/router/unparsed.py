@@ -2,9 +2,9 @@
 
 import base64
 import hashlib
-from typing import Any
 
 from auditline.workers.router.render.lines import to_json
+from auditline.workers.router.render.unreadable import unreadable
 
 PRINTED_CHARACTERS = 8192
 """Of a longer record the rest is in raw_base64 only."""
@@ -13,7 +13,13 @@ BAD_ENTRY = "the entry of a watcher of files cannot be read"
 
 
 def unparsed_line(
-    raw: bytes, host: tuple[str, str | None], source: str, position: str, timestamp: str, warning: str = BAD_HEADER
+    raw: bytes,
+    host: tuple[str, str | None],
+    source: str,
+    position: str,
+    timestamp: str,
+    warning: str = BAD_HEADER,
+    schema: str = "audit",
 ) -> tuple[str, str]:
     """Return the id and the line of the event; *host* is the host's 16 digits and its name.
 
@@ -27,19 +33,7 @@ def unparsed_line(
     except UnicodeDecodeError:
         text, is_text = raw.decode("utf-8", "backslashreplace"), False
     is_short = len(text) <= PRINTED_CHARACTERS
-    document: dict[str, Any] = {
-        "@timestamp": timestamp,
-        "event": {"id": identity},
-    }
-    if host_name is not None:
-        document["host"] = {"name": host_name}
-    document["audit"] = {
-        "kernel": {
-            "record_type": "unparsed",
-            "messages": [text[:PRINTED_CHARACTERS]],
-            "warnings": [warning],
-        }
-    }
+    document = unreadable(schema, timestamp, identity, host_name, "unparsed", [text[:PRINTED_CHARACTERS]], warning)
     document["auditline"] = {"complete": False, "incomplete_reasons": ["unparsed"]}
     if not (is_text and is_short):
         document["auditline"]["raw_base64"] = base64.b64encode(raw).decode()

@@ -48,13 +48,15 @@ def run(
         AuditlineError: an output cannot be opened.
     """
     context = OutputContext(stdout_fd=stdout_fd, state_directory=settings.state.directory, counters=life.counters)
+    destinations = Destinations.open(settings, context)
+    has_watches = any(map(is_watcher, sources))
     router = Router(
         life,
         settings,
         Hub(endpoint(settings.run.directory)),
-        Destinations.open(settings, context),
+        destinations,
         ProcessFeed(supervisor_pipe_fd),
-        Renderers.open(settings, names_socket_fd, has_watches=any(map(is_watcher, sources))),
+        Renderers.open(settings, names_socket_fd, has_watches=has_watches, schemas=destinations.schemas),
         sources,
     )
     relax_collector()
@@ -83,7 +85,7 @@ class Router:
         self._config_changes = ConfigChanges(renderers.names)
         self._is_locked = settings.audit.immutable
         self._host = (host_id(settings.state.directory), host_name())
-        self._lines = Lines()
+        self._lines = Lines(destinations.schemas)
         self._streams = Streams(sources, self._open_stream)
         self._resends_ended = False
         self._state_changed = False

@@ -12,15 +12,24 @@ from auditline.workers.router.event import Event, Facts, Meaning, Names
 from auditline.workers.router.names import IdNames, id_kind
 from auditline.workers.router.naming.engine import category_of, find_meaning
 from auditline.workers.router.record_names import type_name
-from auditline.workers.router.render.lines import event_id, printable, raw_records, timestamp, to_json
+from auditline.workers.router.render.lines import (
+    DEFAULT_KEEP,
+    Keep,
+    event_id,
+    printable,
+    raw_records,
+    timestamp,
+    to_json,
+)
 from auditline.workers.router.render.ours import ours
 
 
 class AuditRenderer:
     """Renders events, one document each."""
 
-    def __init__(self, names: IdNames) -> None:
+    def __init__(self, names: IdNames, keep: Keep = DEFAULT_KEEP) -> None:
         self._names = names
+        self._keep = keep
 
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
         """Return the event's id, its line without the newline, and whether it is complete.
@@ -58,9 +67,9 @@ class AuditRenderer:
             "paths": [self.path(*named) for named in zip(facts.paths, facts.path_names, strict=True)],
             "socket": facts.socket,
         }
-        if "truncated_record" in facts.reasons:
+        if self._keep.raw or "truncated_record" in facts.reasons:
             kernel["messages"] = [printable(record) for record in raw_records(event)]
-        if facts.warnings:
+        if self._keep.warnings or facts.reasons:
             kernel["warnings"] = facts.warnings
         return {key: value for key, value in kernel.items() if value not in (None, {}, [])}
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from auditline.workers.common.file_entry import Coverage
 from auditline.workers.router.decode.text import surrogates_to_text
+from auditline.workers.router.render.envelope import own_document
 from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
 
+_ECS_EVENT = {"dataset": "auditline.coverage", "category": ["file"], "type": ["info"], "action": "coverage"}
 _IDENTITY = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
-def render_coverage(entry: Coverage, host: str, host_name: str) -> tuple[str, str]:
+def render_coverage(entry: Coverage, host: str, host_name: str, schema: str = "audit") -> tuple[str, str]:
     """Return the event's id and its line without the newline.
 
     Raises:
@@ -28,10 +30,8 @@ def render_coverage(entry: Coverage, host: str, host_name: str) -> tuple[str, st
     ours: dict[str, Any] = {"complete": True}
     if entry.detail:
         ours["detail"] = {_readable(key): _plain(value) for key, value in entry.detail.items()}
-    document = {
-        "@timestamp": coverage.get("end", coverage["start"]),
-        "event": {"id": identity},
-        "host": {"name": host_name},
+    time = coverage.get("end", coverage["start"])
+    document = own_document(schema, time, identity, host_name, _ECS_EVENT) | {
         "audit": {"coverage": coverage},
         "auditline": ours | undecodable.member(),
     }

@@ -5,19 +5,24 @@ from typing import Any
 
 from auditline.workers.common.drift_entry import Drift, Value
 from auditline.workers.router.decode.text import surrogates_to_text
+from auditline.workers.router.render.envelope import own_document
 from auditline.workers.router.render.lines import timestamp_of_ns, to_json
+
+_ECS_EVENT = {"dataset": "auditline.drift", "category": ["configuration"], "type": ["change"], "action": "drift"}
 
 
 def render_drift(
-    drift: Drift, actor: Mapping[str, Any] | None, host: tuple[str, str], run_id: str, number: int
+    drift: Drift,
+    actor: Mapping[str, Any] | None,
+    host: tuple[str, str],
+    run_id: str,
+    number: int,
+    schema: str = "audit",
 ) -> tuple[str, str]:
     """Return the event's id and its line without the newline; *run_id* and *number* tell it from all others."""
     host_id, host_name = host
     identity = f"{host_id}-drift-{run_id}-{number}"
-    document = {
-        "@timestamp": timestamp_of_ns(drift.time_ns),
-        "event": {"id": identity},
-        "host": {"name": host_name},
+    document = own_document(schema, timestamp_of_ns(drift.time_ns), identity, host_name, _ECS_EVENT) | {
         "audit": {
             "drift": {
                 "what": surrogates_to_text(drift.what)[0],

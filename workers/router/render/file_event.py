@@ -1,4 +1,4 @@
-"""Schema `audit`: a change of a file, `audit.file.*`, and what was different before."""
+"""A change of a file, and what was different before: schema `audit` (`audit.file.*`), and the way to the other one."""
 
 import hashlib
 import os
@@ -9,6 +9,8 @@ from auditline.workers.common.file_entry import Action, DetectedBy, FileChange
 from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.router.names import IdNames
+from auditline.workers.router.render.envelope import ecs_envelope, own_document
+from auditline.workers.router.render.file_ecs import ecs_event, ecs_file
 from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
 
 _TYPES = {
@@ -59,7 +61,9 @@ class FileRenderer:
         """Take the names of owners and groups from *names*."""
         self._names = names
 
-    def render(self, change: FileChange, host: str, host_name: str, position: str) -> tuple[str, str]:
+    def render(
+        self, change: FileChange, host: str, host_name: str, position: str, schema: str = "audit"
+    ) -> tuple[str, str]:
         """Return the event's id and its line without the newline.
 
         *host* is the host's 16 hex digits, *position* the batch's epoch and number.
@@ -72,17 +76,21 @@ class FileRenderer:
         identity = file_event_id(host, change, position)
         before, after = self._attributes(change.before), self._attributes(change.after)
         known, undecodable = before if change.after is None else after, Undecodable()
-        document = {
-            "@timestamp": timestamp_of_ns(change.time_ns),
-            "event": {"id": identity},
-            "host": {"name": host_name},
-            "audit": {"file": _file(change, known, undecodable)},
-            "auditline": {
-                "complete": True,
-                "change": {"detected_by": change.detected_by, **_difference(change, before, after, undecodable)},
-                **_further(change, known),
-                **undecodable.member(),
-            },
+        timestamp = timestamp_of_ns(change.time_ns)
+        file = _to_texts(known.file | {"path": change.path}, "", undecodable)
+        if schema == "ecs":
+            document = ecs_envelope(timestamp, identity, host_name, ecs_event(change)) | {
+                "file": ecs_file(change, file, known.digests)
+            }
+        else:
+            document = own_document(schema, timestamp, identity, host_name, {}) | {
+                "audit": {"file": _file(change, file, known.digests)}
+            }
+        document["auditline"] = {
+            "complete": True,
+            "change": {"detected_by": change.detected_by, **_difference(change, before, after, undecodable)},
+            **(_further(change, known) if schema == "audit" else _hash_state(change)),
+            **undecodable.member(),
         }
         return identity, to_json(document)
 
@@ -110,17 +118,17 @@ class FileRenderer:
         return Attributes(file, unpack_digests(state.hashes), others)
 
 
-def _file(change: FileChange, known: Attributes, undecodable: Undecodable) -> dict[str, Any]:
+def _file(change: FileChange, known: dict[str, Any], digests: dict[str, str]) -> dict[str, Any]:
     """Return `audit.file`; of what is gone the last that was known."""
     file: dict[str, Any] = {"action": change.action}
-    if known.file:
-        file["type"] = known.file["type"]
-    file["path"] = change.path
-    file |= known.file
-    if known.digests:
+    if "type" in known:
+        file["type"] = known["type"]
+    file["path"] = known["path"]
+    file |= known
+    if digests:
         file["hashed"] = True
-        file |= {name: digest for name, digest in known.digests.items() if name in _SCHEMA_DIGESTS}
-    return _to_texts(file, "", undecodable)
+        file |= {name: digest for name, digest in digests.items() if name in _SCHEMA_DIGESTS}
+    return file
 
 
 def _difference(
@@ -160,10 +168,14 @@ def _further(change: FileChange, known: Attributes) -> dict[str, Any]:
     hashes = {name: digest for name, digest in known.digests.items() if name not in _SCHEMA_DIGESTS}
     if hashes:
         further["hashes"] = hashes
+    return further | _hash_state(change)
+
+
+def _hash_state(change: FileChange) -> dict[str, str]:
     state = change.after if change.after is not None else change.before
-    if state is not None and state.hash_state not in (STABLE, NOT_HASHED):
-        further["hash_state"] = state.hash_state
-    return further
+    if state is None or state.hash_state in (STABLE, NOT_HASHED):
+        return {}
+    return {"hash_state": state.hash_state}
 
 
 def _device(number: int) -> str:

@@ -5,7 +5,7 @@ import hashlib
 import re
 import time
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import ujson
 
@@ -16,6 +16,17 @@ from auditline.workers.router.record_names import type_name
 _RAW_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
 """What JSON allows raw, but a terminal would act on, or a reader take for the end of a line."""
 
+
+class Keep(NamedTuple):
+    """What of an event's records stands in its document beside what they say."""
+
+    raw: bool = False
+    """The records as they came: `audit.kernel.messages`, `event.original`. Those of a damaged event always are kept."""
+    warnings: bool = False
+    """What is odd about them: `audit.kernel.warnings`, `error.message`. Of an incomplete event they always are kept."""
+
+
+DEFAULT_KEEP = Keep()
 _FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799
 """0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z: others have no timestamp that Elasticsearch or jq would read."""
 

@@ -163,9 +163,9 @@ def measure_rate(rate: int, seconds: float) -> None:
     print("CPU s: " + ", ".join(f"{name} {cpu:.1f}" for name, cpu in usage.items()))
 
 
-def count_lines(directory: Path, needle: bytes) -> int:
-    """Return how many lines of all segments hold *needle*."""
-    return sum(line.count(needle) > 0 for path in directory.glob("*.jsonl") for line in path.open("rb"))
+def count_lines(directory: Path, needle: bytes, files: str = "*.jsonl") -> int:
+    """Return how many lines of the segments, or of other *files*, hold *needle*."""
+    return sum(line.count(needle) > 0 for path in directory.glob(files) for line in path.open("rb"))
 
 
 def main() -> None:

@@ -113,3 +113,12 @@ class Meaning:
     actor_secondary: tuple[str, str] | None
     how: str | None
     thing_selinux: dict[str, str]
+    path: dict[str, str] | None
+    """Which of the event's paths the thing is, where it is one."""
+    categories: tuple[str, ...]
+    """The class of the event, and its sub-class in *types*, in the words of the Elastic Common Schema."""
+    types: tuple[str, ...]
+    people: dict[str, str | None]
+    """`user`, `user.effective`, `user.target` or `group`: whom the event is about, by id or name; None: nobody known."""
+    source: tuple[str, str] | None
+    """The field and its value: the address that somebody came from."""

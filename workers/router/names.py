@@ -32,6 +32,7 @@ class IdNames:
         self._files = {"uid": passwd, "gid": group}
         self._stamps: dict[str, tuple[int, int, int] | None] = {}
         self._names: dict[str, dict[str, str]] = {"uid": {}, "gid": {}}
+        self._numbers: dict[str, dict[str, str]] = {"uid": {}, "gid": {}}
         self._ask = ask
         self._clock = clock
         self._answers: dict[tuple[str, str], str] = {}
@@ -45,7 +46,9 @@ class IdNames:
             stamp = None if path is None else _stamp(path)
             if path is not None and stamp != self._stamps.get(kind):
                 self._stamps[kind] = stamp
-                self._names[kind] = _read_names(path)
+                names = self._names[kind] = _read_names(path)
+                # Of several numbers with one name the first counts, as for whoever looks it up.
+                self._numbers[kind] = {name: number for number, name in reversed(names.items())}
                 has_changed = True
         if self._answers and self._clock() >= self._answers_stale:
             has_changed = True
@@ -68,6 +71,10 @@ class IdNames:
                 self._answers_stale = self._clock() + ANSWERS_SECONDS
             answer = self._answers[(kind, number)] = self._ask(kind, number) or number
         return answer
+
+    def number(self, kind: str, name: str) -> str | None:
+        """Return the number of a "uid" or "gid" by its name, if the files have it: nobody else is asked."""
+        return self._numbers[kind].get(name)
 
 
 class NoNames(IdNames):

@@ -51,6 +51,8 @@ def gather_facts(event: Event) -> Facts:
 
 
 def _naming_record(records: list[tuple[int, Fields]]) -> tuple[int, Fields]:
+    if records[0][0] in types.CHANGES_OF_TIME:
+        return records[0]
     for record in records:
         if record[0] != types.SYSCALL and record[0] not in types.AUXILIARY:
             return record

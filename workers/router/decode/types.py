@@ -53,6 +53,10 @@ OF_SYSTEM_CALLS = AUXILIARY | {SYSCALL}
 """All that the kernel writes at the end of a system call, in forms that nobody else has a say in."""
 
 
+CHANGES_OF_TIME = frozenset({TIME_INJOFFSET, TIME_ADJNTPVAL})
+"""Linux before 5.18 wrote them before the SYSCALL, and where no rule asked for one: then they name the event."""
+
+
 def is_complete_alone(record_type: int) -> bool:
     """True for what user space sends, one record an event: 1100-1299 and from 2100 on."""
     return USER_FIRST <= record_type <= USER_LAST or record_type >= USER_FIRST2

@@ -3,7 +3,7 @@
 import os.path
 import re
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
@@ -15,6 +15,8 @@ from auditline.workers.router.record_names import type_name
 _INTERPRETER = re.compile(
     r"(?:ba|da|k|z|mk|a)?sh|busybox|python[\d.]*|perl[\d.]*|ruby[\d.]*|node(?:js)?|php[\d.]*|lua[\d.]*|tclsh[\d.]*"
 )
+_ALWAYS_BY_COMM = ("/usr/bin/python", "/usr/bin/sh", "/usr/bin/bash", "/usr/bin/perl")
+"""Interpreters of which Auditbeat gives comm, also where that is their own name (setHowDefaults() in go-libaudit)."""
 
 _MODE = re.compile("[0-7]{1,8}")
 _FILE_KINDS = {
@@ -37,28 +39,51 @@ class Row:
     primary: tuple[str, ...]
     secondary: tuple[str, ...]
     how: tuple[str, ...]
+    categories: tuple[str, ...]
+    types: tuple[str, ...]
     if_field: str | None = None
     actor_primary: tuple[str, ...] = ("auid",)
     actor_secondary: tuple[str, ...] = ("uid",)
+    people: str | None = None
+    """A row of people.tsv."""
+    source: tuple[str, ...] = ()
 
 
-UNMAPPED = Row(action=None, what=None, primary=(), secondary=(), how=())
+UNMAPPED = Row(action=None, what=None, primary=(), secondary=(), how=(), categories=(), types=())
 """For what has no row: the event still says who, when, how and everything in its records."""
+UNMAPPED_SYSTEM_CALL = replace(UNMAPPED, categories=("process",), types=("info",))
 
 
 def find_meaning(facts: Facts) -> Meaning:
     """Return what the event means; ids in it are still numbers."""
     row = _find_row(facts)
-    what, primary, secondary, thing_selinux = _find_thing(row, facts)
+    path = choose_path(facts.paths) if row.what in ("file", "filesystem") else None
+    what, primary, secondary, thing_selinux = _find_thing(row, path, facts)
+    actor_primary = _first_field(row.actor_primary, facts)
+    actor_secondary = _first_field(row.actor_secondary, facts)
+    categories, kinds = _find_classes(row, facts)
+    references = {
+        "actor.primary": None if actor_primary is None else actor_primary[1],
+        "actor.secondary": None if actor_secondary is None else actor_secondary[1],
+        "thing.primary": primary,
+    }
     return Meaning(
         action=row.action or _action_without_row(facts),
         what=what,
         primary=primary,
         secondary=secondary,
-        actor_primary=_first_field(row.actor_primary, facts),
-        actor_secondary=_first_field(row.actor_secondary, facts),
+        actor_primary=actor_primary,
+        actor_secondary=actor_secondary,
         how=_first(row.how, facts) or _default_how(facts),
         thing_selinux=thing_selinux,
+        path=path,
+        categories=categories,
+        types=kinds,
+        people={
+            person: references[reference] if reference in references else facts.value(reference)
+            for person, reference in _people().get(row.people or "", ())
+        },
+        source=_first_field(row.source, facts),
     )
 
 
@@ -86,19 +111,21 @@ def choose_path(paths: list[dict[str, str]]) -> dict[str, str] | None:
 
 def system_call_row(name: str) -> Row:
     """Return the row of a system call, by name or, where no table names it, by number."""
-    return _system_call_rows().get(name, UNMAPPED)
+    return _system_call_rows().get(name, UNMAPPED_SYSTEM_CALL)
 
 
 def default_how(exe: str | None, comm: str | None) -> str | None:
     """Return by which means: the executable, or the script if that is an interpreter."""
     if not exe or not comm:
         return exe or comm or None
-    return comm if is_interpreter(exe) else exe
+    return comm if is_interpreted(exe, comm) else exe
 
 
-def is_interpreter(exe: str) -> bool:
-    """Return whether a program's own path says less than what it runs, which is in comm."""
-    return _INTERPRETER.fullmatch(os.path.basename(exe)) is not None
+def is_interpreted(exe: str, comm: str) -> bool:
+    """Return whether a program's own path says less than comm, because it is an interpreter and that its script."""
+    if _INTERPRETER.fullmatch(os.path.basename(exe)) is None:
+        return False
+    return exe.startswith(_ALWAYS_BY_COMM) or _INTERPRETER.fullmatch(comm) is None
 
 
 def _find_row(facts: Facts) -> Row:
@@ -117,10 +144,22 @@ def _action_without_row(facts: Facts) -> str | None:
     return type_name(facts.record_type).replace("_", "-")
 
 
-def _find_thing(row: Row, facts: Facts) -> tuple[str | None, str | None, str | None, dict[str, str]]:
-    if row.what in ("file", "filesystem") and (path := choose_path(facts.paths)) is not None:
+def _find_classes(row: Row, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return categories and types: those of the record, then those of the system call in which it came."""
+    call = facts.value("syscall")
+    if facts.record_type == types.SYSCALL or row is UNMAPPED or call is None:
+        return row.categories, row.types
+    of_call = system_call_row(call)
+    return row.categories + of_call.categories, row.types + of_call.types
+
+
+def _find_thing(
+    row: Row, path: dict[str, str] | None, facts: Facts
+) -> tuple[str | None, str | None, str | None, dict[str, str]]:
+    if path is not None:
         labels = {key[4:]: value for key, value in path.items() if key.startswith("obj_")}
-        return file_kind(path.get("mode", "")) or row.what, path.get("name"), path.get("inode"), labels
+        primary = _first(row.primary, facts) or path.get("name")
+        return file_kind(path.get("mode", "")) or row.what, primary, path.get("inode"), labels
     if row.what == "socket" and not row.primary:
         return row.what, facts.socket.get("addr") or facts.socket.get("path"), facts.socket.get("port"), {}
     return row.what, _first(row.primary, facts), _first(row.secondary, facts), {}
@@ -128,8 +167,10 @@ def _find_thing(row: Row, facts: Facts) -> tuple[str | None, str | None, str | N
 
 def _first_field(keys: tuple[str, ...], facts: Facts) -> tuple[str, str] | None:
     for key in keys:
-        if (value := facts.value(key)) is not None:
-            return key, value
+        told = key.removeprefix("data.")
+        found = facts.value(key) if told == key else facts.data.get(told)
+        if found is not None:
+            return key, found[0] if isinstance(found, list) else found
     return None
 
 
@@ -158,13 +199,15 @@ def _word(column: str) -> str | None:
 @cache
 def _system_call_rows() -> dict[str, Row]:
     rows = {}
-    for names, action, what, primary, secondary, how in _read_table("syscalls.tsv"):
+    for names, action, what, primary, secondary, how, categories, kinds in _read_table("syscalls.tsv"):
         row = Row(
             action=_word(action),
             what=_word(what),
             primary=_fields(primary),
             secondary=_fields(secondary),
             how=_fields(how),
+            categories=_fields(categories),
+            types=_fields(kinds),
         )
         rows.update(dict.fromkeys(names.split(","), row))
     return rows
@@ -173,9 +216,8 @@ def _system_call_rows() -> dict[str, Row]:
 @cache
 def _record_rows() -> dict[int, list[Row]]:
     rows: dict[int, list[Row]] = {}
-    for names, condition, action, what, primary, secondary, actor_primary, actor_secondary, how in _read_table(
-        "records.tsv"
-    ):
+    for names, condition, action, what, primary, secondary, *further in _read_table("records.tsv"):
+        actor_primary, actor_secondary, how, categories, kinds, people, source = further
         row = Row(
             if_field=_word(condition),
             action=_word(action),
@@ -185,6 +227,10 @@ def _record_rows() -> dict[int, list[Row]]:
             actor_primary=_fields(actor_primary) or ("auid",),
             actor_secondary=_fields(actor_secondary) or ("uid",),
             how=_fields(how),
+            categories=_fields(categories),
+            types=_fields(kinds),
+            people=_word(people),
+            source=_fields(source),
         )
         for name in names.split(","):
             number = record_type_number(name)
@@ -200,3 +246,13 @@ def _categories() -> dict[int, str]:
         for number in range(int(first), int(last) + 1):
             categories.setdefault(number, category)
     return categories
+
+
+@cache
+def _people() -> dict[str, list[tuple[str, str]]]:
+    """Return, for each row of people.tsv, who is taken from where."""
+    people = {}
+    for name, *pairs in _read_table("people.tsv"):
+        who_from_where = [pair.partition("=") for pair in pairs]
+        people[name] = [(who, where) for who, _, where in who_from_where]
+    return people

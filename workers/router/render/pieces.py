@@ -17,7 +17,7 @@ from auditline.workers.router.decode.records import LAST_KEYS, UNSET
 from auditline.workers.router.decode.socket_address import byte_order
 from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts
-from auditline.workers.router.naming.engine import default_how, find_meaning, is_interpreter, system_call_row
+from auditline.workers.router.naming.engine import default_how, find_meaning, is_interpreted, system_call_row
 from auditline.workers.router.render.lines import to_json
 
 MEMO_ENTRIES = 2048
@@ -133,7 +133,7 @@ def make_program(text: str) -> Program | None:
         comm, exe, key = match.groups()
         return Program(
             selinux="",
-            how=f'"how":{comm if _is_interpreter(exe) else exe},',
+            how=f'"how":{comm if _is_interpreted(exe, comm) else exe},',
             key="" if key == "(null)" else f'"key":{key},',
             data=f',"comm":{comm},"exe":{exe}',
         )
@@ -141,8 +141,8 @@ def make_program(text: str) -> Program | None:
 
 
 @lru_cache(MEMO_ENTRIES)
-def _is_interpreter(exe: str) -> bool:
-    return is_interpreter(exe[1:-1])
+def _is_interpreted(exe: str, comm: str) -> bool:
+    return is_interpreted(exe[1:-1], comm[1:-1])
 
 
 def _make_unusual_program(text: str) -> Program | None:

@@ -22,9 +22,10 @@ from statistics import median
 from auditline.workers.common.memory import relax_collector
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
-from auditline.workers.router.log_lines import frame, read_chunks
+from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.replaying.reading import read_chunks
 
 BATCH_RECORDS = 256
 LAUREL_SETTINGS = """\
@@ -50,7 +51,7 @@ Batch = tuple[list[int], bytes]
 
 def make_batches(path: str) -> list[Batch]:
     """Return the log as the router gets it: types, and payloads joined by NUL."""
-    lines = [line for chunk in read_chunks(path) for line in chunk if line]
+    lines = [line for chunk, _ in read_chunks(path) for line in chunk if line]
     batches = []
     for start in range(0, len(lines), BATCH_RECORDS):
         kinds, payloads = frame(lines[start : start + BATCH_RECORDS])
@@ -91,7 +92,7 @@ def cpu_of(command: Sequence[str], stdin: Path) -> float:
 def compare(laurel: Sequence[str], path: str, scratch: Path, rounds: int) -> None:
     """Print the two ratios for one log."""
     plain, empty = scratch / "log", scratch / "empty"
-    plain.write_text("\n".join(line for chunk in read_chunks(path) for line in chunk), errors="surrogateescape")
+    plain.write_text("\n".join(line for chunk, _ in read_chunks(path) for line in chunk), errors="surrogateescape")
     empty.write_bytes(b"")
     batches = make_batches(path)
     ours, theirs, our_command, their_command = [], [], [], []

@@ -58,11 +58,11 @@ def replay_bytes() -> Iterator[ReplayBytes]:
     # In memory, because making a file takes longer than most of these replays.
     descriptor = os.memfd_create("audit.log")
 
-    def replay(log: bytes, *, node: str | None = "host", names: IdNames | None = None) -> list[bytes]:
+    def replay(log: bytes, *, node: str | None = "host", names: IdNames | None = None, **options: Any) -> list[bytes]:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, log, 0)
         out = io.BytesIO()
-        Replay(out, names or NoNames(), node).run([f"/proc/self/fd/{descriptor}"])
+        Replay(out, names or NoNames(), node, **options).run([f"/proc/self/fd/{descriptor}"])
         written = out.getvalue()
         assert written == b"" or written.endswith(b"\n")
         return written.split(b"\n")[:-1]

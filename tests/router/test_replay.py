@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.host import host_id_of
-from auditline.workers.router.log_lines import MAX_LINE_BYTES, _lines, read_chunks
+from auditline.workers.router.replaying.reading import MAX_LINE_BYTES, read_chunks, split_lines
 
 DATA = Path(__file__).parents[1] / "data"
 SEED = DATA / "seed"
@@ -141,10 +141,11 @@ def test_files_of_names_that_cannot_be_read_are_all_told():
     ]
 
 
-def test_a_folder_is_told_by_name(tmp_path):
+def test_a_folder_without_a_log_is_told_by_name(tmp_path):
     done = run(str(tmp_path))
 
-    assert (done.returncode, done.stderr) == (1, f"auditline: {tmp_path}: Is a directory\n".encode())
+    assert done.returncode == 1
+    assert done.stderr == f"auditline: {tmp_path}: there is no audit.log in this directory\n".encode()
 
 
 @pytest.mark.parametrize(
@@ -377,6 +378,6 @@ def test_how_a_pipe_hands_it_over_makes_no_difference(cuts):
     pieces = [log[start:end] for start, end in pairwise([0, *accumulate(cuts), len(log)]) if log[start:end]]
     handed_over = iter([*pieces, b""])
 
-    chunks = list(_lines(lambda _: next(handed_over)))
+    chunks = list(split_lines(lambda _: next(handed_over)))
 
     assert "\n".join(line for lines in chunks for line in lines) == log.decode().rstrip("\n")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
 from auditline.workers.common.text import make_safe
+from auditline.workers.supervisor.replay_options import DESCRIPTION, EXAMPLE, add_replay_options, join_times, replay
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; what went wrong is told on stderr, a line per problem."""
     _open_standard_descriptors()
-    options = _build_parser().parse_args(arguments)
+    options = _build_parser().parse_args(join_times(sys.argv[1:] if arguments is None else arguments))
     try:
         code: Exit = options.command(options)
         sys.stdout.flush()
@@ -53,26 +54,13 @@ def _run(options: Namespace) -> Exit:
     gc.disable()
     try:
         settings = _load_settings(options)
-        if settings.audit.enabled:
+        if settings.audit.enabled and settings.audit.socket != "stdin":
             _check_rules(settings)
         from auditline.workers.supervisor.service import run_command
 
         return run_command(settings)
     finally:
         gc.enable()
-
-
-def _replay(options: Namespace) -> Exit:
-    from auditline.workers.router.replay import replay_command
-
-    return replay_command(
-        options.files or ["-"],
-        schema=options.schema,
-        passwd=options.passwd,
-        group=options.group,
-        resolve=options.resolve,
-        node=options.node,
-    )
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
@@ -197,19 +185,12 @@ def _add_replay(commands: "Commands") -> None:
     parser = _add_command(
         commands,
         "replay",
-        _replay,
+        replay,
         summary="turn audit logs into JSON lines",
-        description="""\
-Reads logs that auditd wrote, or any text of audit records, and prints the events as JSON lines, just as
-`auditline run` would have. Needs no privilege. Files may be compressed (.gz, .xz, .bz2).""",
-        example="auditline replay --node web1 --passwd web1/passwd /var/log/audit/audit.log",
+        description=DESCRIPTION,
+        example=EXAMPLE,
     )
-    parser.add_argument("--schema", choices=["audit"], default="audit", help="shape of the events (default: audit)")
-    parser.add_argument("--passwd", type=Path, metavar="FILE", help="user names of the logs' host, not this one's")
-    parser.add_argument("--group", type=Path, metavar="FILE", help="group names of the logs' host, not this one's")
-    parser.add_argument("--no-resolve", dest="resolve", action="store_false", help="leave ids as numbers")
-    parser.add_argument("--node", metavar="NAME", help="host name for records that have no node= of their own")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="logs, oldest first; none or -: stdin")
+    add_replay_options(parser)
 
 
 def _add_config(commands: "Commands") -> None:

@@ -1,0 +1,132 @@
+"""Finds audit records in lines of syslog, of the journal and of the kernel's own log.
+
+auditd's plugin for syslog writes its records behind the prefix of a syslog line, rsyslog those of a file that it
+watches, and the kernel prints them itself where no daemon takes them: `kernel: audit: type=1300 audit(…): …`.
+"""
+
+import re
+
+from auditline.workers.router.log_lines import UNPARSED, parse_prefix
+from auditline.workers.router.record_names import type_number
+
+_TIME = r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]{1,9})?"
+_DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ 0-9][0-9]"
+_ISO = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[T ]{_TIME}"
+
+_NEW_PREFIX = re.compile(
+    rf"<[0-9]{{1,3}}>1 (?:-|{_ISO}(?:Z|[+-][0-9]{{2}}:[0-9]{{2}})) (?P<host>\S{{1,255}}) \S+ \S+ \S+ "
+    r'(?:-|\[(?:[^\]\\"]|"(?:[^"\\]|\\.)*")*\])+ ?'
+).match
+"""RFC 5424, 6: priority and version, time, host, program, process, kind of message, structured data."""
+
+_PREFIX = re.compile(
+    rf"(?:<[0-9]{{1,3}}>)?(?:"
+    rf"{_MONTH}(?: [0-9]{{4}})? {_TIME}"
+    rf"|{_ISO}(?:Z|[+-][0-9]{{2}}:?[0-9]{{2}})?"
+    rf"|{_DAY} {_ISO} [A-Z0-9+-]{{1,6}}"
+    r"|[0-9]{9,11}\.[0-9]{6}"
+    rf"|\[(?: *[0-9]{{1,10}}\.[0-9]{{6}}|{_DAY} {_MONTH} {_TIME} [0-9]{{4}})\]"
+    r") +(?:(?P<host>[^\s=]{0,254}[^\s=:\]]) +)?"
+).match
+"""RFC 3164, 4.1, with or without the priority; rsyslog's `RSYSLOG_FileFormat`; `journalctl --output` in its forms of
+one line (`short`, `-full`, `-iso`, `-monotonic`, `-unix`, with or without the host); dmesg(1)."""
+
+_RECORD = re.compile(
+    r"(?:[^\s=]{1,255} +)?(?:\[ *[0-9]{1,10}\.[0-9]{6}\] +)?(?:audit: +)?\ufeff?((?:type|node)=.*)", re.DOTALL
+).match
+"""What stands before the record: the program, the kernel's time since the boot, and who speaks within the kernel."""
+
+_PRINTED = re.compile(r"(?:audit: +)?type=([0-9]{1,5}) (audit\(.*)", re.DOTALL).fullmatch
+"""As the kernel prints it.  Source: kernel/audit.c, kauditd_printk_skb()."""
+
+_JOURNAL_RECORD = re.compile(r"audit(?:\[[0-9]+\])?: +[A-Z<]").match
+"""What journald itself takes from the kernel: a type's name and the text, without the time and the serial.
+
+Source: systemd, src/journal/journald-audit.c.
+"""
+
+_JOURNAL_MARK = re.compile(r"-- (?:Journal begins|Logs begin|Boot |Reboot|No entries).*--\s*").fullmatch
+"""What journalctl prints between messages."""
+
+_ADDED_PAIR = r'[A-Z0-9_-]+=(?:\{[^{}]*\}|"[^"]*"|[^\s"\'{}]*)'
+_ADDED = re.compile(rf"{_ADDED_PAIR}(?: +{_ADDED_PAIR})* *").fullmatch
+_FIRST_ADDED = re.compile(r" (?=[A-Z][A-Z0-9_-]*=)").search
+
+Record = tuple[int, str]
+"""The type, and `audit(…): body`, with `node=NAME ` before it where that is known."""
+
+
+class SyslogLines:
+    """Takes what is no line of auditd's own log, and counts what belongs to other programs."""
+
+    def __init__(self) -> None:
+        self.skipped_lines = 0
+        """Lines of other programs: messages that hold no record."""
+        self._has_prefixes = False
+
+    def begin_log(self) -> None:
+        """Another file begins, which may be of another kind."""
+        self._has_prefixes = False
+
+    def take(self, line: str) -> Record | None:
+        """Return the record in a line, the line with type UNPARSED where it ought to be one, None where not.
+
+        In a log without prefixes every line ought to be one.
+        """
+        prefix = _NEW_PREFIX(line) or _PREFIX(line)
+        if prefix is not None:
+            self._has_prefixes = True
+        record = find_record(line)
+        if record is not None:
+            return record
+        if _JOURNAL_MARK(line):
+            return None
+        if not self._has_prefixes or (prefix is not None and _JOURNAL_RECORD(line, prefix.end())):
+            return UNPARSED, line
+        self.skipped_lines += 1
+        return None
+
+
+def find_record(line: str) -> Record | None:
+    """Return the record that stands at the beginning of a line's message; the line may be the message alone.
+
+    Only there: what a program says further on is its own choice. The host of the line is the record's node, unless
+    it has one.
+    """
+    prefix = _NEW_PREFIX(line) or _PREFIX(line)
+    if prefix is None:
+        return _read_printed(line)
+    match = _RECORD(line, prefix.end())
+    if match is None:
+        return None
+    text, host = match[1], prefix["host"]
+    named = f"node={host} " if host and host != "-" and host.isprintable() else ""
+    if (printed := _read_printed(text)) is not None:
+        return printed[0], named + printed[1]
+    before, _, record = text.partition(" msg=")
+    kind, node = parse_prefix(before)
+    return None if kind == UNPARSED else (kind, (node or named) + _restore_separator(record))
+
+
+def _read_printed(message: str) -> Record | None:
+    printed = _PRINTED(message)
+    return None if printed is None else (type_number(printed[1]), printed[2])
+
+
+def _restore_separator(record: str) -> str:
+    """Put back what stands before the names that auditd has added to a record.
+
+    auditd's plugin for syslog writes a blank in its place, rsyslog `#035`.
+    Source: audit-userspace, audisp/plugins/syslog/audisp-syslog.c, write_syslog(); rsyslog,
+    `$EscapeControlCharactersOnReceive`.
+    """
+    escaped, separator, added = record.rpartition("#035")
+    if separator and _ADDED(added):
+        return f"{escaped}\x1d{added}"
+    # A sender may write such pairs between the quotes of `msg='…'`, the kernel encodes blanks in what it is given.
+    position = record.rfind("' ") + 1 if "msg='" in record else 0
+    first = _FIRST_ADDED(record, position)
+    if first is None or not _ADDED(record, first.end()):
+        return record
+    return f"{record[: first.start()]}\x1d{record[first.end() :]}"

@@ -197,10 +197,8 @@ def _network(facts: Facts, meaning: Meaning) -> dict[str, Any]:
 
 def _address(socket: dict[str, str]) -> dict[str, str]:
     # Other families have ports and addresses, too, that no field of type `ip` or `port` can hold.
-    address = {"ip": socket["addr"], "port": socket["port"]} if socket["family"] in ("ipv4", "ipv6") else {}
-    if "path" in socket:
-        address["path"] = socket["path"]
-    return address
+    members = {"addr": "ip", "port": "port"} if socket.get("family") in ("ipv4", "ipv6") else {}
+    return {name: socket[key] for key, name in (*members.items(), ("path", "path")) if key in socket}
 
 
 def _is_ip(text: str) -> bool:

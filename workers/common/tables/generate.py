@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditline.workers.common.tables import sources
+from auditline.workers.common.tables.call_flags import FLAG_SETS, FlagSet
 from auditline.workers.common.tables.lookup import X32_BIT
 
 HERE = Path(__file__).parent
@@ -121,6 +122,20 @@ SAME_TABLE = {"ppc64le": "ppc64"}
 NO_CALLS = {"syscalls", "arch_specific_syscall", "syscall_base", "oabi_syscall_base", "syscall_mask"}
 """Constants that are named like system calls and are none."""
 
+MACHINE_FLAGS = {
+    "i386": ("-m32", "-isystem", "/usr/include/x86_64-linux-gnu"),
+    "aarch64": ("-D__aarch64__", "-D__AARCH64EL__", "-D__LITTLE_ENDIAN__"),
+    "arm": ("-D__arm__", "-D__ARMEL__"),
+    "riscv64": ("-D__riscv",),
+    "ppc64": ("-D__powerpc64__", "-D__powerpc__", "-D__LITTLE_ENDIAN__"),
+    "ppc": ("-D__powerpc__", "-D__BIG_ENDIAN__"),
+    "s390x": ("-D__s390x__", "-D__s390__"),
+    "s390": ("-D__s390__",),
+}
+"""What the headers ask the compiler about its machine."""
+
+WORD = 2**32 - 1
+
 LAST_PACKAGED_CALL = 450
 """Debian 12's headers end here; every later call has the same number on all architectures."""
 
@@ -136,6 +151,7 @@ def main() -> None:
     tables = host_tables() | {"record_types": record_types(newer.read("zerrors_linux.go", "AUDIT_"))}
     for source in CALL_SOURCES:
         tables[f"syscalls_{source.table}"] = syscalls(source, newer_calls(source, newer), arguments.scratch)
+    tables["call_flags"] = call_flags(newer, arguments.scratch)
     for name, table in tables.items():
         (arguments.output / f"{name}.tsv").write_text(table.text(), encoding="ascii")
 
@@ -192,6 +208,61 @@ def only_calls(constants: Mapping[str, int]) -> Mapping[str, int]:
     """Return the system calls among constants, in lower case."""
     calls = ((name.lower(), number) for name, number in constants.items())
     return {name: number for name, number in calls if name not in NO_CALLS}
+
+
+def call_flags(newer: sources.GoConstants, scratch: Path) -> Table:
+    """Return set, architectures, the bits of which a name is one value, number and name of what calls are given.
+
+    `-` stands for all architectures, and for a name that is its bits.
+    """
+    later = {
+        name: number
+        for file in ("zerrors_linux.go", "ztypes_linux.go")
+        for name, number in newer.read(file, "").items()
+    }
+    places, origins = {}, [sources.package_version("linux-libc-dev"), sources.package_version("libc6-dev")]
+    for source in CALL_SOURCES:
+        flags = [*MACHINE_FLAGS.get(source.table, ()), *source.defines]
+        if source.package:
+            cross = sources.CrossHeaders(scratch, source.package, source.triplet)
+            flags = [*cross.flags, *flags]
+            origins.append(cross.version)
+        places[source.table] = flags
+    rows = [row for flag_set in FLAG_SETS for row in flag_rows(flag_set, places, later)]
+    return Table(", ".join(dict.fromkeys([*origins, sources.GO_MODULE])), rows)
+
+
+def flag_rows(flag_set: FlagSet, places: Mapping[str, Sequence[str]], later: Mapping[str, int]) -> Rows:
+    """Return the rows of one set; *places* are the compiler's options for each architecture's headers."""
+    numbers: dict[tuple[str, int], list[str]] = {}
+    known = set()
+    for architecture, flags in places.items():
+        if flag_set.is_from_library and architecture != "x86_64":
+            continue
+        for name, number in flag_numbers(flag_set, flags).items():
+            numbers.setdefault((name, number), []).append(architecture)
+            known.add(name)
+    everywhere = 1 if flag_set.is_from_library else len(places)
+    if flag_set.has_newer:
+        wanted = {name: number for name, number in later.items() if name not in known and flag_set.has(name)}
+        numbers.update(((name, number), ["-"] * everywhere) for name, number in wanted.items())
+    alike = {architecture: name for name, architecture in SAME_TABLE.items()}
+    rows = []
+    for (name, number), architectures in sorted(numbers.items(), key=lambda item: (item[0][1], item[0][0])):
+        listed = [f"{one},{alike[one]}" if one in alike else one for one in architectures]
+        where = "-" if len(architectures) == everywhere else ",".join(listed)
+        mask = flag_set.mask(name)
+        rows.append((flag_set.name, where, hex(mask) if mask else "-", hex(number), flag_set.spelling(name)))
+    return rows
+
+
+def flag_numbers(flag_set: FlagSet, flags: Sequence[str]) -> Mapping[str, int]:
+    """Return the numbers of the names of a set in one architecture's headers."""
+    found = sources.header_names(flag_set.headers, flag_set.names, flag_set.enumeration, flags)
+    names = [name for name in found if flag_set.has(name)]
+    values = sources.constant_values(flag_set.headers, [flag_set.expression.format(name) for name in names], flags)
+    found_numbers = zip(names, values, strict=True)
+    return {name: value if value >= 0 else value & WORD for name, value in found_numbers if value is not None}
 
 
 def host_tables() -> dict[str, Table]:

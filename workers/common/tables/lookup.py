@@ -14,6 +14,7 @@ X32_BIT = 0x40000000
 Source: linux-libc-dev, asm/unistd.h, __X32_SYSCALL_BIT.
 """
 
+
 _FOLDER = os.path.dirname(__file__)
 
 _UNKNOWN_DIGITS = 10
@@ -90,6 +91,11 @@ def errno_number(name: str) -> int | None:
 def signal_name(number: int) -> str | None:
     """Return the name of a signal: 9 is `SIGKILL`."""
     return _names("signals").get(number)
+
+
+def signal_names() -> Mapping[int, str]:
+    """Return every signal that has a name."""
+    return _names("signals")
 
 
 def socket_family_name(number: int) -> str | None:
@@ -188,6 +194,27 @@ def uring_operation_number(name: str) -> int | None:
     return _numbers("uring_operations").get(name)
 
 
+def field_rows() -> list[list[str]]:
+    """Return the rows of the table of fields: types of records, names of fields, type of these fields, source."""
+    return _rows("fields")
+
+
+def call_flags(name: str, architecture: str) -> list[tuple[int | None, int, str]]:
+    """Return the names that a set of call_flags.tsv has on an architecture.
+
+    Each is a mask, a number and a name: the name stands for the number's bits or, if there is a mask, for this
+    value of the bits in the mask.
+
+    Raises:
+        KeyError: there is no such set.
+    """
+    return [
+        (None if mask == "-" else int(mask, 0), int(number, 0), word)
+        for where, mask, number, word in _flag_sets()[name]
+        if where == "-" or architecture in where.split(",")
+    ]
+
+
 def _unknown_number(upper: str) -> int | None:
     digits = upper[8:-1]
     is_number = digits.isascii() and digits.isdigit() and len(digits) <= _UNKNOWN_DIGITS
@@ -212,6 +239,14 @@ def _machines() -> Mapping[str, Mapping[str, str]]:
 @cache
 def _syscall_tables() -> Mapping[str, str]:
     return {row[1]: row[2] for row in _rows("architectures")} | {"x32": "x32"}
+
+
+@cache
+def _flag_sets() -> Mapping[str, list[list[str]]]:
+    sets: dict[str, list[list[str]]] = {}
+    for name, *row in _rows("call_flags"):
+        sets.setdefault(name, []).append(row)
+    return sets
 
 
 @cache

@@ -40,6 +40,38 @@ def header_macros(header: str, prefix: str, flags: Sequence[str] = ()) -> Mappin
     return {name: value for value, name in sorted((value, name) for value, name in values if value is not None)}
 
 
+def header_names(headers: Sequence[str], pattern: str, enumeration: str, flags: Sequence[str]) -> list[str]:
+    """Return the macros without parameters and the enumerators that match *pattern*; of one enumeration if it is named.
+
+    A header that an architecture does not have makes no names.
+    """
+    include = "".join(f"#if __has_include(<{header}>)\n#include <{header}>\n#endif\n" for header in headers)
+    text = _preprocess(include, "-P", *flags)
+    bodies = re.findall(rf"\benum\s+{enumeration or '(?:[a-z_0-9]+ ?)?'}\s*{{([^}}]*)}}", text)
+    members = [name for body in bodies for name in re.findall(r"(?:^|,)\s*([A-Z]\w+)", body)]
+    macros = [] if enumeration else re.findall(r"^#define (\w+) ", _preprocess(include, "-dM", *flags), re.MULTILINE)
+    return [name for name in dict.fromkeys([*members, *macros]) if re.fullmatch(pattern, name)]
+
+
+def constant_values(headers: Sequence[str], expressions: Sequence[str], flags: Sequence[str]) -> list[int | None]:
+    """Return what the compiler makes of constant expressions; None where it is no constant number.
+
+    Nothing is run, so the headers may be another architecture's.
+    """
+    lines = [f"#include <{header}>" for header in headers if _has_header(header, flags)]
+    lines += [f"const long long value_{place} = (long long)({text});" for place, text in enumerate(expressions)]
+    answer = _run_compiler(lines, flags)
+    wrong = {int(line) for line in re.findall(r"^<stdin>:(\d+):\d+: error:", answer, re.MULTILINE)}
+    if wrong:
+        answer = _run_compiler(["" if line in wrong else text for line, text in enumerate(lines, 1)], flags)
+    values = {}
+    for place, data in re.findall(r"^value_(\d+):\n((?:\t\.\w+\t-?\d+\n)+)", answer, re.MULTILINE):
+        words = [int(number) for number in re.findall(r"\.(?:quad|long)\t(-?\d+)", data)]
+        # A 32-bit machine has the lower half first; where there is nothing but .zero, the value is 0.
+        values[int(place)] = sum(word << 32 * half for half, word in enumerate(words[:2]))
+    return [values.get(place) for place in range(len(expressions))]
+
+
 def header_enumeration(header: str, prefix: str) -> Pairs:
     """Return the members of the enumeration whose names begin with *prefix*, which counts from 0."""
     names = re.findall(rf"^\s*{prefix}(\w+),?$", _preprocess(f"#include <{header}>\n", "-P"), re.MULTILINE)
@@ -86,6 +118,20 @@ def _libaudit() -> ctypes.CDLL:
 
 def _preprocess(text: str, *flags: str) -> str:
     return _run(["gcc", "-E", "-x", "c", *flags, "-"], text=text)
+
+
+def _has_header(header: str, flags: Sequence[str]) -> bool:
+    return "yes" in _preprocess(f"#if __has_include(<{header}>)\nyes\n#endif\n", "-P", *flags)
+
+
+def _run_compiler(lines: Sequence[str], flags: Sequence[str]) -> str:
+    """Return the assembly, or the errors."""
+    # The headers' inline functions need the machine's own flags; what is asked for here has no use for them.
+    command = ["gcc", "-S", "-x", "c", "-w", *flags, "-o", "-", "-"]
+    answer = subprocess.run(  # noqa: S603 - every command is written here
+        command, input="\n".join([*lines, ""]), capture_output=True, text=True, check=False
+    )
+    return answer.stderr if answer.returncode else answer.stdout
 
 
 def _value(text: str) -> int | None:

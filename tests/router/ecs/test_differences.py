@@ -11,7 +11,9 @@ Document = dict[str, Any]
 RenderOne = Callable[..., Document]
 SystemCall = Callable[..., str]
 
-OPENAT, CONNECT, EXECVE, RENAME, MKNOD, SETRESUID, KILL, SENDTO, PTRACE = 257, 42, 59, 82, 133, 117, 62, 44, 101
+OPENAT, CONNECT, EXECVE, RENAME, RENAMEAT2, MKNOD, SETRESUID, KILL, SENDTO, PTRACE = (
+    257, 42, 59, 82, 316, 133, 117, 62, 44, 101
+)  # fmt: skip
 
 
 def path(item: int, name: str, nametype: str = "NORMAL", *, inode: int = 5, mode: str = "0100640") -> tuple[str, str]:
@@ -73,6 +75,22 @@ def test_renamed_file_has_its_new_name(render_one: RenderOne, system_call: Syste
 
     assert (document["file"]["path"], document["file"]["inode"]) == ("/b/new", "6")
     assert document["auditd"]["summary"]["object"]["primary"] == "/a/old"
+
+
+def test_renamed_file_has_its_new_name_also_where_both_are_relative(render_one: RenderOne, system_call: SystemCall):
+    records = system_call(
+        RENAMEAT2,
+        ("CWD", 'cwd="/root"'),
+        path(0, "/root", "PARENT", mode="040755"),
+        path(1, "/root", "PARENT", mode="040755"),
+        path(2, "old", "DELETE"),
+        path(3, "new", "CREATE"),
+        a2="ffffffffffffff9c",
+    )
+
+    document = render_one(records)
+
+    assert document["file"]["path"] == "/root/new"
 
 
 def test_connect_that_has_begun_is_no_failure(render_one: RenderOne, system_call: SystemCall):
@@ -243,7 +261,7 @@ def test_message_of_an_error_says_what_is_damaged(render_one: RenderOne, system_
         (OPENAT, "ffffffffffffff9c", "./b", "/root/a/b"),
         (OPENAT, "ffffff9c", "/b", "/b"),
         (OPENAT, "3", "b", "b"),
-        (RENAME, "3", "b", "/root/a/b"),
+        (MKNOD, "3", "b", "/root/a/b"),
     ],
 )
 def test_path_of_a_file_is_absolute(

@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from auditline.workers.common.tables.lookup import record_type_number
 from auditline.workers.router.decode import types
+from auditline.workers.router.decode.places import acted_item
 from auditline.workers.router.event import Facts, Meaning
 from auditline.workers.router.record_names import type_name
 
@@ -98,15 +99,9 @@ def file_kind(mode: str) -> str | None:
 
 
 def choose_path(paths: list[dict[str, str]]) -> dict[str, str] | None:
-    """Return the PATH record that the action was on: not a parent directory, not one that only was looked for.
-
-    Kernels before 3.15 call the field objtype.
-    """
-    for unwanted in (("PARENT", "UNKNOWN"), ("PARENT",), ()):
-        for path in paths:
-            if path.get("nametype", path.get("objtype")) not in unwanted:
-                return path
-    return None
+    """Return the PATH record that the action was on."""
+    position = acted_item(paths)
+    return None if position is None else paths[position]
 
 
 def system_call_row(name: str) -> Row:

@@ -76,20 +76,19 @@ class EcsRenderer:
         identity = event_id(host, event, is_complete=is_complete)
         people = People(self._names, facts)
         people.collect(meaning)
-        our_own = ours(event, facts, host)
         document = ecs_envelope(timestamp(event), identity, host_name, self._event(event, facts, meaning))
         document["auditd"] = _auditd(event, facts, meaning, people)
         document |= people.members()
         if process := _process(facts):
             document["process"] = process
         if meaning.path is not None:
-            document["file"] = ecs_file(facts, meaning, our_own.get("decoded", {}), people)
+            document["file"] = ecs_file(facts, meaning.path, people)
         document |= _network(facts, meaning)
         if facts.keys:
             document["tags"] = facts.keys
         if facts.warnings and (self._keep.warnings or facts.reasons):
             document["error"] = {"message": facts.warnings}
-        document["auditline"] = our_own
+        document["auditline"] = ours(event, facts, host)
         return identity, to_json(document), is_complete
 
     def _event(self, event: Event, facts: Facts, meaning: Meaning) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 import re
 from typing import Any
 
-from auditline.workers.router.event import Facts, Meaning
+from auditline.workers.router.decode.calls import acted_path, directory_registers
+from auditline.workers.router.decode.places import RENAMES, SYMLINKS, find_places
+from auditline.workers.router.decode.text import to_text
+from auditline.workers.router.event import Facts
 from auditline.workers.router.render.ecs_user import People
 
 _MODE = re.compile("[0-7]{1,8}")
@@ -11,61 +14,46 @@ _PERMISSIONS = 0o7777
 _SAME = {"dev": "device", "inode": "inode", "ouid": "uid", "ogid": "gid"}
 """Fields of a PATH, and their names here."""
 
-_DIRECTORY_ARGUMENTS = {"renameat": "a2", "renameat2": "a2", "symlinkat": "a1"} | dict.fromkeys(
-    (
-        "openat", "openat2", "linkat", "unlinkat", "mkdirat", "mknodat", "fchmodat", "fchmodat2", "fchownat",
-        "futimesat", "utimensat", "utimensat_time64", "newfstatat", "fstatat64", "statx", "faccessat", "faccessat2",
-        "readlinkat",
-        "execveat", "name_to_handle_at", "open_tree", "open_tree_attr", "move_mount", "mount_setattr", "fspick",
-        "setxattrat", "getxattrat", "listxattrat", "removexattrat",
-    ),
-    "a0",
-)  # fmt: skip
-"""System calls that say in an argument from which directory a name counts."""
-_HERE = frozenset({"ffffff9c", "ffffffffffffff9c"})
-"""AT_FDCWD. Source: include/uapi/linux/fcntl.h."""
 
-
-def ecs_file(facts: Facts, meaning: Meaning, decoded: dict[str, Any], people: People) -> dict[str, Any]:
-    """Return what a PATH says of the file; of one that was renamed, what it is now."""
-    path = _new_name(facts) if meaning.action == "renamed" else None
-    if path is None:
-        path = meaning.path or {}
-        absolute = decoded.get("path")
-    else:
-        absolute = decoded.get("new_path")
-    file: dict[str, Any] = {}
-    if name := absolute or _absolute(path.get("name"), facts):
-        file["path"] = name
+def ecs_file(facts: Facts, thing: dict[str, str], people: People) -> dict[str, Any]:
+    """Return what a PATH says of the file, *thing*; of one that was renamed, what it is now."""
+    renamed = _new_name(facts) if facts.value("syscall") in RENAMES else None
+    path = thing if renamed is None else renamed
+    name = _path_of(path, facts) if renamed is None else _new_path_of(path, facts)
+    file: dict[str, Any] = {} if name is None else {"path": name}
     for key, member in _SAME.items():
         if key in path:
             file[member] = path[key]
     if _MODE.fullmatch(path.get("mode", "")):
         file["mode"] = f"{int(path['mode'], 8) & _PERMISSIONS:04o}"
     for key, kind, member in (("ouid", "uid", "owner"), ("ogid", "gid", "group")):
-        if key in path and (name := _name(facts, path, kind, path[key], people)):
-            file[member] = name
+        if key in path and (owner := _name(facts, path, kind, path[key], people)):
+            file[member] = owner
     if labels := {key[4:]: value for key, value in path.items() if key.startswith("obj_")}:
         file["selinux"] = labels
     return file
 
 
-def _absolute(name: str | None, facts: Facts) -> str | None:
-    """Return a name as it is seen from the root, where the directory that it counts from is known."""
-    directory = facts.value("cwd")
-    call = facts.value("syscall") or ""
-    if name is None or directory is None or name.startswith("/") or not directory.startswith("/"):
+def _path_of(path: dict[str, str], facts: Facts) -> str | None:
+    """Return a name as it is seen from the root, where the directory that it counts from is known for sure."""
+    name, call = path.get("name"), facts.value("syscall")
+    if name is not None and name.startswith("/") and call not in SYMLINKS:
         return name
-    if call in _DIRECTORY_ARGUMENTS and facts.value(_DIRECTORY_ARGUMENTS[call]) not in _HERE:
+    return acted_path(facts) or name
+
+
+def _new_path_of(path: dict[str, str], facts: Facts) -> str | None:
+    """The same for the new name of a rename."""
+    name, call = path.get("name"), facts.value("syscall")
+    if call is None or (name is not None and name.startswith("/")):
         return name
-    # A `..` behind a symbolic link leads elsewhere than to the directory before it.
-    parts = [part for part in f"{directory}/{name}".split("/") if part not in ("", ".")]
-    return "/" + "/".join(parts)
+    raw = find_places(call, directory_registers(facts.value("arch") or "", call), facts).get("new_path")
+    return name if raw is None else to_text(raw)[0]
 
 
 def _new_name(facts: Facts) -> dict[str, str] | None:
-    """Return the last PATH that was made: the kernel writes the old name first."""
-    for path in reversed(facts.paths):
+    """Return the first PATH that was made; of an exchange the second is the other file."""
+    for path in facts.paths:
         if path.get("nametype", path.get("objtype")) == "CREATE":
             return path
     return None

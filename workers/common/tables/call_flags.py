@@ -120,7 +120,12 @@ MEMORY = (
     kernel("mremap", "linux/mman.h", r"MREMAP_\w+"),
     exactly("mlockall", "linux/mman.h", r"MCL_\w+"),
     exactly("mlock2", "linux/mman.h", r"MLOCK_\w+"),
-    kernel("userfaultfd", "linux/userfaultfd.h", "UFFD_USER_MODE_ONLY"),
+    FlagSet(
+        name="userfaultfd",
+        headers=("linux/fcntl.h", "linux/userfaultfd.h"),
+        names="O_NONBLOCK|O_CLOEXEC|UFFD_USER_MODE_ONLY",
+        has_newer=False,
+    ),
 )  # fmt: skip
 
 PROCESSES = (
@@ -253,6 +258,7 @@ SYSTEM = (
     kernel("landlock_ruleset", "linux/landlock.h", r"LANDLOCK_CREATE_RULESET_\w+"),
     kernel("landlock_rule", "linux/landlock.h", r"LANDLOCK_RULE_\w+"),
     kernel("landlock_restrict", "linux/landlock.h", r"LANDLOCK_RESTRICT_SELF_\w+"),
+    exactly("ipc", "linux/ipc.h", "(SEM(OP|GET|CTL|TIMEDOP)|MSG(SND|RCV|GET|CTL)|SHM(AT|DT|GET|CTL))"),
     exactly("arch_prctl", "asm/prctl.h", r"ARCH_\w+"),
 )  # fmt: skip
 

@@ -21,7 +21,6 @@ REGISTERS = ("a0", "a1", "a2", "a3")
 
 _REGISTER = re.compile("[0-9a-f]{1,16}")
 _NUMBERS = {8: re.compile("[0-7]{1,22}"), 10: re.compile("[0-9]"), 16: re.compile("(?:0x)?[0-9a-f]{1,16}")}
-_DIRECTORIES = ("dirfd", "mount_fd")
 _CREATING = frozenset({"O_CREAT", "O_TMPFILE"})
 _MAPPING_CALLS = frozenset({"mmap", "mmap2"})
 _CAPABILITY_SETS = {
@@ -50,6 +49,20 @@ class Parameter(NamedTuple):
     """It says this only if an earlier parameter, *if_name*, is or has one of these values."""
 
 
+class Call(NamedTuple):
+    """One row of the table."""
+
+    parameters: tuple[Parameter, ...] = ()
+    directories: tuple[int, ...] | None = None
+    """Which registers are descriptors that names are relative to, in the order of the names.
+
+    None of them: names are relative to the working directory. None: it is not known what to.
+    """
+
+
+_UNKNOWN = Call()
+
+
 def decode_call(facts: Facts) -> DecodedCall:
     """Return what the call of an event was asked to do; nothing where it is not known for sure.
 
@@ -63,7 +76,7 @@ def decode_call(facts: Facts) -> DecodedCall:
         return call
     if arguments := _arguments(architecture, name, facts):
         call.members["arguments"] = arguments
-    for place, raw in find_places(name, directory_registers(architecture, name), facts).items():
+    for place, raw in find_places(name, _call(architecture, name).directories, facts).items():
         call.members[place], is_readable_form = to_text(raw)
         if is_readable_form:
             call.undecodable.append((f"decoded.{place}", raw))
@@ -80,7 +93,7 @@ def acted_path(facts: Facts) -> str | None:
     architecture, name = facts.data.get("arch"), facts.data.get("syscall")
     if position is None or not isinstance(architecture, str) or not isinstance(name, str):
         return None
-    directories = directory_registers(architecture, name)
+    directories = _call(architecture, name).directories
     if name in SYMLINKS:
         raw = find_places(name, directories, facts).get("path")
     else:
@@ -94,9 +107,11 @@ def decode_registers(architecture: str, call: str, registers: Sequence[str]) -> 
     Depends on nothing else, and of *registers* only on used_registers().
     """
     found: dict[str, Decoded] = {}
-    for parameter in _parameters(architecture, call):
+    for parameter in _call(architecture, call).parameters:
+        if parameter.name in found or not _applies(parameter, found):
+            continue
         text = registers[parameter.register] if parameter.register < len(registers) else ""
-        if parameter.name in found or not _applies(parameter, found) or _REGISTER.fullmatch(text) is None:
+        if _REGISTER.fullmatch(text) is None:
             continue
         if value := parameter.decode(int(text, 16)):
             found[parameter.name] = value
@@ -105,14 +120,7 @@ def decode_registers(architecture: str, call: str, registers: Sequence[str]) -> 
 
 def used_registers(architecture: str, call: str) -> tuple[int, ...]:
     """Return which registers decode_registers() reads; none for a call without a row."""
-    used = {parameter.register for parameter in _parameters(architecture, call)}
-    return tuple(sorted(register for register in used if register < len(REGISTERS)))
-
-
-def directory_registers(architecture: str, call: str) -> tuple[int, ...]:
-    """Return which registers are descriptors that a name is relative to, in the order of the names."""
-    parameters = _parameters(architecture, call)
-    return tuple(parameter.register for parameter in parameters if parameter.name.endswith(_DIRECTORIES))
+    return tuple(sorted({parameter.register for parameter in _call(architecture, call).parameters}))
 
 
 def _arguments(architecture: str, name: str, facts: Facts) -> dict[str, Decoded]:
@@ -191,30 +199,36 @@ def _applies(parameter: Parameter, found: dict[str, Decoded]) -> bool:
     return not parameter.if_values.isdisjoint([value] if isinstance(value, str) else value)
 
 
-def _parameters(architecture: str, call: str) -> tuple[Parameter, ...]:
+def _call(architecture: str, name: str) -> Call:
     # Asked first: what stands in a record must not fill the cache.
-    return _calls(architecture).get(call, ()) if syscall_names(architecture) else ()
+    return _calls(architecture).get(name, _UNKNOWN) if syscall_names(architecture) else _UNKNOWN
 
 
 @cache
-def _calls(architecture: str) -> dict[str, tuple[Parameter, ...]]:
+def _calls(architecture: str) -> dict[str, Call]:
     """Return the rows for an architecture by name; one that names it counts before one that is for all."""
-    common: dict[str, tuple[Parameter, ...]] = {}
-    own: dict[str, tuple[Parameter, ...]] = {}
+    common: dict[str, Call] = {}
+    own: dict[str, Call] = {}
     for line in files("auditline.workers.router.decode").joinpath("calls.tsv").read_text("ascii").splitlines():
         if line.startswith("#"):
             continue
-        calls, parameters = line.split("\t")
+        calls, words = line.split("\t")
         names, _, architectures = calls.partition("@")
         if not architectures or architecture in architectures.split(","):
-            row = tuple(_parameter(text, architecture) for text in parameters.split() if text != "-")
+            row = _row(words.split(), architecture)
             (own if architectures else common).update(dict.fromkeys(names.split(","), row))
     return common | own
 
 
-def _parameter(text: str, architecture: str) -> Parameter:
+def _row(words: Sequence[str], architecture: str) -> Call:
+    parameters = tuple(_parameter(word, architecture) for word in words if "=" in word)
+    directories = tuple(parameter.register for parameter in parameters if parameter.name.endswith("dirfd"))
+    return Call(parameters, directories if directories or "cwd" in words else None)
+
+
+def _parameter(word: str, architecture: str) -> Parameter:
     """Return what `name=register:kind?other=VALUE,VALUE` stands for."""
-    definition, _, condition = text.partition("?")
+    definition, _, condition = word.partition("?")
     name, _, place = definition.partition("=")
     register, _, kind = place.partition(":")
     if_name, _, values = condition.partition("=")

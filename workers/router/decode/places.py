@@ -33,12 +33,12 @@ _RESOLVE = re.compile("0x[0-9a-f]{1,16}|0")
 _LOST_ITEMS = frozenset({"missing_path_items", "truncated_record"})
 
 
-def find_places(call: str, directories: Sequence[int], facts: Facts) -> dict[str, bytes]:
+def find_places(call: str, directories: Sequence[int] | None, facts: Facts) -> dict[str, bytes]:
     """Return the paths that are known for sure, each absolute.
 
     `path`: of what was acted on, if the record's own is relative; `old_path` and `new_path`: both names of a rename
     or link; `target`: of a symlink, as it is, beside the `path` of the link. *directories* are the registers with
-    descriptors that the names are relative to.
+    descriptors that the names are relative to: none for the working directory, None where that is not known.
     """
     if not facts.paths:
         return {}
@@ -56,7 +56,7 @@ def find_places(call: str, directories: Sequence[int], facts: Facts) -> dict[str
     return {} if path is None else {"path": path}
 
 
-def absolute_path(position: int, call: str, directories: Sequence[int], facts: Facts) -> bytes | None:
+def absolute_path(position: int, call: str, directories: Sequence[int] | None, facts: Facts) -> bytes | None:
     """Return the whole path of the PATH record at *position*, None where it is not known for sure."""
     return _Where(call, directories, facts).path(position)
 
@@ -97,13 +97,16 @@ def join_path(directory: bytes, name: bytes) -> bytes:
 class _Where:
     """The names of one event, and what they are relative to."""
 
-    def __init__(self, call: str, directories: Sequence[int], facts: Facts) -> None:
+    def __init__(self, call: str, directories: Sequence[int] | None, facts: Facts) -> None:
         self._paths = facts.paths
         self._exact = dict(facts.undecodable)
         self._cwd = self._working_directory(facts)
         self._is_whole = _LOST_ITEMS.isdisjoint(facts.reasons)
         self._is_at_root = call == "openat2" and not _resolves_as_usual(facts)
-        self._is_relative_to_cwd = [_is_working_directory(facts.value(f"a{register}")) for register in directories]
+        self._is_known_call = directories is not None
+        self._is_relative_to_cwd = [
+            _is_working_directory(facts.value(f"a{register}")) for register in directories or ()
+        ]
 
     def path(self, position: int, directory: int = 0) -> bytes | None:
         """Return the whole path of an item, whose name is relative to the call's *directory*-th descriptor."""
@@ -158,7 +161,7 @@ class _Where:
 
     def _is_known(self, directory: int) -> bool:
         if not self._is_relative_to_cwd:
-            return True
+            return self._is_known_call
         return self._is_relative_to_cwd[directory] if directory < len(self._is_relative_to_cwd) else False
 
     def _name(self, position: int) -> bytes:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,15 @@ from auditline.workers.common.tables.lookup import (
 )
 from auditline.workers.router.decode import types
 from auditline.workers.router.event import Facts
-from auditline.workers.router.naming.engine import category_of, choose_path, default_how, file_kind, find_meaning
+from auditline.workers.router.naming.engine import (
+    called,
+    category_of,
+    choose_path,
+    default_how,
+    file_kind,
+    find_meaning,
+    system_call_row,
+)
 
 TABLES = files("auditline.workers.router.naming")
 ARCHITECTURES = ["x86_64", "x32", "i386", "aarch64", "arm", "ppc64", "ppc", "s390x", "s390", "riscv64"]
@@ -25,6 +34,23 @@ CALL = (
     "arch={:x} syscall={} success=yes exit=3 a0=1 a1=2 a2=3 a3=4 items=0 ppid=1 pid=2 auid=1000 uid=0 gid=0 euid=0"
     ' suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts0 ses=1 comm="x" exe="/bin/x" key="k"'
 )
+
+REFERENCE = Path(__file__).parents[1] / "data" / "go-libaudit" / "aucoalesce" / "normalizations.tsv"
+MISSPELT = frozenset({"AUDIT_ANOM_LOGIN_ACCT", "ANOM_MK_EXE", "fstatat", "futimens", "seteuid", "setegid"})
+BETTER = {"TRUSTED_APP": "sent-message"}
+"""Their word for it is `unknown`."""
+UNNAMED_BY_AUDITBEAT = (
+    "openat2", "io_uring_setup", "io_uring_enter", "io_uring_register", "bpf", "ptrace", "memfd_create",
+    "memfd_secret", "clone", "clone3", "fork", "vfork", "pidfd_open", "pidfd_getfd", "pidfd_send_signal", "setns",
+    "unshare", "chroot", "pivot_root", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree",
+    "mount_setattr", "kexec_load", "kexec_file_load", "perf_event_open", "landlock_create_ruleset",
+    "landlock_add_rule", "landlock_restrict_self", "socket", "socketpair", "process_vm_readv", "process_vm_writev",
+    "process_madvise", "seccomp", "prctl", "setsid", "open_by_handle_at", "name_to_handle_at", "userfaultfd",
+    "keyctl", "add_key", "request_key", "fanotify_init", "fanotify_mark", "inotify_init", "inotify_add_watch",
+    "inotify_rm_watch", "epoll_create", "epoll_create1", "epoll_ctl", "signalfd", "signalfd4", "fchmodat2",
+    "capset", "acct", "swapon", "quotactl", "reboot", "ioctl", "iopl", "ioperm", "mprotect", "pkey_mprotect",
+    "syslog", "rt_sigqueueinfo", "setgroups", "prlimit64",
+)  # fmt: skip
 
 ReplayText = Callable[..., list[dict[str, Any]]]
 
@@ -40,6 +66,10 @@ def names_in(table: str) -> list[str]:
 
 def doubles(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
+
+
+def as_words(column: str) -> tuple[str, ...]:
+    return () if column == "-" else tuple(column.split(","))
 
 
 def test_every_system_call_of_the_table_is_one_somewhere():
@@ -79,6 +109,70 @@ def test_actions_are_words_with_hyphens():
     actions = [row[1] for row in rows("syscalls.tsv")] + [row[2] for row in rows("records.tsv")]
 
     assert [action for action in actions if not action.replace("-", "").isalnum() or not action.islower()] == []
+
+
+def reference_names() -> list[list[str]]:
+    """What go-libaudit names, but for names that it misspells and names that are no system calls anywhere."""
+    lines = REFERENCE.read_text("utf-8").splitlines()
+    found = [line.split("\t") for line in lines if line and not line.startswith("#")]
+    return [row for row in found if row[0] not in MISSPELT]
+
+
+@pytest.mark.parametrize("row", [row for row in reference_names() if row[0].isupper()], ids=lambda row: row[0])
+def test_record_type_is_named_as_by_auditbeat(row: list[str]):
+    name, condition, action, categories, kinds, actor_secondary, how = row
+    record_type = record_type_number(name)
+    assert record_type is not None
+    data: dict[str, str | list[str]] = {field: field for field in ("acct", "exe", "terminal", "comm", "sig")}
+    data |= {} if condition == "-" else {condition: "x"}
+    facts = Facts(record_type=record_type, ids={"auid": "1", "uid": "2"}, data=data)
+
+    meaning = find_meaning(facts)
+
+    assert meaning.action == BETTER.get(name, action)
+    assert (meaning.categories, meaning.types) == (as_words(categories), as_words(kinds))
+    assert meaning.how == (how.split(",")[0] if how != "-" else "exe")
+    assert meaning.actor_secondary == (("acct", "acct") if actor_secondary.startswith("acct") else ("uid", "2"))
+
+
+@pytest.mark.parametrize("row", [row for row in reference_names() if row[0].islower()], ids=lambda row: row[0])
+def test_system_call_is_named_as_by_auditbeat(row: list[str]):
+    name, _, action, categories, kinds, _, how = row
+    facts = Facts(record_type=types.SYSCALL, data={"syscall": name, "exe": "/bin/x", "comm": "x"})
+
+    meaning = find_meaning(facts)
+
+    assert meaning.action == action
+    assert (meaning.categories, meaning.types) == (as_words(categories), as_words(kinds))
+    assert meaning.how == (name if how == "syscall" else "/bin/x")
+
+
+@pytest.mark.parametrize("name", UNNAMED_BY_AUDITBEAT)
+def test_system_call_that_is_of_interest_has_a_better_word_than_its_name(name: str):
+    facts = Facts(record_type=types.SYSCALL, data={"syscall": name})
+
+    meaning = find_meaning(facts)
+
+    assert meaning.action != name
+    assert meaning.what is not None
+
+
+def test_every_record_type_has_a_row_but_for_parts_of_a_system_call():
+    named = {record_type_number(name) for name in names_in("records.tsv")}
+
+    without = {number for number in record_type_names() if number not in named}
+
+    assert without - types.OF_SYSTEM_CALLS == set()
+
+
+@pytest.mark.parametrize(
+    ("first", "name"), [("3", "connect"), ("2", "bind"), ("14", "sendmmsg"), ("0", "socketcall"), ("99", "socketcall")]
+)
+def test_first_argument_of_socketcall_says_which_call_it_is(first: str, name: str):
+    facts = Facts(record_type=types.SYSCALL, data={"syscall": "socketcall", "a0": first})
+
+    assert called(facts) == name
+    assert find_meaning(facts).action == system_call_row(name).action
 
 
 def test_categories_do_not_overlap_and_cover_every_type_but_the_old_commands():

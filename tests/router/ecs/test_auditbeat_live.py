@@ -1,6 +1,6 @@
 """What Auditbeat 9.0 said live, and what we say of the same records.
 
-tests/data/auditbeat-live/records.log has the records of each as the kernel writes them, made from the values in the documents.
+tests/data/auditbeat-live/records.log has the records of each, as the kernel writes them, made from the documents.
 """
 
 import json

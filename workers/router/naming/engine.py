@@ -20,6 +20,7 @@ _ALWAYS_BY_COMM = ("/usr/bin/python", "/usr/bin/sh", "/usr/bin/bash", "/usr/bin/
 """Interpreters of which Auditbeat gives comm, also where that is their own name (setHowDefaults() in go-libaudit)."""
 
 _MODE = re.compile("[0-7]{1,8}")
+_SMALL_HEX = re.compile("[0-9a-f]{1,8}")
 _FILE_KINDS = {
     stat.S_IFREG: "file",
     stat.S_IFDIR: "directory",
@@ -29,6 +30,15 @@ _FILE_KINDS = {
     stat.S_IFLNK: "symlink",
     stat.S_IFSOCK: "socket",
 }
+
+PARTED_CALLS = frozenset({"socketcall"})
+"""One number for many calls: the first argument says which."""
+_SOCKET_CALLS = (
+    "socket", "bind", "connect", "listen", "accept", "getsockname", "getpeername", "socketpair", "send", "recv",
+    "sendto", "recvfrom", "shutdown", "setsockopt", "getsockopt", "sendmsg", "recvmsg", "accept4", "recvmmsg",
+    "sendmmsg",
+)  # fmt: skip
+"""What socketcall's first argument stands for, from 1 on. Source: include/uapi/linux/net.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,17 @@ def choose_path(paths: list[dict[str, str]]) -> dict[str, str] | None:
 
 def system_call_row(name: str) -> Row:
     """Return the row of a system call, by name or, where no table names it, by number."""
-    return _system_call_rows().get(name, UNMAPPED_SYSTEM_CALL)
+    return system_call_rows().get(name, UNMAPPED_SYSTEM_CALL)
+
+
+def called(facts: Facts) -> str:
+    """Return the name of the system call that an event is about, or its number; empty if there is none."""
+    name = facts.value("syscall") or ""
+    if name not in PARTED_CALLS:
+        return name
+    number = facts.value("a0") or ""
+    position = int(number, 16) if _SMALL_HEX.fullmatch(number) else 0
+    return _SOCKET_CALLS[position - 1] if 0 < position <= len(_SOCKET_CALLS) else name
 
 
 def default_how(exe: str | None, comm: str | None) -> str | None:
@@ -125,8 +145,8 @@ def is_interpreted(exe: str, comm: str) -> bool:
 
 def _find_row(facts: Facts) -> Row:
     if facts.record_type == types.SYSCALL:
-        return system_call_row(facts.value("syscall") or "")
-    for row in _record_rows().get(facts.record_type, ()):
+        return system_call_row(called(facts))
+    for row in record_rows().get(facts.record_type, ()):
         if row.if_field is None or facts.value(row.if_field) is not None:
             return row
     return UNMAPPED
@@ -141,10 +161,9 @@ def _action_without_row(facts: Facts) -> str | None:
 
 def _find_classes(row: Row, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return categories and types: those of the record, then those of the system call in which it came."""
-    call = facts.value("syscall")
-    if facts.record_type == types.SYSCALL or row is UNMAPPED or call is None:
+    if facts.record_type == types.SYSCALL or row is UNMAPPED or facts.value("syscall") is None:
         return row.categories, row.types
-    of_call = system_call_row(call)
+    of_call = system_call_row(called(facts))
     return row.categories + of_call.categories, row.types + of_call.types
 
 
@@ -192,7 +211,8 @@ def _word(column: str) -> str | None:
 
 
 @cache
-def _system_call_rows() -> dict[str, Row]:
+def system_call_rows() -> dict[str, Row]:
+    """Return the rows of all system calls, by name, in the order of the table."""
     rows = {}
     for names, action, what, primary, secondary, how, categories, kinds in _read_table("syscalls.tsv"):
         row = Row(
@@ -209,7 +229,8 @@ def _system_call_rows() -> dict[str, Row]:
 
 
 @cache
-def _record_rows() -> dict[int, list[Row]]:
+def record_rows() -> dict[int, list[Row]]:
+    """Return the rows of all record types, by number; of several for one type the first that fits counts."""
     rows: dict[int, list[Row]] = {}
     for names, condition, action, what, primary, secondary, *further in _read_table("records.tsv"):
         actor_primary, actor_secondary, how, categories, kinds, people, source = further

@@ -11,7 +11,7 @@ from auditline.workers.router.decode.facts import gather_facts
 from auditline.workers.router.decode.records import UNSET
 from auditline.workers.router.event import Event, Facts, Meaning
 from auditline.workers.router.names import IdNames
-from auditline.workers.router.naming.engine import category_of, find_meaning, system_call_row
+from auditline.workers.router.naming.engine import called, category_of, find_meaning, system_call_row
 from auditline.workers.router.record_names import type_name
 from auditline.workers.router.render.ecs_file import ecs_file
 from auditline.workers.router.render.ecs_user import People
@@ -178,9 +178,8 @@ def _process_id(text: str | None) -> int | None:
 
 def _network(facts: Facts, meaning: Meaning) -> dict[str, Any]:
     """Return who is at the other end and which way it goes: by the system call, else by what a record says."""
-    call = facts.value("syscall")
-    if facts.socket and call is not None:
-        peer = _PEERS.get(system_call_row(call).action or "")
+    if facts.socket:
+        peer = _PEERS.get(system_call_row(called(facts)).action or "")
         if peer is not None:
             end, direction = peer
             address = _address(facts.socket)

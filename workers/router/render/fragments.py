@@ -92,8 +92,7 @@ class FragmentRenderer:
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
         """Return the event's id, its line without the newline, and whether it is complete."""
         try:
-            is_plain = event.has_eoe and event.types[0] == types.SYSCALL and not (event.amends or event.reasons)
-            if is_plain and not self._keeps_raw:
+            if not self._keeps_raw and event.has_eoe and event.types[0] == types.SYSCALL and not event.amends:
                 fast = self._fast(event, host, host_name)
                 if fast is not None:
                     return fast

@@ -17,7 +17,13 @@ from auditline.workers.router.decode.records import LAST_KEYS, UNSET
 from auditline.workers.router.decode.socket_address import byte_order
 from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts
-from auditline.workers.router.naming.engine import default_how, find_meaning, is_interpreted, system_call_row
+from auditline.workers.router.naming.engine import (
+    PARTED_CALLS,
+    default_how,
+    find_meaning,
+    is_interpreted,
+    system_call_row,
+)
 from auditline.workers.router.render.lines import to_json
 
 MEMO_ENTRIES = 2048
@@ -99,6 +105,8 @@ def make_head(text: str) -> Head | None:
     if _HEAD.fullmatch(text) is None:
         return None
     facts = facts_of(types.SYSCALL, text)
+    if facts.value("syscall") in PARTED_CALLS:
+        return None
     meaning = find_meaning(facts)
     thing = {"what": meaning.what, "primary": meaning.primary, "secondary": meaning.secondary}
     thing = {key: value for key, value in thing.items() if value is not None}

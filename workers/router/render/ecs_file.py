@@ -3,9 +3,8 @@
 import re
 from typing import Any
 
-from auditline.workers.router.decode.calls import acted_path, directory_registers
-from auditline.workers.router.decode.places import RENAMES, SYMLINKS, find_places
-from auditline.workers.router.decode.text import to_text
+from auditline.workers.router.decode.calls import acted_path, decode_call
+from auditline.workers.router.decode.places import RENAMES, SYMLINKS
 from auditline.workers.router.event import Facts
 from auditline.workers.router.render.ecs_user import People
 
@@ -44,11 +43,10 @@ def _path_of(path: dict[str, str], facts: Facts) -> str | None:
 
 def _new_path_of(path: dict[str, str], facts: Facts) -> str | None:
     """The same for the new name of a rename."""
-    name, call = path.get("name"), facts.value("syscall")
-    if call is None or (name is not None and name.startswith("/")):
+    name = path.get("name")
+    if name is not None and name.startswith("/"):
         return name
-    raw = find_places(call, directory_registers(facts.value("arch") or "", call), facts).get("new_path")
-    return name if raw is None else to_text(raw)[0]
+    return decode_call(facts).members.get("new_path", name)
 
 
 def _new_name(facts: Facts) -> dict[str, str] | None:

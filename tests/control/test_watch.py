@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import KernelError
+from auditline.workers.control.compile import comparable, compile_rule
+from auditline.workers.control.language import parse_rules
 from auditline.workers.control.messages import KernelStatus
 from auditline.workers.control.poll import RuleListing, StatusPoller, lost_between
 from auditline.workers.control.watch import (
     COUNTERS,
+    EXCLUDE_RULES,
     KERNEL_BACKLOG,
     KERNEL_LOST,
     KERNEL_PID,
@@ -144,12 +147,11 @@ def test_poller_answers_at_once_and_stops() -> None:
     poller.stop()
 
     assert readable == [poller.fd]
-    assert len(results) == 1
     assert isinstance(results[0], KernelStatus | KernelError)
 
 
 def test_poller_lists_the_rules_now_and_then(wait_until: Callable[..., None]) -> None:
-    poller = StatusPoller(0.001, lists_rules=True)
+    poller = StatusPoller(0.001)
     answers: list[object] = []
 
     def has_listing() -> bool:
@@ -164,6 +166,18 @@ def test_poller_lists_the_rules_now_and_then(wait_until: Callable[..., None]) ->
 
     listings = [answer for answer in answers if isinstance(answer, RuleListing)]
     assert len(listings) <= len(answers) / 2
+
+
+def test_rules_of_the_list_exclude_are_counted_whoever_loaded_them(counters: CounterPage) -> None:
+    watch = StatusWatch(counters, SUPERVISOR, is_multicast=True)
+    lines = ("-a always,exclude -F msgtype=EOE", "-a never,exclude -F uid=7", "-a always,exit -S swapon")
+    rules = [comparable(compile_rule(rule)) for rule in parse_rules("\n".join(lines), "test").rules]
+
+    watch.count_rules(rules)
+    loaded = counters.get(EXCLUDE_RULES)
+    watch.count_rules(rules[2:])
+
+    assert (loaded, counters.get(EXCLUDE_RULES)) == (2, 0)
 
 
 OURS = {b"a": "-a first", b"b": "-a second", b"c": "-a third", b"d": "-a fourth", b"e": "-a fifth"}

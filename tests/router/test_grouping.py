@@ -405,7 +405,7 @@ def test_a_predecessor_s_events_are_skipped_record_by_record(collected: Collecte
 
 def test_what_a_predecessor_gave_up_is_still_known(collected: Collected):
     predecessor = Collected().feed([record(SYSCALL, 1), record(SYSCALL, 2)]).idle()
-    collected.grouper.recall(dict(predecessor.grouper.given_up))
+    collected.grouper.recall(dict(predecessor.grouper.given_up), predecessor.grouper.latest())
 
     collected.feed([record(EOE, 1, ""), record(PATH, 2)]).idle()
 

@@ -22,6 +22,7 @@ class Measured:
     """What is measured, as the test likes it."""
 
     loss: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LOSSES, 0))
+    detail: dict[str, Any] = field(default_factory=dict)
     calls: int = 0
 
     def __call__(self) -> dict[str, Any]:
@@ -31,6 +32,7 @@ class Measured:
             "counters": {"audit_records_received_total": 1},
             "loss": dict(self.loss),
             "balance": {"records": records, "outputs": {"stdout": dict(OUTPUT)}},
+            "detail": self.detail,
         }
 
 
@@ -87,6 +89,16 @@ def test_a_health_event_has_exactly_the_keys_of_the_design(pipe):
     assert tuple(event["loss"]) == LOSSES
     assert set(event["balance"]) == {"records", "outputs"}
     assert event["processes"][0]["rss_bytes"] > 1_000_000
+
+
+def test_what_is_known_of_the_losses_stands_beside_the_event(pipe):
+    gaps = [{"from": 7, "to": 9, "count": 3}]
+    health, lines = make_health(pipe[0], Measured(detail={"gaps": gaps}))
+
+    health.tell("loss")
+
+    (document,) = documents(lines)
+    assert document["auditline"] == {"complete": True, "detail": {"gaps": gaps}}
 
 
 def test_every_event_has_an_id_of_its_own(pipe):

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from auditline.workers.common.batch import Batch
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.recorded_count import RecordedCount
-from auditline.workers.router.inflow import Inflow, Tally
+from auditline.workers.router.inflow import BatchState, Inflow, Tally
 from auditline.workers.router.ledger import Ledger
 
 COMMITTER = """
@@ -90,6 +92,86 @@ def test_what_was_counted_outlives_a_kill_and_is_not_counted_again_when_it_comes
     assert counted["records_unparsed_total"] == 22
     assert (counted["events_incomplete_total"], counted["serial_gaps_total"]) == (33, 44)
     assert (counted["file_changes_written_total"], counted["coverage_entries_written_total"]) == (55, 66)
+
+
+class DyingPage:
+    """A page whose process is killed before one of its stores."""
+
+    def __init__(self, page: CounterPage, stores: int) -> None:
+        self._page = page
+        self._stores_left = stores
+
+    def set(self, name: str, value: int) -> None:
+        if not self._stores_left:
+            raise KeyboardInterrupt
+        self._stores_left -= 1
+        self._page.set(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._page, name)
+
+
+@pytest.mark.parametrize("stores", range(24))
+def test_a_kill_between_any_two_stores_of_a_commit_makes_nothing_count_twice_or_never(stores: int):
+    page = CounterPage.unshared([])
+    inflow = Inflow("audit", "e", 0, 0)
+    take_batches(inflow, Tally(10, 1, 2, 3, 4, 5, 6), Tally(10, 1, 2, 3, 4, 5, 6))
+    batches = inflow.advance(0)
+    Ledger(page, Path("/nowhere")).commit(Inflow("fim-etc", "f", 0, 0), [BatchState(7, Tally(100))])
+    dying = Ledger(page, Path("/nowhere"))
+    dying._counters = DyingPage(page, stores)  # type: ignore[assignment]
+
+    with suppress(KeyboardInterrupt):
+        dying.commit(inflow, batches)
+    between = Ledger(page, Path("/nowhere")).loss(Tally(), {})["serial_gaps"]
+    Ledger(page, Path("/nowhere")).commit(inflow, batches)
+
+    assert between in (0, 8)
+    counted = page.as_dict()
+    assert counted["batches_done_total"] == 3
+    assert (counted["records_written_total"], counted["records_filtered_total"]) == (118, 2)
+    assert (counted["records_unparsed_total"], counted["serial_gaps_total"]) == (4, 8)
+    assert (counted["file_changes_written_total"], counted["coverage_entries_written_total"]) == (10, 12)
+    assert (counted["committed_audit_number"], counted["committed_fim-etc_number"]) == (2, 7)
+
+
+def test_a_serial_that_was_counted_as_lost_before_the_page_began_takes_nothing_below_zero(ledger: Ledger):
+    inflow = Inflow("audit", "e", 0, 0)
+    take_batches(inflow, Tally(5, serial_gaps=-1), Tally(5, serial_gaps=3))
+    before = ledger.loss(Tally(serial_gaps=-1), {})["serial_gaps"]
+
+    for batch in inflow.advance(0):
+        ledger.commit(inflow, [batch])
+
+    assert (before, ledger.loss(Tally(), {})["serial_gaps"]) == (0, 3)
+
+
+def gap(first: int, count: int) -> dict[str, Any]:
+    return {"from": first, "to": first + count - 1, "count": count}
+
+
+@pytest.mark.parametrize(("counted", "told"), [(0, 0), (2, 0), (3, 1), (7, 1), (8, 2), (100, 3)])
+def test_of_the_lost_serials_those_are_told_that_this_run_has_counted(ledger: Ledger, counted: int, told: int):
+    gaps = [gap(30, 3), gap(20, 5), gap(1, 9)]
+
+    detail = ledger.loss_detail(gaps, counted)
+
+    assert detail.get("gaps", []) == gaps[:told]
+
+
+def test_what_a_loss_is_about_is_told_where_it_is_known(ledger: Ledger, tmp_path: Path):
+    nothing = ledger.loss_detail([], 0)
+    for name, counts in {
+        "audit": {"batches_overflow_total": 1, "overflow_first_serial": 7, "overflow_last_serial": 9},
+        "control": {"exclude_rules": 2},
+    }.items():
+        page = CounterPage.open(tmp_path / f"{name}.page", counts)
+        for counter, value in counts.items():
+            page.set(counter, value)
+        page.close()
+
+    assert nothing == {}
+    assert ledger.loss_detail([], 0) == {"overflow": {"from": 7, "to": 9}, "exclude_rules": True}
 
 
 def test_each_source_is_counted_by_its_own_numbers(tmp_path: Path):
@@ -211,7 +293,7 @@ def test_counters_are_named_after_their_process_and_bookkeeping_is_none(
     assert {name for name in counters if name.startswith("fim-")} == {
         "fim-etc_hints_received_total", "fim-etc_entries_recorded_total",
     }  # fmt: skip
-    assert not any("committed" in name for name in counters)
+    assert not any(name.startswith(("router_committ", "router_next")) for name in counters)
     json.dumps(counters)
 
 

@@ -131,7 +131,7 @@ def run_without_a_kill(batches: list[Batch]) -> tuple[Destination, list[BatchSta
 
 
 def make_stream(draw: st.DrawFn) -> list[Record]:
-    """Events that overlap, some without an end, some with records that come after they were given up."""
+    """Events that overlap, some without an end, some with records that come after they went out."""
     events: list[list[Record]] = []
     late: list[tuple[int, Record]] = []
     second = T
@@ -144,7 +144,7 @@ def make_stream(draw: st.DrawFn) -> list[Record]:
         kinds = [SYSCALL, *draw(st.lists(st.sampled_from([CWD, PATH]), max_size=3))]
         has_end = draw(st.integers(0, 3)) > 0
         events.append([(kind, f"{header}: {BODIES[kind]}") for kind in [*kinds, *([EOE] if has_end else [])]])
-        if not has_end and draw(st.booleans()):
+        if draw(st.booleans()):
             late.append((len(events), (draw(st.sampled_from([PATH, EOE])), f"{header}: {BODIES[PATH]}")))
     return interleave(draw, events, late)
 
@@ -331,6 +331,37 @@ def test_a_hole_in_the_serials_is_counted_once_and_late_ones_fill_it():
     _, committed, _ = run_without_a_kill(batches)
 
     assert [state.tally.serial_gaps for state in committed] == [0, 0, 2, 0, 0]
+
+
+def test_an_event_that_comes_after_it_was_counted_as_lost_is_taken_off_again():
+    batches = [
+        start_batch(1),
+        records_batch(2, [*exec_event(1), *exec_event(5)]),
+        idle_batch(3),
+        records_batch(4, exec_event(3)),
+    ]
+    journal, destination = Journal(batches), Destination()
+    router = Router(journal, destination)
+    router.finish()
+
+    stream = router.stream
+
+    assert [state.tally.serial_gaps for state in router.committed] == [0, 0, 3, -1]
+    assert [(hole["from"], hole["to"], hole["count"]) for hole in stream.lost_serials] == [(4, 4, 1), (2, 2, 1)]
+    assert json.loads(destination.written[f"{HOST[0]}-{T}.001-3"])["auditline"] == {"complete": True}
+
+
+def test_what_comes_after_its_event_ended_before_a_kill_is_still_an_amendment():
+    late = [(PATH, f"audit({T}.001:1): {BODIES[PATH]}")]
+    batches = [records_batch(1, exec_event(1)), records_batch(2, exec_event(2)), records_batch(3, late), idle_batch(4)]
+    journal, destination = Journal(batches[:2]), Destination()
+    Router(journal, destination).finish()
+    journal.batches.extend(batches[2:])
+
+    Router(journal, destination).finish()
+
+    *_, amendment = map(json.loads, destination.written.values())
+    assert amendment["auditline"]["amends"] == f"{HOST[0]}-{T}.001-1"
 
 
 def test_serials_that_were_noticed_missing_are_counted_when_the_host_was_booted_in_between():

@@ -1,19 +1,35 @@
 """Holes in the serials are found, filled by late ones, and counted once, wherever the counter stands."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditline.workers.router.serials import MAX_RANGES, REORDER_SECONDS, SerialGaps
+from auditline.workers.router.event import Event
+from auditline.workers.router.serials import MAX_RANGES, MAX_SETTLED, REORDER_SECONDS, Hole, SerialGaps
 
 LAST = (1 << 32) - 1
 
 
+def event(serial: int, second: int = 1) -> Event:
+    return Event(f"audit({second}.000:{serial}", None, str(second), "000", serial)
+
+
+def see(gaps: SerialGaps, *serials: int, clock: int = 0) -> None:
+    for serial in serials:
+        gaps.see(event(serial), clock)
+
+
+def ranges(holes: list[Hole]) -> list[tuple[int, int]]:
+    """Return the first serial of each hole, and how many there are."""
+    return [(hole.first_serial, hole.count) for hole in holes]
+
+
 def missing_in(serials: list[int], clock: int = 0) -> list[tuple[int, int]]:
     gaps = SerialGaps()
-    for serial in serials:
-        gaps.see(serial, clock)
-    return gaps.settle(clock, is_idle=True)
+    see(gaps, *serials, clock=clock)
+    return ranges(gaps.settle(clock, is_idle=True))
 
 
 @pytest.mark.parametrize(
@@ -42,34 +58,46 @@ def test_holes_are_what_never_came(serials: list[int], missing: list[tuple[int, 
 
 def test_a_hole_is_settled_when_it_is_too_old_to_be_filled():
     gaps = SerialGaps()
-    gaps.see(1, 0)
-    gaps.see(3, 0)
+    see(gaps, 1, 3)
 
     early, late = gaps.settle(REORDER_SECONDS - 1), gaps.settle(REORDER_SECONDS)
 
-    assert (early, late, gaps.settle(REORDER_SECONDS)) == ([], [(2, 1)], [])
+    assert (early, ranges(late), gaps.settle(REORDER_SECONDS)) == ([], [(2, 1)], [])
 
 
-def test_a_serial_that_comes_after_its_hole_was_settled_changes_nothing():
+def test_a_serial_that_comes_after_its_hole_was_settled_is_taken_off_what_was_lost():
     gaps = SerialGaps()
-    for serial in (1, 3):
-        gaps.see(serial, 0)
+    see(gaps, 1, 6)
     gaps.settle(0, is_idle=True)
 
-    gaps.see(2, 0)
+    see(gaps, 3, 3, 1, 9)
 
-    assert gaps.settle(0, is_idle=True) == []
-    assert gaps.next == 4
+    assert gaps.filled == 1
+    assert ranges(gaps.settled) == [(2, 1), (4, 2)]
+    assert ranges(gaps.settle(0, is_idle=True)) == [(7, 2)]
+
+
+def test_a_hole_says_between_which_events_it_is():
+    gaps = SerialGaps()
+    for serial, second in ((LAST - 1, 10), (2, 17)):
+        gaps.see(event(serial, second), 0)
+
+    (hole,) = gaps.settle(0, is_idle=True)
+
+    assert hole.describe() == {
+        "from": LAST, "to": 1, "count": 3, "since": "1970-01-01T00:00:10.000Z", "until": "1970-01-01T00:00:17.000Z",
+    }  # fmt: skip
 
 
 def test_another_boot_begins_anew():
     gaps = SerialGaps()
-    gaps.see(1000, 0)
+    see(gaps, 1000, 1002)
+    gaps.settle(0, is_idle=True)
     gaps.restart()
 
-    gaps.see(5, 0)
+    see(gaps, 5)
 
-    assert gaps.settle(0, is_idle=True) == []
+    assert (gaps.settle(0, is_idle=True), gaps.settled, gaps.older) == ([], [], None)
 
 
 def test_holes_that_are_remembered_are_bounded_and_none_is_forgotten_uncounted():
@@ -77,11 +105,16 @@ def test_holes_that_are_remembered_are_bounded_and_none_is_forgotten_uncounted()
     settled = []
 
     for serial in range(0, 20_000, 2):
-        gaps.see(serial, 0)
+        see(gaps, serial)
         settled += gaps.settle(0)
+    bounded = len(gaps.missing)
+    settled += gaps.settle(0, is_idle=True)
 
-    assert len(gaps.missing) <= MAX_RANGES
-    assert sum(count for _, count in [*settled, *gaps.settle(0, is_idle=True)]) == 9_999
+    assert bounded <= MAX_RANGES
+    assert sum(hole.count for hole in settled) == 9_999
+    assert len(gaps.settled) <= MAX_SETTLED
+    oldest = gaps.lost[-1]
+    assert (oldest.first, oldest.last, oldest.count) == (1, 19_997 - 2 * MAX_SETTLED, 9_999 - MAX_SETTLED)
 
 
 @given(first=st.sampled_from([0, 5, LAST - 20]), present=st.sets(st.integers(0, 60), min_size=1), data=st.data())
@@ -94,3 +127,35 @@ def test_any_order_within_the_window_finds_the_same_holes(first: int, present: s
     wanted = {(first + offset) % (LAST + 1) for offset in range(smallest, max(present)) if offset not in present}
     assert {(start + offset) % (LAST + 1) for start, count in missing for offset in range(count)} == wanted
     assert sum(count for _, count in missing) == len(wanted)
+
+
+@given(first=st.sampled_from([0, LAST - 20]), present=st.sets(st.integers(0, 60), min_size=1), data=st.data())
+def test_whenever_holes_are_settled_what_is_lost_in_the_end_is_what_never_came(
+    first: int, present: set[int], data: st.DataObject
+):
+    smallest, *others = sorted(present)
+    gaps = SerialGaps()
+    lost = 0
+
+    for offset in (smallest, *data.draw(st.permutations(others))):
+        see(gaps, (first + offset) % (LAST + 1))
+        if data.draw(st.booleans()):
+            lost += sum(hole.count for hole in gaps.settle(0, is_idle=True))
+        if data.draw(st.booleans()):
+            resumed = SerialGaps()
+            resumed.resume(json.loads(json.dumps(gaps.snapshot())))
+            resumed.filled, gaps = gaps.filled, resumed
+    lost += sum(hole.count for hole in gaps.settle(0, is_idle=True))
+
+    never_came = max(present) - smallest + 1 - len(present)
+    assert lost - gaps.filled == never_came == sum(hole.count for hole in gaps.settled)
+
+
+@pytest.mark.parametrize("known", [{}, {"newest": 1}, {"newest": "x", "header": "", "missing": [], "settled": []}])
+def test_a_snapshot_that_is_none_changes_nothing(known: dict[str, object]):
+    gaps = SerialGaps()
+
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        gaps.resume(known)
+
+    assert (gaps.newest, gaps.missing, gaps.settled) == (None, [], [])

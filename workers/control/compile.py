@@ -106,6 +106,11 @@ def comparable(data: bytes) -> bytes:
     return _LAYOUT.pack(*values) + data[HEADER_BYTES : HEADER_BYTES + values[-1]]
 
 
+def rule_list(data: bytes) -> int:
+    """Return the number of the list that a rule in the form of `comparable` is in."""
+    return read_kernel_rule(data).flags
+
+
 def key_of(data: bytes) -> bytes:
     """Return all keys of a rule as the kernel has them; b"" if there is none.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from auditline.workers.common.drift_entry import Drift, Trace
 from auditline.workers.control.canonical import rule_text
-from auditline.workers.control.compile import key_of, read_kernel_rule
+from auditline.workers.control.compile import key_of, rule_list
 from auditline.workers.control.messages import KernelStatus
 from auditline.workers.control.order import is_silencing
 from auditline.workers.control.rule import RuleList
@@ -39,7 +39,7 @@ class RuleDifference:
     @property
     def silencing(self) -> tuple[bytes, ...]:
         """New rules of others that keep something from being recorded."""
-        return tuple(rule for rule in self.unexpected if is_silencing(rule) or _rule_list(rule) == RuleList.EXCLUDE)
+        return tuple(rule for rule in self.unexpected if is_silencing(rule) or rule_list(rule) == RuleList.EXCLUDE)
 
 
 class DriftWatch:
@@ -144,14 +144,10 @@ def _difference(wanted: tuple[bytes, ...], found: tuple[bytes, ...]) -> RuleDiff
 
 def _pairs_by_list(wanted: Sequence[bytes], found: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield what is wanted and found at each place of each list; between lists no order matters."""
-    for number in sorted(set(map(_rule_list, wanted))):
-        here, there = ([rule for rule in side if _rule_list(rule) == number] for side in (wanted, found))
+    for number in sorted(set(map(rule_list, wanted))):
+        here, there = ([rule for rule in side if rule_list(rule) == number] for side in (wanted, found))
         yield from zip(here, there, strict=True)
 
 
-def _rule_list(rule: bytes) -> int:
-    return read_kernel_rule(rule).flags
-
-
 def _trace(operation: str, rule: bytes) -> Trace:
-    return Trace(operation=operation, rule_list=_rule_list(rule), key=os.fsdecode(key_of(rule)))
+    return Trace(operation=operation, rule_list=rule_list(rule), key=os.fsdecode(key_of(rule)))

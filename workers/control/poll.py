@@ -36,10 +36,8 @@ class StatusPoller:
     worker's main thread must not be the one that waits.
     """
 
-    def __init__(self, period_seconds: float, *, lists_rules: bool = False) -> None:
-        """The status is asked every period, and the rules, if *lists_rules*."""
+    def __init__(self, period_seconds: float) -> None:
         self._period_seconds = period_seconds
-        self._lists_rules = lists_rules
         self._results: deque[Answer] = deque(maxlen=16)
         self._stop = threading.Event()
         self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -69,8 +67,9 @@ class StatusPoller:
             asked_at = time.monotonic()
             status = _ask_status()
             self._results.append(status)
-            if self._lists_rules:
-                self._results.append(_ask_rules(asked_at, None if isinstance(status, KernelError) else status))
+            # Who may not ask the one may not ask the other.
+            if not isinstance(status, KernelError):
+                self._results.append(_ask_rules(asked_at, status))
             with contextlib.suppress(BlockingIOError):
                 os.write(self._write_fd, b"\0")
             self._stop.wait(self._period_seconds)
@@ -94,7 +93,7 @@ def _ask_status() -> KernelStatus | KernelError:
         return error
 
 
-def _ask_rules(asked_at: float, status: KernelStatus | None) -> RuleListing | KernelError:
+def _ask_rules(asked_at: float, status: KernelStatus) -> RuleListing | KernelError:
     try:
         with AuditControl() as control:
             return RuleListing(asked_at, tuple(map(comparable, control.list_rules())), status)

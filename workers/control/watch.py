@@ -5,19 +5,23 @@ from collections.abc import Collection, Mapping
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import KernelError
+from auditline.workers.control.compile import rule_list
 from auditline.workers.control.kernel import LOCKED
 from auditline.workers.control.messages import KernelStatus
 from auditline.workers.control.poll import lost_between
+from auditline.workers.control.rule import RuleList
 
 KERNEL_LOST = "kernel_lost"
 """Records that the kernel says it lost since the supervisor started."""
 KERNEL_BACKLOG = "kernel_backlog"
 KERNEL_PID = "kernel_pid"
+EXCLUDE_RULES = "exclude_rules"
+"""Rules of the list `exclude` that are loaded, whoever loaded them: they make holes in the serials, too."""
 POLLS_FAILED = "control_polls_failed_total"
 _LOST_SEEN = "kernel_lost_seen"
 _LOST_SEEN_FOR = "kernel_lost_seen_for"
 """The kernel's counter at the last poll, and for which supervisor: what is lost while we are dead is counted too."""
-COUNTERS = (KERNEL_LOST, KERNEL_BACKLOG, KERNEL_PID, POLLS_FAILED, _LOST_SEEN, _LOST_SEEN_FOR)
+COUNTERS = (KERNEL_LOST, KERNEL_BACKLOG, KERNEL_PID, EXCLUDE_RULES, POLLS_FAILED, _LOST_SEEN, _LOST_SEEN_FOR)
 
 _SHOWN_RULES = 3
 _log = logging.getLogger(__name__)
@@ -58,6 +62,10 @@ class StatusWatch:
         counters.set(_LOST_SEEN_FOR, self._supervisor_pid)
         counters.set(KERNEL_BACKLOG, status.backlog)
         counters.set(KERNEL_PID, status.pid)
+
+    def count_rules(self, rules: Collection[bytes]) -> None:
+        """Count which of the loaded *rules* keep records from being made, in the form of `comparable`."""
+        self._counters.set(EXCLUDE_RULES, sum(rule_list(rule) == RuleList.EXCLUDE for rule in rules))
 
     def _tell_lost(self, lost: int) -> None:
         """Tell the first loss, and then each time it has doubled; each is in the health events."""

@@ -43,7 +43,7 @@ def run(life: Life, settings: Settings, supervisor_pid: int, is_multicast: bool,
         KernelError: this kernel has no audit.
     """
     life.counters.extend(COUNTERS)
-    poller = StatusPoller(CHECK_SECONDS, lists_rules=not is_multicast)
+    poller = StatusPoller(CHECK_SECONDS)
     status_watch = watch.StatusWatch(life.counters, supervisor_pid, is_multicast=is_multicast)
     with AuditControl() as control:
         charge = _Charge(life.counters)
@@ -177,6 +177,7 @@ def _work(
             charge.reload()
         for answer in poller.take():
             if isinstance(answer, RuleListing):
+                status_watch.count_rules(answer.rules)
                 for found in charge.compare(answer):
                     reports.add(found)
             else:

@@ -91,6 +91,7 @@ class AuditStream:
             self._grouper.idle(batch)
             self._settle_gaps(is_idle=True)
             self._gaps.restart()
+            self._grouper.expectations.forget_rules()
             self._boot_id = opening.get("boot_id", "")
 
     def _take_event(self, event: Event) -> None:
@@ -124,9 +125,18 @@ class AuditStream:
         self.inflow.note_sequence(self._current, self._lines.add_rendered(partial(unparsed_line, *about)))
 
     def _settle_gaps(self, *, is_idle: bool) -> None:
-        for first, count in self._gaps.settle(self._grouper.clock, is_idle=is_idle):
-            self._current.tally.serial_gaps += count
-            self._gap_warning.tell("%d serials from %d on never came: these events are lost", count, first)
+        tally = self._current.tally
+        for hole in self._gaps.settle(self._grouper.clock, is_idle=is_idle):
+            tally.serial_gaps += hole.count
+            text = "%d serials from %d to %d never came: these events are lost"
+            self._gap_warning.tell(text, hole.count, hole.first_serial, hole.last_serial)
+        tally.serial_gaps -= self._gaps.filled
+        self._gaps.filled = 0
+
+    @property
+    def lost_serials(self) -> list[dict[str, Any]]:
+        """The ranges of serials that never came, the latest ones first; the last one may be several in one."""
+        return [hole.describe() for hole in self._gaps.lost]
 
     def _snapshot(self) -> dict[str, Any]:
         grouper = self._grouper
@@ -135,10 +145,10 @@ class AuditStream:
             "second": grouper.newest_second,
             "begun": grouper.begun,
             "given_up": grouper.out_by_then(),
-            "since_eoe": grouper.events_since_eoe,
+            "latest": grouper.latest(),
+            "expectations": grouper.expectations.snapshot(),
             "last_good": grouper.last_good,
-            "serial": self._gaps.next,
-            "missing": list(self._gaps.missing),
+            "gaps": self._gaps.snapshot(),
             "boot_id": self._boot_id,
             "mode": self._mode,
             "skip": dict(grouper.skipped),
@@ -150,15 +160,15 @@ class AuditStream:
             return
         try:
             known = json.loads(state)
-            grouper, gaps = self._grouper, self._gaps
+            grouper = self._grouper
             grouper.clock, grouper.newest_second = int(known["clock"]), int(known["second"])
             grouper.begun = int(known["begun"])
-            grouper.recall({str(header): int(clock) for header, clock in known["given_up"].items()})
-            grouper.events_since_eoe = int(known["since_eoe"])
+            given_up = {str(header): int(clock) for header, clock in known["given_up"].items()}
+            grouper.recall(given_up, list(map(str, known["latest"])))
+            grouper.expectations.resume(known["expectations"])
             grouper.last_good = (str(known["last_good"][0]), str(known["last_good"][1]))
             grouper.skipped = {str(header): int(count) for header, count in known["skip"].items()}
-            gaps.next = None if known["serial"] is None else int(known["serial"])
-            gaps.missing = [(int(first), int(count), int(seen)) for first, count, seen in known["missing"]]
+            self._gaps.resume(known["gaps"])
             self._boot_id, self._mode = str(known["boot_id"]), str(known["mode"])
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             logger.warning("the state that %s kept for a resend cannot be read: %s", self.inflow.source, error)

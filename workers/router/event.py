@@ -13,9 +13,9 @@ class Event:
         "bodies",
         "counted_bytes",
         "deadline",
-        "first_batch",
         "has_eoe",
         "header",
+        "may_lack",
         "milliseconds",
         "node",
         "reasons",
@@ -39,11 +39,12 @@ class Event:
         """Why grouping thinks that records are missing; decoding may find more."""
         self.amends = False
         """True if its records came after the event had gone out."""
+        self.may_lack = False
+        """True if rules may keep records of it from us."""
         self.deadline = 0
         """Stream time in seconds at which it is no longer waited for."""
         self.begun = 0
         """How many events had begun before it."""
-        self.first_batch = 0
         self.records_by_batch: dict[int, int] | None = None
         """How many records it has in each batch, if it goes on beyond its first one."""
         self.counted_bytes = 0

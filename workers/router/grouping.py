@@ -6,10 +6,12 @@ and a replay give the same events.
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import chain, islice
 
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.types import is_complete_alone
 from auditline.workers.router.event import Event
+from auditline.workers.router.expectations import WINDOW_EVENTS, Expectations
 
 DEADLINE_SECONDS = 3
 """How many times the second of the stream's time may change, so after 2 to 3 s of it, before an event without its end
@@ -18,9 +20,7 @@ MAX_BACK_SECONDS = 60
 """An older second than that is no late record: the clock was set back."""
 MAX_YOUNGER_EVENTS = 4096
 """How many events may begin before such an event is no longer waited for, whatever the time says. So no more than
-these, and `_CHECK_EVENTS`, are ever open."""
-_CHECK_EVENTS = 256
-"""After so many events it is looked at who has waited for too many younger ones."""
+these, and a window of `Expectations`, are ever open."""
 MAX_OPEN_BYTES = 1 << 26
 """Text of events that are open when a batch ends; the longest arguments that Linux takes are 6 MiB, and twice that
 in hexadecimal. Only this bound depends on where batches end."""
@@ -28,12 +28,12 @@ REMEMBERED_EVENTS = 8192
 """Events that went out whose late records are still known as such."""
 GIVEN_UP_EVENTS, GIVEN_UP_SECONDS = 256, 60
 """Of those that had no EOE, so of which more may come, the latest: they are still known after a resend."""
-EOE_WINDOW_EVENTS = 1000
-"""A stream had an EOE among this many events: then the lack of one says that records were refused."""
+LATEST_EVENTS = 64
+"""Of all that went out the latest, which are still known then, too."""
 
 _HEADER = re.compile(r"((?:node=(\S+) )?audit\(([0-9]{1,15})\.([0-9]{3}):([0-9]{1,10}))(?=\)[: ]|\)\Z)").match
 """The colon may be missing: auditd wrote `audit(…) config changed` once."""
-_EOE = types.EOE
+_EOE, _CWD, _PROCTITLE, _CONFIG_CHANGE = types.EOE, types.CWD, types.PROCTITLE, types.CONFIG_CHANGE
 
 
 class Grouper:
@@ -43,9 +43,9 @@ class Grouper:
         self,
         emit: Callable[[Event], None],
         emit_unparsed: Callable[[int, str], None],
-        see_serial: Callable[[int, int], None] | None = None,
+        see_serial: Callable[[Event, int], None] | None = None,
     ) -> None:
-        """*see_serial* is told the serial of each event that begins, and the clock then."""
+        """*see_serial* is told of each event that begins, and the clock then."""
         self._emit = emit
         self._emit_unparsed = emit_unparsed
         self._see_serial = see_serial
@@ -56,7 +56,7 @@ class Grouper:
         """Since 1970; 0 at first."""
         self.last_good = ("0", "000")
         """The time of the last good record, (seconds, milliseconds) as the kernel wrote them."""
-        self.events_since_eoe = EOE_WINDOW_EVENTS
+        self.expectations = Expectations()
         self.skipped: dict[str, int] = {}
         """Records to drop by header: they come again although their events are out already."""
         self.ends_dropped = 0
@@ -66,8 +66,9 @@ class Grouper:
         self.begun = 0
         """How many events have begun."""
         self._second = ""
-        self._out_young: set[str] = set()
-        self._out_old: set[str] = set()
+        # As sets that keep their order.
+        self._out_young: dict[str, None] = {}
+        self._out_old: dict[str, None] = {}
 
     def feed(self, kinds: Iterable[int], payloads: Iterable[str], batch: int) -> None:
         """Take the records of one batch: their types, and `audit(…): body` each."""
@@ -87,7 +88,7 @@ class Grouper:
             if kind == _EOE:
                 del open_events[header]
                 event.has_eoe = True
-                self.events_since_eoe = 0
+                self.expectations.events_since_eoe = 0
                 self._finish(event, batch)
             else:
                 event.types.append(kind)
@@ -112,7 +113,6 @@ class Grouper:
             return None
         event = Event(header, node, seconds, milliseconds, int(serial))
         self.last_good = (seconds, milliseconds)
-        event.first_batch = batch
         if header in self._out_young or header in self._out_old:
             if kind == _EOE:
                 # The end of an event that was given up too early: nothing in it to tell.
@@ -120,11 +120,13 @@ class Grouper:
                 return None
             event.amends = True
         self.begun = event.begun = self.begun + 1
-        if seconds != self._second or not self.begun % _CHECK_EVENTS:
+        if seconds != self._second or not self.begun % WINDOW_EVENTS:
             self._advance(seconds, batch)
         event.deadline = self.clock + DEADLINE_SECONDS
         if self._see_serial is not None and not event.amends:
-            self._see_serial(event.serial, self.clock)
+            self._see_serial(event, self.clock)
+        if kind == _CONFIG_CHANGE:
+            self.expectations.note_rule_change(payload)
         if is_complete_alone(kind):
             event.types.append(kind)
             event.bodies.append(payload[match.end() + 2 :].removeprefix(" "))
@@ -138,7 +140,7 @@ class Grouper:
         if left is None:
             return False
         if kind == _EOE:
-            self.events_since_eoe = 0
+            self.expectations.events_since_eoe = 0
         if left > 1:
             self.skipped[header] = left - 1
         else:
@@ -151,13 +153,17 @@ class Grouper:
         known = [*self.given_up.items(), *((header, self.clock) for header in self.open)]
         return dict(known[-GIVEN_UP_EVENTS:])
 
-    def recall(self, given_up: dict[str, int]) -> None:
-        """Take over which events a predecessor had given up."""
+    def latest(self) -> list[str]:
+        """Return the headers of the latest events that are out, the latest one first."""
+        return list(islice(chain(reversed(self._out_young), reversed(self._out_old)), LATEST_EVENTS))
+
+    def recall(self, given_up: dict[str, int], latest: list[str]) -> None:
+        """Take over which events a predecessor had given up, and which were the latest that went out."""
         self.given_up = given_up
-        self._out_young.update(given_up)
+        self._out_young.update(dict.fromkeys((*given_up, *reversed(latest))))
 
     def _remember(self, header: str, *, is_given_up: bool) -> None:
-        self._out_young.add(header)
+        self._out_young[header] = None
         if is_given_up:
             self.given_up[header] = self.clock
             if len(self.given_up) > GIVEN_UP_EVENTS:
@@ -171,8 +177,10 @@ class Grouper:
             self.clock += 1
             while self.given_up and self.clock - next(iter(self.given_up.values())) > GIVEN_UP_SECONDS:
                 del self.given_up[next(iter(self.given_up))]
-        if not self.begun % _CHECK_EVENTS and len(self._out_young) > REMEMBERED_EVENTS // 2:
-            self._out_old, self._out_young = self._out_young, set()
+        if not self.begun % WINDOW_EVENTS:
+            self.expectations.end_window()
+            if len(self._out_young) > REMEMBERED_EVENTS // 2:
+                self._out_old, self._out_young = self._out_young, {}
         while self.open:
             oldest = next(iter(self.open.values()))
             if oldest.deadline > self.clock and self.begun - oldest.begun < MAX_YOUNGER_EVENTS:
@@ -185,10 +193,10 @@ class Grouper:
     def _close(self, header: str, batch: int, reason: str | None) -> None:
         """End an event that had no EOE; where the stream has them, that says that records were refused."""
         event = self.open.pop(header)
-        self.events_since_eoe += 1
+        lacks_eoe = self.expectations.lacks_eoe(event)
         if reason is not None:
             event.reasons = (reason,)
-        elif self.events_since_eoe < EOE_WINDOW_EVENTS and types.SYSCALL in event.types and not event.amends:
+        elif lacks_eoe:
             event.reasons = ("no_eoe",)
         self._remember(header, is_given_up=True)
         self._finish(event, batch)
@@ -200,7 +208,10 @@ class Grouper:
             # A lone EOE: all the event's other records are lost, or excluded by rule.
             event.types.append(_EOE)
             event.bodies.append("")
-        self._out_young.add(event.header)
+        kinds = event.types
+        if kinds[-1] != _PROCTITLE or _CWD not in kinds or self.expectations.exclude_rules:
+            self.expectations.judge(event)
+        self._out_young[event.header] = None
         self._emit(event)
 
     def _end_batch(self, batch: int) -> None:

@@ -117,7 +117,7 @@ class Health:
         measure: Callable[[], dict[str, Any]],
         count_losses: Callable[[], dict[str, int]],
     ) -> None:
-        """*measure* returns the keys counters, loss and balance of the event, *count_losses* the loss alone."""
+        """*measure* returns counters, loss and balance, and detail for `auditline`, *count_losses* the loss alone."""
         self._lines = lines
         self._host, self._host_name = host
         self._period_seconds = period_seconds
@@ -154,12 +154,13 @@ class Health:
         """Put a health event in line."""
         self._count += 1
         measured = self._measure()
+        detail = measured.pop("detail", None)
         self._told_loss, self._told_to = measured["loss"], len(measured["balance"]["outputs"])
         identity = f"{self._host}-health-{self._run_id}-{self._count}"
         timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         members = {
             "audit": {"health": {"reason": reason, "processes": self._feed.describe(), **measured}},
-            "auditline": {"complete": True},
+            "auditline": {"complete": True} | ({"detail": detail} if detail else {}),
         }
 
         def render(schema: str) -> tuple[str, str]:

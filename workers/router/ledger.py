@@ -1,13 +1,15 @@
 """The ledger: every record and every loss, counted once, also over kills.
 
-What the router counts of a batch is committed to its mapped page when the batch is done, followed by the batch's
-number; a batch that comes again after a kill is then not counted twice (but for a kill within these few stores).
+What the router counts of a batch is committed to its mapped page when the batch is done, together with the batch's
+number, so that a batch that comes again after a kill is not counted twice. A kill can fall between any two stores:
+all new values stand in slots of their own before one store says that they hold, and a successor sets them if need be.
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 from auditline.workers.common.counters import CounterPage, read_page, read_pages
@@ -25,11 +27,17 @@ ROUTER_COUNTERS = (
     "file_changes_written_total",
     "coverage_entries_written_total",
 )
+_NEXT = {name: f"next_{name}" for name in ROUTER_COUNTERS}
+_NEXT_NUMBER = "next_committed_number"
+_COMMITTING = "committing_source"
+"""The source whose batches are being committed, as `_number_of_source`; 0: none are."""
 _BOOKKEEPING = re.compile(
     r"committed_.+_(?:epoch|number)|recorded_(?:epoch|base)|kernel_lost_seen(?:_for)?|stdout_(?:stream_of_)?partial_line"
+    rf"|next_.+|{_COMMITTING}"
     r"|(?:records|batch)_in_hand|received_with_hand|output_.*_chunk_(?:segment|offset|events_before)"
 )
 """Slots of a page that are no counts: they let a successor go on where a killed process stopped."""
+_COMMITTED_NUMBER = re.compile(r"committed_(.+)_number").fullmatch
 
 
 class Ledger:
@@ -38,25 +46,35 @@ class Ledger:
     def __init__(self, counters: CounterPage, pages_directory: Path) -> None:
         self._counters = counters
         self._directory = pages_directory
-        counters.extend(ROUTER_COUNTERS)
+        counters.extend((*ROUTER_COUNTERS, *_NEXT.values(), _NEXT_NUMBER, _COMMITTING))
+        self._finish_commit()
 
     def commit(self, inflow: Inflow, batches: Iterable[BatchState]) -> None:
         """Count batches that are done."""
         counters = self._counters
         committed = self._committed(inflow)
-        for batch in batches:
-            if batch.number <= committed:
-                continue
-            tally = batch.tally
-            counters.add("batches_done_total")
-            counters.add("records_written_total", tally.records - tally.filtered)
-            counters.add("records_filtered_total", tally.filtered)
-            counters.add("records_unparsed_total", tally.unparsed)
-            counters.add("events_incomplete_total", tally.incomplete)
-            counters.add("serial_gaps_total", tally.serial_gaps)
-            counters.add("file_changes_written_total", tally.file_changes)
-            counters.add("coverage_entries_written_total", tally.coverages)
-            counters.set(f"committed_{inflow.source}_number", batch.number)
+        new = [batch for batch in batches if batch.number > committed]
+        if not new:
+            return
+        for name, amount in _amounts(new).items():
+            # Less than nothing, where a serial comes that was counted as lost before this page began.
+            counters.set(_NEXT[name], max(0, counters.get(name) + amount))
+        counters.set(_NEXT_NUMBER, new[-1].number)
+        counters.set(_COMMITTING, _number_of_source(inflow.source))
+        self._finish_commit()
+
+    def _finish_commit(self) -> None:
+        """Set what is to hold now; to do it twice, or over again after a kill, does no harm."""
+        counters = self._counters
+        committing = counters.get(_COMMITTING)
+        if not committing:
+            return
+        for name, next_name in _NEXT.items():
+            counters.set(name, counters.get(next_name))
+        for slot in counters.as_dict():
+            if (match := _COMMITTED_NUMBER(slot)) and _number_of_source(match[1]) == committing:
+                counters.set(slot, counters.get(_NEXT_NUMBER))
+        counters.set(_COMMITTING, 0)
 
     def open_tally(self, inflows: Iterable[Inflow]) -> Tally:
         """Return what has been counted in batches that are neither done nor committed by a killed predecessor."""
@@ -98,7 +116,7 @@ class Ledger:
         counters = self._counters
         return {
             "kernel_lost": control.get("kernel_lost", 0),
-            "serial_gaps": counters.get("serial_gaps_total") + open_tally.serial_gaps,
+            "serial_gaps": max(0, counters.get("serial_gaps_total") + open_tally.serial_gaps),
             "enobufs": reader.get("enobufs_total", 0),
             "incomplete": counters.get("events_incomplete_total") + open_tally.incomplete,
             "unparsed": counters.get("records_unparsed_total") + open_tally.unparsed,
@@ -107,6 +125,22 @@ class Ledger:
             "rejected": sum(counts["rejected"] + counts["missed"] for counts in outputs.values())
             + sum(counters.as_dict().get(f"output_{name}_events_dropped_total", 0) for name in outputs),
         }
+
+    def loss_detail(self, lost_serials: Iterable[dict[str, Any]], serial_gaps: int) -> dict[str, Any]:
+        """Return what `auditline.detail` says of the losses, of which *serial_gaps* were counted.
+
+        Of *lost_serials*, ranges with the latest first, those that are part of them: an earlier run told the others.
+        """
+        reader, control = read_page(self._directory, "audit"), read_page(self._directory, "control")
+        detail: dict[str, Any] = {}
+        if gaps := _latest(lost_serials, serial_gaps):
+            detail["gaps"] = gaps
+        if reader.get("batches_overflow_total"):
+            first, last = reader["overflow_first_serial"], reader["overflow_last_serial"]
+            detail["overflow"] = {"from": first, "to": last}
+        if control.get("exclude_rules"):
+            detail["exclude_rules"] = True
+        return detail
 
     def record_balance(self) -> dict[str, int]:
         """Return `audit.health.balance.records`: what came, and what became of it; `open` is still on its way."""
@@ -129,3 +163,34 @@ class Ledger:
         counters = self._counters
         written = counters.get("file_changes_written_total") + counters.get("coverage_entries_written_total")
         return {"received": received, "written": written, "open": received - written}
+
+
+def _number_of_source(source: str) -> int:
+    return crc32(source.encode()) + 1
+
+
+def _amounts(batches: Iterable[BatchState]) -> dict[str, int]:
+    """Return how much each of ROUTER_COUNTERS grows with these batches."""
+    tallies = [batch.tally for batch in batches]
+    filtered = sum(tally.filtered for tally in tallies)
+    return {
+        "batches_done_total": len(tallies),
+        "records_written_total": sum(tally.records for tally in tallies) - filtered,
+        "records_filtered_total": filtered,
+        "records_unparsed_total": sum(tally.unparsed for tally in tallies),
+        "events_incomplete_total": sum(tally.incomplete for tally in tallies),
+        "serial_gaps_total": sum(tally.serial_gaps for tally in tallies),
+        "file_changes_written_total": sum(tally.file_changes for tally in tallies),
+        "coverage_entries_written_total": sum(tally.coverages for tally in tallies),
+    }
+
+
+def _latest(ranges: Iterable[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return as many of the first ranges as make up *count*."""
+    latest = []
+    for each in ranges:
+        count -= each["count"]
+        if count < 0:
+            break
+        latest.append(each)
+    return latest

@@ -87,6 +87,7 @@ class Router:
         self._host = (host_id(settings.state.directory), host_name())
         self._lines = Lines(destinations.schemas)
         self._streams = Streams(sources, self._open_stream)
+        self._audit_stream: AuditStream | None = None
         self._resends_ended = False
         self._state_changed = False
         self._ledger = Ledger(life.counters, settings.run.directory / "counters")
@@ -157,7 +158,9 @@ class Router:
         if hello.source == AUDIT_SOURCE:
             events, changes = self._renderers.events, self._config_changes
             pids, is_locked = self._feed.pids, self._is_locked
-            return AuditStream(hello, self._lines, events, self._host, pids, changes, is_locked=is_locked)
+            stream = AuditStream(hello, self._lines, events, self._host, pids, changes, is_locked=is_locked)
+            self._audit_stream = stream
+            return stream
         if hello.source == CONTROL_SOURCE:
             return DriftStream(hello, self._lines, self._config_changes, self._host)
         return FileStream(hello, self._lines, self._renderers.files, self._host)
@@ -207,15 +210,17 @@ class Router:
         self._hub.close()
 
     def _measure(self) -> dict[str, Any]:
-        outputs = self._destinations.counts()
+        outputs, loss = self._destinations.counts(), self._count_losses()
+        lost_serials = self._audit_stream.lost_serials if self._audit_stream else []
         return {
             "counters": self._ledger.counters(),
-            "loss": self._count_losses(),
+            "loss": loss,
             "balance": {
                 "records": self._ledger.record_balance(),
                 "changes": self._ledger.change_balance(),
                 "outputs": outputs,
             },
+            "detail": self._ledger.loss_detail(lost_serials, loss["serial_gaps"]),
         }
 
     def _count_losses(self) -> dict[str, int]:

@@ -235,7 +235,8 @@ def _note_missing(event: Event, records: list[tuple[int, Fields]], system_call: 
     if system_call is not None:
         items = system_call.text.get("items", "0")
         paths = str(event.types.count(types.PATH))
-        if items != paths and not (facts.value("syscall") in HIDING_CALLS and int(paths) < 2):
+        is_hidden = facts.value("syscall") in HIDING_CALLS and int(paths) < 2
+        if items != paths and not is_hidden and not (event.may_lack and paths == "0"):
             facts.reasons.append("missing_path_items")
     elif facts.record_type in types.AUXILIARY:
         facts.reasons.append("syscall_missing")

@@ -92,7 +92,8 @@ class FragmentRenderer:
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
         """Return the event's id, its line without the newline, and whether it is complete."""
         try:
-            if not self._keeps_raw and event.has_eoe and event.types[0] == types.SYSCALL and not event.amends:
+            is_common = event.has_eoe and event.types[0] == types.SYSCALL and not (event.amends or event.reasons)
+            if is_common and not self._keeps_raw:
                 fast = self._fast(event, host, host_name)
                 if fast is not None:
                     return fast

@@ -34,7 +34,10 @@ OPEN_OBJECTS = (
     "audit.kernel.socket.",
 )
 """Their keys are the records' own."""
-DESCRIBED_IN_WORDS = {"auditline.undecodable[].field", "auditline.undecodable[].base64"}
+DESCRIBED_IN_WORDS = {
+    "auditline.undecodable[].field", "auditline.undecodable[].base64",
+    "auditline.suspicious[].field", "auditline.suspicious[].reasons",
+}  # fmt: skip
 NAME = "mine"
 
 

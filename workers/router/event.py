@@ -78,8 +78,8 @@ class Facts:
     keys: list[str] = field(default_factory=list)
     """Keys of the rules that matched."""
     data: dict[str, str | list[str]] = field(default_factory=dict)
-    listed: set[tuple[str, str]] = field(default_factory=set)
-    """The values in the lists of *data*, by key."""
+    listed: set[tuple[str, str, bytes | None]] = field(default_factory=set)
+    """The values in *data*, by key, with their exact bytes where the text does not give them back."""
     paths: list[dict[str, str]] = field(default_factory=list)
     socket: dict[str, str] = field(default_factory=dict)
     arguments: list[str] | None = None
@@ -89,8 +89,10 @@ class Facts:
     """The same for each of *paths*."""
     reasons: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    exact: dict[str, bytes] = field(default_factory=dict)
+    """Exact bytes by place, while the facts are gathered."""
     undecodable: list[tuple[str, bytes]] = field(default_factory=list)
-    """Where a value is not UTF-8 (`data.exe`, `paths.0.name`), and its exact bytes."""
+    """Where a text does not give its bytes back (`data.exe`, `paths.0.name`), and the exact bytes."""
     suspicious: list[dict[str, Any]] = field(default_factory=list)
     """Where a text looks as if somebody means to deceive its reader: `field` as above, and `reasons`."""
 

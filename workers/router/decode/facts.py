@@ -3,16 +3,15 @@
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.arguments import join_arguments, to_command_line
 from auditline.workers.router.decode.records import UNSET, UNSET_NUMBERS, Fields, decode_record
+from auditline.workers.router.decode.results import find_result
 from auditline.workers.router.decode.socket_address import decode_socket_address
+from auditline.workers.router.decode.suspicious import find_suspicious
 from auditline.workers.router.decode.text import decode_hex, surrogates_to_text, to_text
 from auditline.workers.router.event import Event, Facts
 from auditline.workers.router.names import id_kind
 
 HIDING_CALLS = frozenset({"mq_open", "mq_unlink"})
 """Their parent directory counts in items= but is hidden. Source: fs/namei.c, AUDIT_INODE_HIDDEN."""
-
-_NOT_FAILURES = frozenset({"EINPROGRESS"})
-"""A non-blocking connect that has begun."""
 
 _PARTS = frozenset({types.PATH, types.SOCKADDR, types.EXECVE})
 
@@ -21,7 +20,7 @@ _DATA_ELSEWHERE = frozenset({"success", "res", "ses", "key", "items", "subj"})
 _IDS_OF_OBJECTS = frozenset(
     {"ouid", "ogid", "oauid", "sauid", "iuid", "igid", "inode_uid", "inode_gid", "obj_uid", "obj_gid", "new_gid"}
 )
-_KEY_SEPARATOR = "\x01"
+_KEY_SEPARATOR = b"\x01"
 """The kernel joins the keys of several `-k` with it. Source: libaudit, AUDIT_KEY_SEPARATOR."""
 
 
@@ -45,7 +44,9 @@ def gather_facts(event: Event) -> Facts:
             _take_the_rest(fields, facts)
     facts.names.update(_enriched_names(base))
     _take_arguments(records, facts)
-    facts.result = _result(naming, base)
+    facts.result = find_result(records, naming[1], base)
+    facts.undecodable = _undecodable(facts)
+    facts.suspicious = find_suspicious(facts)
     _note_missing(event, records, system_call, facts)
     return facts
 
@@ -70,27 +71,26 @@ def _base_record(naming: tuple[int, Fields], system_call: Fields | None) -> Fiel
 
 
 def _take_base(base: Fields, facts: Facts) -> None:
-    fields = base.text
-    for key, value in fields.items():
-        if _is_of_subject(key):
-            facts.ids[key] = UNSET if value in UNSET_NUMBERS else value
+    for key, value in base.text.items():
+        exact = base.undecodable.get(key)
+        if key == "key":
+            _add_keys(value, exact, facts)
+        elif _is_of_subject(key):
+            _set_id(key, value, exact, facts)
         elif key == "ses":
             facts.session = value
-        elif key == "key":
-            facts.keys = _rule_keys(value)
         elif key == "subj" and (context := _selinux_context(value)):
             facts.selinux = context
         elif key not in _DATA_ELSEWHERE or key == "subj":
-            facts.data[key] = value
-    facts.undecodable.extend((key if key == "key" else f"data.{key}", raw) for key, raw in base.undecodable.items())
+            _add_value(key, value, exact, facts)
 
 
 def _take_the_rest(fields: Fields, facts: Facts) -> None:
     """Keep what a record has beside its fields, and what a sender says that is not its to say."""
-    for key, value in fields.further:
-        _add_value(key, value, facts)
+    for key, value, exact in fields.further:
+        _add_value(key, value, exact, facts)
     if fields.rest:
-        _add_value("msg", fields.rest, facts)
+        _add_value("msg", fields.rest, fields.exact_rest, facts)
 
 
 def _take_other(kind: int, fields: Fields, facts: Facts, *, is_naming: bool) -> None:
@@ -100,41 +100,73 @@ def _take_other(kind: int, fields: Fields, facts: Facts, *, is_naming: bool) -> 
         _take_socket_address(fields, facts)
     elif kind != types.EXECVE:
         for key, value in fields.text.items():
-            _merge(key, value, facts, is_naming=is_naming)
-        facts.undecodable.extend((f"data.{key}", raw) for key, raw in fields.undecodable.items())
+            _merge(key, value, fields.undecodable.get(key), facts, is_naming=is_naming)
 
 
-def _merge(key: str, value: str, facts: Facts, *, is_naming: bool) -> None:
+def _merge(key: str, value: str, exact: bytes | None, facts: Facts, *, is_naming: bool) -> None:
     """Add a field of a further record: nothing is overwritten, and nothing that differs is left out."""
     if key == "key":
-        facts.keys.extend(name for name in _rule_keys(value) if name not in facts.keys)
+        _add_keys(value, exact, facts)
+    elif value == facts.ids.get(key) or (key in _DATA_ELSEWHERE and (is_naming or key != "subj")):
         return
-    if value in (facts.ids.get(key), facts.data.get(key)) or (key == "ses" and value == facts.session):
-        return
-    if key in _DATA_ELSEWHERE and (is_naming or key != "subj"):
-        return
-    if is_naming and _is_of_subject(key) and key not in facts.ids:
-        facts.ids[key] = UNSET if value in UNSET_NUMBERS else value
-        return
-    _add_value(key, value, facts)
+    elif is_naming and _is_of_subject(key) and key not in facts.ids:
+        _set_id(key, value, exact, facts)
+    else:
+        _add_value(key, value, exact, facts)
 
 
 def _is_of_subject(key: str) -> bool:
     return key.endswith(("uid", "gid")) and key not in _IDS_OF_OBJECTS
 
 
-def _add_value(key: str, value: str, facts: Facts) -> None:
+def _set_id(key: str, value: str, exact: bytes | None, facts: Facts) -> None:
+    facts.ids[key] = UNSET if value in UNSET_NUMBERS else value
+    if exact is not None:
+        facts.exact[f"actor.attrs.{key}"] = exact
+
+
+def _add_value(key: str, value: str, exact: bytes | None, facts: Facts) -> None:
+    # Thousands of records may have the key: a signal to every process writes one for each.
+    if (key, value, exact) in facts.listed:
+        return
+    facts.listed.add((key, value, exact))
     present = facts.data.get(key)
+    place = f"data.{key}"
     if present is None:
         facts.data[key] = value
     elif isinstance(present, list):
-        # Thousands of records may have the key: a signal to every process writes one for each.
-        if (key, value) not in facts.listed:
-            present.append(value)
-            facts.listed.add((key, value))
-    elif present != value:
+        place = f"{place}.{len(present)}"
+        present.append(value)
+    else:
         facts.data[key] = [present, value]
-        facts.listed.update(((key, present), (key, value)))
+        if place in facts.exact:
+            facts.exact[f"{place}.0"] = facts.exact.pop(place)
+        place = f"{place}.1"
+    if exact is not None:
+        facts.exact[place] = exact
+
+
+def _add_keys(text: str, exact: bytes | None, facts: Facts) -> None:
+    """Add the keys in a record's key field; older tools wrote `key="key=NAME"`."""
+    raw = text.encode() if exact is None else exact
+    names = raw.split(_KEY_SEPARATOR)
+    if len(names) > 1 and b"" in names:
+        facts.exact["key"] = raw
+    before = frozenset(facts.keys)
+    for name in names:
+        plain = name.removeprefix(b"key=")
+        readable, is_readable_form = to_text(plain)
+        if plain and readable not in before:
+            if is_readable_form or plain != name:
+                facts.exact[f"key.{len(facts.keys)}"] = name
+            facts.keys.append(readable)
+
+
+def _undecodable(facts: Facts) -> list[tuple[str, bytes]]:
+    """Return the exact bytes by the places that they have in the document, in which a single key is no list."""
+    if len(facts.keys) == 1 and "key.0" in facts.exact:
+        facts.exact.setdefault("key", facts.exact.pop("key.0"))
+    return list(facts.exact.items())
 
 
 def _take_path(fields: Fields, facts: Facts) -> None:
@@ -145,7 +177,7 @@ def _take_path(fields: Fields, facts: Facts) -> None:
         else:
             path[key] = value
     position = len(facts.paths)
-    facts.undecodable.extend((f"paths.{position}.{key}", raw) for key, raw in fields.undecodable.items())
+    facts.exact.update((f"paths.{position}.{key}", raw) for key, raw in fields.undecodable.items())
     facts.paths.append(path)
 
 
@@ -161,9 +193,7 @@ def _take_socket_address(fields: Fields, facts: Facts) -> None:
     architecture = facts.value("arch")
     for key, value in decode_socket_address(raw, architecture).items():
         if isinstance(value, bytes):
-            facts.socket[key], is_readable_form = to_text(value)
-            if is_readable_form:
-                facts.undecodable.append((f"socket.{key}", value))
+            facts.exact["socket.path"] = value
         else:
             facts.socket[key] = value
 
@@ -177,7 +207,7 @@ def _take_arguments(records: list[tuple[int, Fields]], facts: Facts) -> None:
     if joined.count is not None:
         facts.data["argc"] = str(joined.count)
     facts.data["cmdline"] = to_command_line(joined.arguments)
-    facts.undecodable.extend((f"args.{position}", raw) for position, raw in joined.undecodable.items())
+    facts.exact.update((f"args.{position}", raw) for position, raw in joined.undecodable.items())
     if joined.missing:
         facts.reasons.append("argc_mismatch")
         facts.warnings.append(f"{joined.missing} of {joined.count} arguments are missing")
@@ -187,27 +217,6 @@ def _take_arguments(records: list[tuple[int, Fields]], facts: Facts) -> None:
     if joined.repeated:
         facts.reasons.append("truncated_record")
         facts.warnings.extend(f"argument {position} comes twice" for position in joined.repeated)
-
-
-def _result(naming: tuple[int, Fields], base: Fields) -> str:
-    """Return success, fail or unknown; a record that names the event has the first word, then the system call."""
-    fields = naming[1].text
-    if fields.get("seresult") == "denied" or fields.get("apparmor") == "DENIED":
-        return "fail"
-    word = fields.get("res") or base.text.get("success") or base.text.get("res")
-    if word is None:
-        return "unknown"
-    if base.text.get("exit") in _NOT_FAILURES:
-        return "success"
-    word = word.lower()
-    return "success" if word in ("yes", "1") or word.startswith("suc") else "fail"
-
-
-def _rule_keys(text: str | None) -> list[str]:
-    """Return the keys in a record's key field; older tools wrote `key="key=NAME"`."""
-    if text is None:
-        return []
-    return [name.removeprefix("key=") for name in text.split(_KEY_SEPARATOR) if name]
 
 
 def _selinux_context(text: str) -> dict[str, str]:

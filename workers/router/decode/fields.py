@@ -1,17 +1,18 @@
 """From a record's text to its fields: `key=value` pairs as they stand there, not yet decoded."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 # Every pattern here runs over text that others choose, up to a megabyte of it: a key is looked for only where a word
 # begins, or the time would grow with the square of the length. (Possessive quantifiers would be shorter, but
-# CPython 3.11.2 gets them wrong inside of groups.)
-_PAIR = re.compile(r"""(?<![A-Za-z0-9_.\-\[\]])([A-Za-z0-9_.\-\[\]]+)=("[^"]*"|'[^']*'|[^\s"']\S*|)""")
+# CPython 3.11.2 gets them wrong inside of groups.) Only ASCII's white space ends a value: what Unicode has beyond it,
+# and the control characters that str.split() takes for it, belong to somebody's text.
+_PAIR = re.compile(r"""(?<![A-Za-z0-9_.\-\[\]])([A-Za-z0-9_.\-\[\]]+)=("[^"]*"|'[^']*'|[^\s"']\S*|)""", re.ASCII)
 
 # In user-space text an unquoted value may hold blanks (`op=adding group to /etc/group id=1001`): it goes on
 # over words that are not themselves the beginning of a pair.
 _USER_PAIR = re.compile(
-    r"""(?<![A-Za-z0-9_.\-])([A-Za-z0-9_.\-]+)=("[^"]*"(?=[\s,)]|$)|\S*(?:[ ]+(?![^\s=]+=)[^\s]+)*)"""
+    r"""(?<![A-Za-z0-9_.\-])([A-Za-z0-9_.\-]+)=("[^"]*"(?=[\s,)]|$)|\S*(?:[ ]+(?![^\s=]+=)[^\s]+)*)""", re.ASCII
 )
 
 _SELINUX_AVC = re.compile(r"avc:\s+(\w+)\s+\{([^}]*)\}\s+for\s+")
@@ -53,12 +54,10 @@ def _is_enrichment(text: str) -> bool:
 
 def kernel_fields(body: str) -> Iterator[tuple[str, str]]:
     """Yield the pairs of a kernel record; SELinux' `avc: denied { read }` becomes seresult and seperms."""
-    if body.startswith("avc:"):
-        match = _SELINUX_AVC.match(body)
-        if match is not None:
-            yield "seresult", match[1]
-            yield "seperms", ",".join(match[2].split())
-            body = body[match.end() :]
+    if body.startswith("avc:") and (match := _SELINUX_AVC.match(body)) is not None:
+        yield "seresult", match[1]
+        yield "seperms", ",".join(match[2].split())
+        body = body[match.end() :]
     for match in _PAIR.finditer(body):
         yield match[1], match[2]
 
@@ -67,7 +66,7 @@ def text_without_fields(body: str) -> str:
     """Return what is no pair in a kernel record: nothing, in one that is whole."""
     if body.startswith("avc:") and (match := _SELINUX_AVC.match(body)) is not None:
         body = body[match.end() :]
-    return " ".join(_PAIR.sub(" ", body).split())
+    return _between(_PAIR, body)
 
 
 def without_old_prefix(body: str) -> str:
@@ -95,21 +94,37 @@ def sender_fields(text: str) -> Iterator[tuple[str, str]]:
         yield "seresult", match[1]
         yield "seperms", ",".join(match[2].split())
         text = text[match.end() :]
-    is_old = "(hostname=" in text
+    is_old = "(hostname=" in text or text.startswith("avc:")
     for match in _USER_PAIR.finditer(text):
-        value = match[2].rstrip()
+        value = match[2].rstrip(" ")
         yield match[1], _without_old_punctuation(value) if is_old else value
 
 
 def sender_text_without_fields(text: str) -> str:
-    """Return what is no pair in what a user-space sender wrote, but for punctuation around it."""
+    """Return what is no pair in what a user-space sender wrote: all if there is none, else without punctuation."""
     if text.startswith("avc:") and (match := _SELINUX_AVC.match(text)) is not None:
         text = text[match.end() :]
-    return " ".join(_USER_PAIR.sub(" ", text).split()).strip(" :,()")
+    rest = _between(_USER_PAIR, text)
+    return rest if rest == text else rest.strip(" :,()")
+
+
+def _between(pairs: re.Pattern[str], text: str) -> str:
+    """Return the text between pairs as it stands there, but for the blanks around each stretch."""
+    stretches, position = [], 0
+    for match in pairs.finditer(text):
+        stretches.append(text[position : match.start()].strip(" "))
+        position = match.end()
+    if not position:
+        return text if text.strip(" ") else ""
+    stretches.append(text[position:].strip(" "))
+    return " ".join(stretch for stretch in stretches if stretch)
 
 
 def _without_old_punctuation(value: str) -> str:
-    """Old pluggable authentication modules wrote `(hostname=?, addr=?, terminal=ssh res=success)`."""
+    """Old pluggable authentication modules wrote `(hostname=?, addr=?, terminal=ssh res=success)`.
+
+    Managers of objects write `avc:  received policyload notice (seqno=2)` still.
+    """
     if value.endswith(",") and not value.startswith('"'):
         return value[:-1]
     if value.endswith(")") and "(" not in value:
@@ -123,6 +138,15 @@ _OLD_LOGIN_KEYS = (
     ("old ses=", "old-ses="),
     ("new ses=", "ses="),
 )
+
+
+def with_new_names(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield an AVC's pairs; before Linux 5.16 it had the number of an IPC object as `key`, which is no rule's key.
+
+    Source: security/lsm_audit.c, dump_common_audit_data().
+    """
+    for key, value in pairs:
+        yield ("ipc_key" if key == "key" else key), value
 
 
 def login_body(body: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from auditline.workers.common.tables.lookup import architecture_name, errno_name, signal_name, syscall_name
 from auditline.workers.router.decode import types
+from auditline.workers.router.decode.field_types import ENCODED, TITLE, FieldTypes, field_types
 from auditline.workers.router.decode.fields import (
     kernel_fields,
     login_body,
@@ -14,21 +15,10 @@ from auditline.workers.router.decode.fields import (
     split_enrichment,
     split_user_record,
     text_without_fields,
+    with_new_names,
     without_old_prefix,
 )
 from auditline.workers.router.decode.text import NULL_VALUES, decode_hex, is_hex, surrogates_to_text, to_text, unquote
-
-ENCODED_FIELDS = frozenset(
-    {
-        "acct", "cmd", "comm", "cwd", "dir", "exe", "file", "grp", "info", "key", "name", "new-chardev", "new-disk",
-        "new-fs", "ocomm", "old-chardev", "old-disk", "old-fs", "path", "peer", "proctitle", "profile", "requested",
-        "root_dir", "sw", "target", "vm", "watch",
-    }
-)  # fmt: skip
-"""Fields that the kernel (audit_log_untrustedstring) or libaudit (audit_encode_nv_string) writes in quotes if it
-is plain, and in upper-case hex otherwise. Source: the audit field dictionary, format "encoded"."""
-
-_ENCODED_IN: dict[int, frozenset[str]] = {types.TTY: frozenset({"data"}), types.USER_TTY: frozenset({"data"})}
 
 LAST_KEYS: dict[int, tuple[str, ...]] = {
     types.SYSCALL: ("key",),
@@ -53,12 +43,10 @@ LAST_KEYS: dict[int, tuple[str, ...]] = {
 without it was cut. Source: kernel/auditsc.c, audit_log_exit() and what it calls."""
 
 _ARCHITECTURE = re.compile(r"[0-9a-f]{1,8}")
-_ARGUMENT = re.compile(r"a[0-9]+(?:\[[0-9]+\])?")
 _EXECVE_KEY = re.compile(r"argc|a[0-9]{1,9}(?:_len|\[[0-9]{1,9}\])?")
 """Long arguments go on in further records, which begin with an argument, its length or a piece of it."""
 UNSET = "unset"
 UNSET_NUMBERS = frozenset({"4294967295", "-1"})
-_UNSET_FIELDS = frozenset({"auid", "old-auid", "oauid", "sauid", "ses", "oses"})
 _KERNEL_OWN_FIELDS = frozenset({"pid", "uid", "auid", "ses", "subj", "key"})
 """What only the kernel says of a user-space record's sender. Source: kernel/audit.c, audit_log_common_recv_msg()."""
 
@@ -68,14 +56,16 @@ class Fields:
     """A record's decoded fields in the order of the record."""
 
     text: dict[str, str] = field(default_factory=dict)
-    further: list[tuple[str, str]] = field(default_factory=list)
-    """Fields that came before with another value, and those in which a sender speaks for the kernel."""
+    further: list[tuple[str, str, bytes | None]] = field(default_factory=list)
+    """Fields that came before with another value, or in which a sender speaks for the kernel; exact bytes last."""
     undecodable: dict[str, bytes] = field(default_factory=dict)
-    """The exact bytes of those fields whose text is not UTF-8."""
+    """The exact bytes of those fields whose text does not give them back: it is not UTF-8, or a title with blanks."""
     enrichment: dict[str, str] = field(default_factory=dict)
     """Names of ids that auditd wrote behind the record, by field."""
     rest: str = ""
     """Text that is in no field."""
+    exact_rest: bytes | None = None
+    """Its bytes, if they are not UTF-8."""
     warnings: list[str] = field(default_factory=list)
     is_truncated: bool = False
 
@@ -97,8 +87,9 @@ def decode_record(record_type: int, body: str) -> Fields:
         body = without_old_prefix(body)
         if record_type == types.LOGIN:
             body = login_body(body)
-        _take_pairs(record_type, kernel_fields(body), decoded)
-        decoded.rest = surrogates_to_text(text_without_fields(body))[0]
+        pairs = kernel_fields(body)
+        _take_pairs(record_type, with_new_names(pairs) if record_type == types.AVC else pairs, decoded)
+        _take_rest(text_without_fields(body), decoded)
         if body.count('"') % 2:
             _note_damage("a quoted value does not end", decoded)
     _name_numbers(record_type, decoded)
@@ -121,7 +112,7 @@ def _decode_system_call_record(record_type: int, body: str, decoded: Fields) -> 
         _note_damage("a quoted value does not end", decoded)
     elif len(keys) != len(body.split()) and text_without_fields(body):
         _note_damage("text that is no field", decoded)
-    for key, _ in decoded.further:
+    for key, _, _ in decoded.further:
         _note_damage(f"{key} comes twice", decoded)
 
 
@@ -131,45 +122,51 @@ def _decode_user_record(record_type: int, body: str, decoded: Fields) -> None:
     rest = text_without_fields(head)
     if text is not None:
         _take_claims(record_type, text, decoded)
-        rest = f"{rest} {sender_text_without_fields(text)}".strip()
-    decoded.rest = surrogates_to_text(rest)[0]
+        rest = " ".join(filter(None, (rest, sender_text_without_fields(text))))
+    _take_rest(rest, decoded)
     if not has_end:
         _note_damage("msg does not end", decoded)
+
+
+def _take_rest(text: str, decoded: Fields) -> None:
+    decoded.rest, decoded.exact_rest = _from_surrogates(text)
 
 
 def _take_claims(record_type: int, text: str, decoded: Fields) -> None:
     """Take what a sender wrote: it comes second, and nothing of it becomes the kernel's word on who the sender is."""
     claims = Fields()
     _take_pairs(record_type, sender_fields(text), claims)
-    for key, value in (*claims.text.items(), *claims.further):
+    of_text = ((key, value, claims.undecodable.get(key)) for key, value in claims.text.items())
+    for key, value, exact in (*of_text, *claims.further):
         if (key, value) == ("acct", "?"):
             # libaudit quotes it even where there is no account to name.
             continue
         if key not in decoded.text and key not in _KERNEL_OWN_FIELDS:
             decoded.text[key] = value
-            if key in claims.undecodable:
-                decoded.undecodable[key] = claims.undecodable[key]
-        elif decoded.text.get(key) != value:
-            decoded.further.append((key, value))
+            if exact is not None:
+                decoded.undecodable[key] = exact
+        elif (decoded.text.get(key), decoded.undecodable.get(key)) != (value, exact):
+            decoded.further.append((key, value, exact))
 
 
 def _take_pairs(record_type: int, pairs: Iterable[tuple[str, str]], decoded: Fields) -> list[str]:
     """Decode *pairs* and return their keys."""
     keys = []
     is_of_system_call = record_type in types.OF_SYSTEM_CALLS
+    kinds = field_types(record_type)
     for key, value in pairs:
         keys.append(key)
         if value in NULL_VALUES and (value[:1] != '"' or not is_of_system_call):
             if not value and is_of_system_call:
                 _note_damage(f"{key} has no value", decoded)
             continue
-        text, exact = _decode_value(record_type, key, value, decoded)
+        text, exact = _decode_value(record_type, kinds, key, value, decoded)
         if key not in decoded.text:
             decoded.text[key] = text
             if exact is not None:
                 decoded.undecodable[key] = exact
-        elif decoded.text[key] != text:
-            decoded.further.append((key, text))
+        elif (decoded.text[key], decoded.undecodable.get(key)) != (text, exact):
+            decoded.further.append((key, text, exact))
     return keys
 
 
@@ -178,28 +175,31 @@ def _note_damage(warning: str, decoded: Fields) -> None:
     decoded.is_truncated = True
 
 
-def _decode_value(record_type: int, key: str, value: str, decoded: Fields) -> tuple[str, bytes | None]:
-    """Return a value as text, and its exact bytes where that is only a readable form of them."""
+def _decode_value(
+    record_type: int, kinds: FieldTypes, key: str, value: str, decoded: Fields
+) -> tuple[str, bytes | None]:
+    """Return a value as text, and its exact bytes where the text does not give them back."""
+    kind = kinds.type_of(key)
     if value[0] in "\"'":
         value = unquote(value)
-    elif _is_encoded(record_type, key):
+    elif kind in (ENCODED, TITLE):
         if is_hex(value):
-            return _decode_bytes(record_type, key, decode_hex(value))
+            return _decode_bytes(record_type, key, kind, decode_hex(value))
         if record_type in types.OF_SYSTEM_CALLS:
             _note_damage(f"{key} is neither quoted nor hexadecimal", decoded)
-    text, is_readable_form = surrogates_to_text(value)
-    return text, value.encode("utf-8", "surrogateescape") if is_readable_form else None
+    if kind == TITLE:
+        return title_text(value.encode("utf-8", "surrogateescape"))
+    return _from_surrogates(value)
 
 
-def _is_encoded(record_type: int, key: str) -> bool:
-    if record_type == types.EXECVE:
-        return _ARGUMENT.fullmatch(key) is not None
-    return key in ENCODED_FIELDS or key in _ENCODED_IN.get(record_type, ())
+def _from_surrogates(text: str) -> tuple[str, bytes | None]:
+    readable, is_readable_form = surrogates_to_text(text)
+    return readable, text.encode("utf-8", "surrogateescape") if is_readable_form else None
 
 
-def _decode_bytes(record_type: int, key: str, raw: bytes) -> tuple[str, bytes | None]:
-    if key == "proctitle":
-        raw = raw.rstrip(b"\0").replace(b"\0", b" ")
+def _decode_bytes(record_type: int, key: str, kind: str | None, raw: bytes) -> tuple[str, bytes | None]:
+    if kind == TITLE:
+        return title_text(raw)
     if record_type == types.EXECVE and "[" in key:
         # A piece of a long argument may begin in the middle of a character: joined first, decoded then.
         return "", raw
@@ -207,17 +207,25 @@ def _decode_bytes(record_type: int, key: str, raw: bytes) -> tuple[str, bytes | 
     return text, raw if is_readable_form else None
 
 
+def title_text(raw: bytes) -> tuple[str, bytes | None]:
+    """Return a title with blanks between its parts, and its exact bytes unless each blank is a NUL there."""
+    text, is_readable_form = to_text(raw.rstrip(b"\0").replace(b"\0", b" "))
+    return text, raw if is_readable_form or b" " in raw or raw.endswith(b"\0") else None
+
+
 def _name_numbers(record_type: int, decoded: Fields) -> None:
-    fields = decoded.text
-    for key in _UNSET_FIELDS & fields.keys():
-        if fields[key] in UNSET_NUMBERS:
+    """Give numbers the names that their fields' types have."""
+    fields, kinds = decoded.text, field_types(record_type)
+    for key in kinds.keys() & fields.keys():
+        kind, value = kinds[key], fields[key]
+        if kind == "unset_id" and value in UNSET_NUMBERS:
             fields[key] = UNSET
-    if record_type in (types.SYSCALL, types.SECCOMP, types.URINGOP):
-        _name_system_call(fields, decoded.warnings)
-    if record_type in (types.SECCOMP, types.ANOM_ABEND) and (name := signal_name(_number(fields.get("sig")))):
-        fields["sig"] = name
-    if "exit" in fields:
-        fields["exit"] = exit_name(fields["exit"])
+        elif kind == "exit":
+            fields[key] = exit_name(value)
+        elif kind == "signal":
+            fields[key] = signal_name(_number(value)) or value
+        elif kind == "architecture":
+            _name_system_call(fields, decoded.warnings)
 
 
 def _name_system_call(fields: dict[str, str], warnings: list[str]) -> None:

@@ -24,6 +24,7 @@ from auditline.workers.router.render.pieces import (
     PathTail,
     facts_of,
     inside,
+    is_plain,
     make_address,
     make_command,
     make_directory,
@@ -125,7 +126,7 @@ class FragmentRenderer:
         elif (head := self._heads[head_text]) is None:
             return None
         a0, a1, a2, a3, items, ppid, pid = middle.groups()
-        data = socket = arguments = command = thing_path = ""
+        data = socket = arguments = command = thing_path = undecodable = ""
         thing_rank = 3
         paths = []
         has_cwd = has_title = False
@@ -137,17 +138,17 @@ class FragmentRenderer:
                     first, _, tail = body.partition(" nametype=")
                     tail = f"\0{tail}"
                 item, _, name = first.partition(" name=")
-                name, _, inode = name.partition(" inode=")
+                name, has_inode, inode = name.partition(" inode=")
                 item_json = self._items[item]
                 path_tail = path_tails[tail]
                 if item_json is None or path_tail is None:
                     return None
-                # A quoted name is its own JSON, if nothing in it needs an escape.
-                if name.count('"') == 2 and name[0] == '"' == name[-1] and name.isprintable() and "\\" not in name:
+                # A quoted name is its own JSON, if nothing in it needs an escape or a second look.
+                if name.count('"') == 2 and name[0] == '"' == name[-1] and is_plain(name) and "=" not in name:
                     name_json = name
                 elif (name_json := self._names[name]) is None:  # type: ignore[assignment]
                     return None
-                if inode and not inode.isdigit():
+                if has_inode and not inode.isdigit():
                     return None
                 tail_json, what, rank, labels = path_tail
                 name_member = f',"name":{name_json}' if name_json else ""
@@ -164,9 +165,10 @@ class FragmentRenderer:
                 has_cwd = True
                 data += field
             elif kind == _PROCTITLE:
-                if has_title or (field := self._titles[body]) is None:
+                if has_title or (title := self._titles[body]) is None:
                     return None
                 has_title = True
+                field, undecodable = title
                 data += field
             elif kind == _EXECVE:
                 if command or (made := self._commands[body]) is None:
@@ -196,7 +198,7 @@ class FragmentRenderer:
             f'"category":"audit-rule","record_type":"syscall",{terminal[0]}"result":"{head.result}",'
             f'"actor":{{{actor}{program.selinux}}},{head.action}{thing}{head.how or program.how}{program.key}'
             f'"data":{{{head.data}{exit_json},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}","ppid":"{ppid}","pid":"{pid}"'
-            f'{terminal[1]}{program.data}{data}{command}}}{paths_json}{socket}}}}},"auditline":{{"complete":true{arguments}}}}}'
+            f'{terminal[1]}{program.data}{data}{command}}}{paths_json}{socket}}}}},"auditline":{{"complete":true{arguments}{undecodable}}}}}'
         )
         return identity, line, True
 

@@ -6,15 +6,16 @@ decoded the plain way, once.
 """
 
 import re
-from binascii import unhexlify
+from binascii import b2a_base64, unhexlify
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.facts import HIDING_CALLS, gather_facts
 from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields, split_enrichment
-from auditline.workers.router.decode.records import LAST_KEYS, UNSET
+from auditline.workers.router.decode.records import LAST_KEYS, UNSET, title_text
 from auditline.workers.router.decode.socket_address import byte_order
+from auditline.workers.router.decode.suspicious import is_harmless, is_suspicious, title_parts
 from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts
 from auditline.workers.router.naming.engine import (
@@ -95,7 +96,7 @@ def path_facts(text: str) -> Facts | None:
     """Return what the plain way makes of labels, of names added by auditd, and of whatever else has no complaint."""
     record, _ = split_enrichment(text)
     facts = facts_of(types.PATH, text)
-    if _has_surprises(record) or facts.undecodable or facts.warnings:
+    if _has_surprises(record) or facts.undecodable or facts.warnings or facts.suspicious:
         return None
     return facts
 
@@ -128,7 +129,7 @@ def make_head(text: str) -> Head | None:
 def make_terminal(text: str) -> tuple[str, str] | None:
     """Return the session and the terminal."""
     match = _PLAIN_TERMINAL(text)
-    if match is None or not _is_plain(text):
+    if match is None or not is_plain(text):
         return None
     session = UNSET if match[2] == "4294967295" else match[2]
     return f'"session":"{session}",', f',"tty":"{match[1]}"'
@@ -137,7 +138,7 @@ def make_terminal(text: str) -> tuple[str, str] | None:
 def make_program(text: str) -> Program | None:
     """Return what a SYSCALL says from comm on."""
     match = _PLAIN_PROGRAM(text)
-    if match is not None and _is_plain(text):
+    if match is not None and is_plain(text) and text.count("=") == 2:
         comm, exe, key = match.groups()
         return Program(
             selinux="",
@@ -158,7 +159,7 @@ def _make_unusual_program(text: str) -> Program | None:
     if _has_surprises(text) or not _PROGRAM_KEYS.issuperset(key for key, _ in kernel_fields(text)):
         return None
     facts = facts_of(types.SYSCALL, text)
-    if facts.warnings or facts.undecodable or not facts.data:
+    if facts.warnings or facts.undecodable or facts.suspicious or not facts.data:
         return None
     return Program(
         selinux=f',"selinux":{to_json(facts.selinux)}' if facts.selinux else "",
@@ -180,7 +181,7 @@ def make_path_name(text: str) -> str | None:
     if " " in text or _has_surprises(f"name={text}"):
         return None
     facts = facts_of(types.PATH, f"name={text} nametype=NORMAL")
-    if facts.undecodable or facts.warnings:
+    if facts.undecodable or facts.warnings or facts.suspicious:
         return None
     name = facts.paths[0].get("name")
     return "" if name is None else to_json(name)
@@ -194,26 +195,45 @@ def make_directory(body: str) -> str | None:
         and value.count('"') == 2
         and value[0] == '"' == value[-1]
         and value != '""'
-        and _is_plain(value)
+        and is_plain(value)
+        and "=" not in value
     ):
         return f',"cwd":{value}'
     return _make_member(types.CWD, body)
 
 
-def make_title(body: str) -> str | None:
-    """Return the member of a PROCTITLE."""
+def make_title(body: str) -> tuple[str, str] | None:
+    """Return the member of a PROCTITLE, and its exact bytes where it has blanks of its own."""
     if body[:10] == "proctitle=" and (raw := _from_hex(body[10:])) is not None:
-        title = _json_of_utf8(raw.rstrip(b"\0").replace(b"\0", b" "))
-        return None if title is None else f',"proctitle":{title}'
-    return _make_member(types.PROCTITLE, body)
+        text, exact = title_text(raw)
+        is_odd = text in NULL_VALUES or not (is_harmless(text) or _is_honest_title(text, exact))
+        undecodable = "" if exact is None else undecodable_member("data.proctitle", exact)
+        return None if is_odd else (f',"proctitle":{_text_json(text)}', undecodable)
+    field = _make_member(types.PROCTITLE, body)
+    return None if field is None else (field, "")
+
+
+def _is_honest_title(text: str, exact: bytes | None) -> bool:
+    return not any(is_suspicious(part, is_command=True) for part in title_parts(text, exact))
+
+
+def undecodable_member(field: str, raw: bytes) -> str:
+    """Return the member `undecodable` of one text."""
+    return f',"undecodable":[{{"field":"{field}","base64":"{b2a_base64(raw, newline=False).decode()}"}}]'
 
 
 def _make_member(kind: int, body: str) -> str | None:
     """Return the one field of a record of one field, the plain way; "" if it is null."""
     facts = facts_of(kind, body)
-    if _has_surprises(body) or facts.undecodable or facts.warnings or len(list(kernel_fields(body))) != 1:
+    if _is_odd(body, facts):
         return None
     return f",{inside(facts.data)}" if facts.data else ""
+
+
+def _is_odd(body: str, facts: Facts) -> bool:
+    """True if there is more to say of a record of one field than its value."""
+    is_plain_value = not (facts.undecodable or facts.warnings or facts.suspicious)
+    return not is_plain_value or _has_surprises(body) or len(list(kernel_fields(body))) != 1
 
 
 def _from_hex(text: str) -> bytes | None:
@@ -226,25 +246,31 @@ def _from_hex(text: str) -> bytes | None:
     return None
 
 
-def _is_plain(text: str) -> bool:
-    return "\\" not in text and text.isprintable()
+def is_plain(text: str) -> bool:
+    """True for text that is its own JSON, and that can deceive nobody unless there is a `=` in it."""
+    return text.isascii() and text.isprintable() and "\\" not in text
 
 
 def _json_of_utf8(raw: bytes) -> str | None:
-    """Return decoded bytes as JSON; None if they are not UTF-8 or nothing."""
+    """Return decoded bytes as JSON; None if they are not UTF-8, nothing, or suspicious."""
     try:
         text = raw.decode()
     except UnicodeDecodeError:
         return None
-    if not text or text in NULL_VALUES:
+    if text in NULL_VALUES or is_suspicious(text):
         return None
-    return f'"{text}"' if '"' not in text and _is_plain(text) else to_json(text)
+    return _text_json(text)
+
+
+def _text_json(text: str) -> str:
+    return f'"{text}"' if '"' not in text and is_plain(text) else to_json(text)
 
 
 def make_command(body: str) -> tuple[str, str] | None:
     """Return argc and command line, and the arguments, of an EXECVE that is whole."""
     facts = facts_of(types.EXECVE, body)
-    if GROUP_SEPARATOR in body or facts.undecodable or facts.warnings or "argc_mismatch" in facts.reasons:
+    is_odd = facts.undecodable or facts.warnings or facts.suspicious or "argc_mismatch" in facts.reasons
+    if is_odd or GROUP_SEPARATOR in body:
         return None
     arguments = f',"decoded":{{"args":{to_json(facts.arguments)}}}' if facts.arguments else ""
     return f",{inside(facts.data)}", arguments
@@ -253,7 +279,7 @@ def make_command(body: str) -> tuple[str, str] | None:
 def make_address(body: str) -> tuple[str, str] | None:
     """Return the socket, and what of it names a thing."""
     facts = facts_of(types.SOCKADDR, body)
-    if _has_surprises(body) or facts.undecodable or facts.warnings or len(list(kernel_fields(body))) != 1:
+    if _is_odd(body, facts):
         return None
     primary, secondary = facts.socket.get("addr") or facts.socket.get("path"), facts.socket.get("port")
     thing = f',"primary":{to_json(primary)}' if primary else ""

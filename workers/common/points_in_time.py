@@ -69,8 +69,8 @@ def _read_date_and_time(match: "re.Match[str]", now: datetime) -> Moment:
         year, month, day = int(match["year"]), int(match["month"]), int(match["day"])
     else:
         year, month, day = now.year, now.month, now.day
-    clock = [int(match[name] or 0) for name in ("hour", "minute", "second")]
-    named = datetime(year, month, day, *clock, tzinfo=_zone(match["zone"]))
+    hour, minute, second = (int(match[name] or 0) for name in ("hour", "minute", "second"))
+    named = datetime(year, month, day, hour, minute, second, tzinfo=_zone(match["zone"]))
     return _moment(_milliseconds(named) + _thousandths(match["fraction"]), is_exact=match["fraction"] is not None)
 
 

@@ -73,7 +73,10 @@ class Progress:
     def _write(self, line: str) -> None:
         # Blanks instead of an escape sequence: any terminal takes them. The last column stays free, or it would wrap.
         line = line[: max(_LEAST_COLUMNS, _columns(self._terminal)) - 1]
-        self._terminal.write(f"\r{line.ljust(self._width)}")
+        padded = line.ljust(self._width)
+        # Before it is written: an interrupt may come in between.
+        self._width = len(padded)
+        self._terminal.write(f"\r{padded}")
         self._terminal.flush()
         self._width = len(line)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,6 +26,7 @@ from auditline.workers.router.replaying.rotation import oldest_first
 from auditline.workers.router.replaying.selection import Selection, Wanted, parse_wanted
 from auditline.workers.router.replaying.stopping import StopRequest
 from auditline.workers.router.replaying.syslog import SyslogLines, find_record
+from auditline.workers.router.replaying.writing import write_all
 from auditline.workers.router.unparsed import unparsed_line
 
 
@@ -33,7 +35,7 @@ class Replay:
 
     def __init__(
         self,
-        out: BinaryIO,
+        out: BinaryIO | FileIO,
         names: IdNames,
         node: str | None,
         schema: str = "audit",
@@ -160,8 +162,7 @@ class Replay:
     def _write(self) -> None:
         if self._pending:
             self._pending.append("")
-            self._out.write("\n".join(self._pending).encode())
-            self._out.flush()
+            write_all(self._out, "\n".join(self._pending).encode())
             self._pending.clear()
 
 
@@ -195,10 +196,12 @@ def replay_command(paths: Sequence[str], options: ReplayOptions) -> Exit:
     if options.follows:
         _require_followable(paths[-1])
     relax_collector()
-    names = NoNames()
+    names: IdNames = NoNames()
     if options.resolves:
         names = IdNames(options.passwd or Path("/etc/passwd"), options.group or Path("/etc/group"))
-    replay = Replay(sys.stdout.buffer, names, options.node, options.schema, options.keep, selection)
+    # Python's own is with or without a buffer, as the environment says (PYTHONUNBUFFERED).
+    out = FileIO(sys.stdout.fileno(), "wb", closefd=False)
+    replay = Replay(out, names, options.node, options.schema, options.keep, selection)
     try:
         if options.follows:
             stop = StopRequest()

@@ -153,7 +153,7 @@ class LineSplitter:
         self._begun = bytearray()
 
     def split(self, chunk: bytes) -> list[str]:
-        """Return the lines that *chunk* completes, without their ends."""
+        """Return the lines that *chunk*, at most `CHUNK_BYTES`, completes, without their ends."""
         whole, newline, tail = chunk.rpartition(b"\n")
         if not newline:
             self._begun += chunk

@@ -31,10 +31,10 @@ class Selection:
     """Says of an event whether it is asked for, before anything is made of it."""
 
     def __init__(
-        self, since_ms: int | None, until_ms: int | None, keys: frozenset[str], wanted_types: frozenset[int]
+        self, since: Moment | None, until: Moment | None, keys: frozenset[str], wanted_types: frozenset[int]
     ) -> None:
-        self._since_ms = since_ms
-        self._until_ms = until_ms
+        self._since_ms = None if since is None else since.first_ms
+        self._until_ms = None if until is None else until.last_ms
         self._keys = keys
         self._mentions_key = _mention_of(keys)
         self._types = wanted_types
@@ -86,7 +86,7 @@ def parse_wanted(wanted: Wanted, now: datetime) -> Selection | None:
     problems: list[str] = []
     since = _parse_time("--since", wanted.since, now, problems)
     until = _parse_time("--until", wanted.until, now, problems)
-    numbers = {_parse_type(text, problems) for text in wanted.types}
+    numbers = [number for text in wanted.types if (number := _parse_type(text, problems)) is not None]
     if since and until and until.last_ms < since.first_ms:
         problems.append(f"--until {wanted.until} is before --since {wanted.since}")
     problems.extend("--key: a key has at least one character" for key in wanted.keys if not key)
@@ -94,9 +94,7 @@ def parse_wanted(wanted: Wanted, now: datetime) -> Selection | None:
         raise InputError(problems)
     if not (since or until or wanted.keys or wanted.types):
         return None
-    return Selection(
-        since and since.first_ms, until and until.last_ms, frozenset(wanted.keys), frozenset(numbers - {None})
-    )
+    return Selection(since, until, frozenset(wanted.keys), frozenset(numbers))
 
 
 def _parse_time(option: str, text: str | None, now: datetime, problems: list[str]) -> Moment | None:

@@ -6,6 +6,7 @@ watches, and the kernel prints them itself where no daemon takes them: `kernel: 
 
 import re
 
+from auditline.workers.router.decode.fields import GROUP_SEPARATOR
 from auditline.workers.router.log_lines import UNPARSED, parse_prefix
 from auditline.workers.router.record_names import type_number
 
@@ -75,9 +76,8 @@ class SyslogLines:
         In a log without prefixes every line ought to be one.
         """
         prefix = _NEW_PREFIX(line) or _PREFIX(line)
-        if prefix is not None:
-            self._has_prefixes = True
-        record = find_record(line)
+        self._has_prefixes = self._has_prefixes or prefix is not None
+        record = _record_behind(prefix, line)
         if record is not None:
             return record
         if _JOURNAL_MARK(line):
@@ -94,7 +94,10 @@ def find_record(line: str) -> Record | None:
     Only there: what a program says further on is its own choice. The host of the line is the record's node, unless
     it has one.
     """
-    prefix = _NEW_PREFIX(line) or _PREFIX(line)
+    return _record_behind(_NEW_PREFIX(line) or _PREFIX(line), line)
+
+
+def _record_behind(prefix: "re.Match[str] | None", line: str) -> Record | None:
     if prefix is None:
         return _read_printed(line)
     match = _RECORD(line, prefix.end())
@@ -106,7 +109,9 @@ def find_record(line: str) -> Record | None:
         return printed[0], named + printed[1]
     before, _, record = text.partition(" msg=")
     kind, node = parse_prefix(before)
-    return None if kind == UNPARSED else (kind, (node or named) + _restore_separator(record))
+    if kind == UNPARSED or not record.startswith("audit("):
+        return None
+    return kind, (node or named) + _restore_separator(record)
 
 
 def _read_printed(message: str) -> Record | None:
@@ -121,12 +126,14 @@ def _restore_separator(record: str) -> str:
     Source: audit-userspace, audisp/plugins/syslog/audisp-syslog.c, write_syslog(); rsyslog,
     `$EscapeControlCharactersOnReceive`.
     """
-    escaped, separator, added = record.rpartition("#035")
-    if separator and _ADDED(added):
-        return f"{escaped}\x1d{added}"
+    if GROUP_SEPARATOR in record:
+        return record
+    before, escaped, added = record.rpartition("#035")
+    if escaped and _ADDED(added):
+        return f"{before}{GROUP_SEPARATOR}{added}"
     # A sender may write such pairs between the quotes of `msg='…'`, the kernel encodes blanks in what it is given.
     position = record.rfind("' ") + 1 if "msg='" in record else 0
     first = _FIRST_ADDED(record, position)
     if first is None or not _ADDED(record, first.end()):
         return record
-    return f"{record[: first.start()]}\x1d{record[first.end() :]}"
+    return f"{record[: first.start()]}{GROUP_SEPARATOR}{record[first.end() :]}"

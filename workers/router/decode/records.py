@@ -152,12 +152,13 @@ def _take_claims(record_type: int, text: str, decoded: Fields) -> None:
 def _take_pairs(record_type: int, pairs: Iterable[tuple[str, str]], decoded: Fields) -> list[str]:
     """Decode *pairs* and return their keys."""
     keys = []
-    is_of_system_call = record_type in types.OF_SYSTEM_CALLS
+    is_from_user_space = types.is_from_user_space(record_type)
     kinds = field_types(record_type)
     for key, value in pairs:
         keys.append(key)
-        if value in NULL_VALUES and (value[:1] != '"' or not is_of_system_call):
-            if not value and is_of_system_call:
+        # The kernel quotes an empty name; libaudit writes the same where there is nothing to name.
+        if value in NULL_VALUES and (value[:1] != '"' or is_from_user_space):
+            if not value and record_type in types.OF_SYSTEM_CALLS:
                 _note_damage(f"{key} has no value", decoded)
             continue
         text, exact = _decode_value(record_type, kinds, key, value, decoded)

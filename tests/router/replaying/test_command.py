@@ -2,12 +2,14 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -232,6 +234,11 @@ def on_terminal(*arguments: str) -> "Iterator[tuple[subprocess.Popen[bytes], int
         os.close(screen)
 
 
+def in_of(process: "subprocess.Popen[bytes]") -> IO[bytes]:
+    assert process.stdin is not None
+    return process.stdin
+
+
 def read_screen(screen: int) -> str:
     """Return what is shown until the terminal's last user has gone."""
     shown = b""
@@ -246,12 +253,10 @@ def read_screen(screen: int) -> str:
 
 def feed_until(process: "subprocess.Popen[bytes]", screen: int, wait_until: WaitUntil) -> None:
     """Write records until there is something on the screen."""
-    import select
 
     def write() -> bool:
-        assert process.stdin is not None
-        process.stdin.write(LOGIN.format(1700000000, 1).encode())
-        process.stdin.flush()
+        in_of(process).write(LOGIN.format(1700000000, 1).encode())
+        in_of(process).flush()
         return bool(select.select([screen], [], [], 0.1)[0])
 
     wait_until(write)
@@ -260,7 +265,7 @@ def feed_until(process: "subprocess.Popen[bytes]", screen: int, wait_until: Wait
 def test_a_terminal_shows_progress_and_nothing_of_it_at_the_end(wait_until: WaitUntil):
     with on_terminal() as (process, screen):
         feed_until(process, screen, wait_until)
-        process.stdin.close()
+        in_of(process).close()
         shown = read_screen(screen)
 
         assert process.wait(10) == 0
@@ -274,8 +279,8 @@ def test_an_interrupt_leaves_a_clean_terminal(wait_until: WaitUntil):
         process.send_signal(signal.SIGINT)
         # Python sees a signal that comes just before a system call after it only.
         with suppress(BrokenPipeError):
-            process.stdin.write(LOGIN.format(1700000000, 1).encode())
-            process.stdin.flush()
+            in_of(process).write(LOGIN.format(1700000000, 1).encode())
+            in_of(process).flush()
         shown = read_screen(screen)
 
         assert process.wait(10) == -signal.SIGINT

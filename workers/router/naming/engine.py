@@ -172,7 +172,8 @@ def _find_thing(
 ) -> tuple[str | None, str | None, str | None, dict[str, str]]:
     if path is not None:
         labels = {key[4:]: value for key, value in path.items() if key.startswith("obj_")}
-        primary = _first(row.primary, facts) or path.get("name")
+        # A program that is executed by its descriptor has an empty name there, which names nothing.
+        primary = _first(row.primary, facts) or path.get("name") or None
         return file_kind(path.get("mode", "")) or row.what, primary, path.get("inode"), labels
     if row.what == "socket" and not row.primary:
         return row.what, facts.socket.get("addr") or facts.socket.get("path"), facts.socket.get("port"), {}

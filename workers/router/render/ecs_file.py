@@ -19,7 +19,7 @@ def ecs_file(facts: Facts, thing: dict[str, str], people: People) -> dict[str, A
     renamed = _new_name(facts) if facts.value("syscall") in RENAMES else None
     path = thing if renamed is None else renamed
     name = _path_of(path, facts) if renamed is None else _new_path_of(path, facts)
-    file: dict[str, Any] = {} if name is None else {"path": name}
+    file: dict[str, Any] = {"path": name} if name else {}
     for key, member in _SAME.items():
         if key in path:
             file[member] = path[key]

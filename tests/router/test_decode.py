@@ -1,5 +1,6 @@
 """Records become fields: decoded where the kernel encodes, kept where it does not, and nobody speaks for the kernel."""
 
+import time
 from typing import Any
 
 import pytest
@@ -166,31 +167,59 @@ def test_keys_of_several_rules_are_told_apart(key: str, keys: list[str]):
 
 
 @pytest.mark.parametrize(
-    ("records", "result"),
+    ("body", "fields", "rest"),
     [
-        ([(types.SYSCALL, CALL.format(59, "yes", 0, "(null)"))], "success"),
-        ([(types.SYSCALL, CALL.format(59, "no", -13, "(null)"))], "fail"),
-        ([(types.SYSCALL, CALL.format(42, "no", -115, "(null)"))], "success"),
         (
-            [(types.SYSCALL, CALL.format(2, "yes", 3, "(null)")), (types.AVC, "avc:  denied  { read } for  pid=1")],
-            "fail",
+            "pid=1 msg='avc:  received policyload notice (seqno=2) exe=\"/x\"'",
+            {"seqno": "2"},
+            "avc:  received policyload notice",
         ),
-        (
-            [(types.SYSCALL, CALL.format(2, "yes", 3, "(null)")), (types.AVC, "avc:  granted  { read } for  pid=1")],
-            "success",
-        ),
-        ([(types.AVC, 'apparmor="DENIED" operation="open"')], "fail"),
-        ([(types.AVC, 'apparmor="ALLOWED" operation="open"')], "unknown"),
-        ([(CONFIG_CHANGE, "op=set res=1")], "success"),
-        ([(CONFIG_CHANGE, "op=set res=0")], "fail"),
-        ([(USER_AUTH, "pid=1 msg='op=x res=success'")], "success"),
-        ([(USER_AUTH, "pid=1 msg='op=x res=failed'")], "fail"),
-        ([(USER_AUTH, "pid=1 msg='op=x res=yes'")], "success"),
-        ([(USER_AUTH, "pid=1 msg='op=x'")], "unknown"),
+        ("pid=1 msg='op=start it\\'s fine res=success'", {"op": "start it\\'s fine", "res": "success"}, ""),
+        ("pid=1 msg='a 'quoted' word op=x res=success'", {"op": "x", "res": "success"}, "a 'quoted' word"),
+        ("user pid=1 uid=0 auid=5 msg='PAM: x acct=root'", {"acct": "root"}, "PAM: x"),
+        ('pid=1 msg=\'cmd="a b" cwd="/"\'', {"cmd": "a b", "cwd": "/"}, ""),
+        ("pid=1 msg=''", {}, ""),
+        ("pid=1 msg='", {}, ""),
     ],
 )
-def test_the_result_is_the_record_s_that_names_the_event(records: list[tuple[int, str]], result: str):
-    assert facts_of(*records).result == result
+def test_messages_of_all_forms_are_read(body: str, fields: dict[str, str], rest: str):
+    decoded = decode_record(USER_AVC, body)
+
+    assert {key: decoded.text.get(key) for key in fields} == fields
+    assert decoded.rest == rest
+
+
+@pytest.mark.parametrize(
+    "kind", [types.SYSCALL, types.AVC, types.EXECVE, types.LOGIN, types.PATH, USER_AVC, CONFIG_CHANGE]
+)
+@pytest.mark.parametrize(
+    "part",
+    [
+        "a",
+        "a=",
+        "a=b ",
+        'a="',
+        "a='",
+        "avc: ",
+        "{",
+        "avc:  denied  { ",
+        " ",
+        "=",
+        "msg='",
+        "\x1d",
+        "\x1dA=b ",
+        "a b=",
+        "\udcff",
+        "new auid=",
+    ],
+)
+def test_time_grows_no_faster_than_a_record(kind: int, part: str):
+    body = part * (100_000 // len(part))
+    begun = time.process_time()
+
+    facts_of((kind, body), (kind, f"msg='{body}'"))
+
+    assert time.process_time() - begun < 3
 
 
 def test_a_user_message_ends_at_its_last_quote():

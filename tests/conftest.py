@@ -26,7 +26,7 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wait_until() -> WaitUntil:
     """Wait until a condition holds, at most ten seconds."""
 
@@ -54,6 +54,19 @@ def kernel_audit() -> Iterator[AuditControl]:
 
     Yields a socket for requests. Scope each rule with `-F uid=65534` or the like: the kernel is the host's.
     """
+    with _lend_kernel_audit() as control:
+        yield control
+
+
+@pytest.fixture(scope="module")
+def kernel_audit_of_module() -> Iterator[AuditControl]:
+    """The same for all tests of a module, none of which may ask for `kernel_audit`."""
+    with _lend_kernel_audit() as control:
+        yield control
+
+
+@contextmanager
+def _lend_kernel_audit() -> Iterator[AuditControl]:
     if not has_audit_control():
         pytest.skip("CAP_AUDIT_CONTROL is missing")
     with _lock(), _open_control() as control:

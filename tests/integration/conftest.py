@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ class Run:
             for pipe, into in ((self.process.stdout, self._stdout), (self.process.stderr, self._stderr))
             if pipe is not None
         ]
+
+    @property
+    def stdout(self) -> bytes:
+        """What has come so far."""
+        return bytes(self._stdout)
 
     @property
     def stderr(self) -> str:
@@ -230,12 +236,25 @@ class Disk:
 @pytest.fixture
 def start_run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
     """Start `auditline run` with a rule for denied opens of uid 65534."""
+    with _starter(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_run_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Run]]:
+    """The same for all tests of a module."""
+    with _starter(tmp_path_factory.mktemp("runs")) as start:
+        yield start
+
+
+@contextmanager
+def _starter(folder: Path) -> Iterator[Callable[..., Run]]:
     started: list[Run] = []
 
-    def start(name: str = "first", parent: Path = tmp_path, **choices) -> Run:
-        folder = parent / name
-        folder.mkdir(exist_ok=True)
-        started.append(Run(folder, **choices))
+    def start(name: str = "first", parent: Path = folder, **choices) -> Run:
+        its_folder = parent / name
+        its_folder.mkdir(exist_ok=True)
+        started.append(Run(its_folder, **choices))
         return started[-1]
 
     yield start

@@ -175,6 +175,39 @@ def test_first_argument_of_socketcall_says_which_call_it_is(first: str, name: st
     assert find_meaning(facts).action == system_call_row(name).action
 
 
+def test_record_says_once_what_its_system_call_says_too():
+    facts = Facts(record_type=types.TIME_ADJNTPVAL, data={"syscall": "adjtimex"})
+
+    meaning = find_meaning(facts)
+
+    assert (meaning.action, meaning.categories, meaning.types) == ("changed-system-time", ("host",), ("change",))
+
+
+def test_record_says_beside_its_own_what_its_system_call_says():
+    facts = Facts(record_type=record_type_number("ANOM_PROMISCUOUS") or 0, data={"syscall": "ioctl"})
+
+    meaning = find_meaning(facts)
+
+    assert meaning.categories == ("intrusion_detection", "process")
+    assert meaning.types == ("info", "change", "info")
+
+
+@pytest.mark.parametrize(("first", "named"), [(types.TIME_ADJNTPVAL, "time_adjntpval"), (types.SYSCALL, "syscall")])
+def test_change_of_time_names_the_event_where_the_kernel_wrote_it_first(
+    replay_text: ReplayText, first: int, named: str
+):
+    records = {
+        types.TIME_ADJNTPVAL: "type=TIME_ADJNTPVAL msg=audit(1700000000.001:7): op=freq old=1 new=2\n",
+        types.SYSCALL: f"type=SYSCALL msg=audit(1700000000.001:7): {CALL.format(0xC000003E, 159)}\n",
+    }
+    log = records.pop(first) + "".join(records.values())
+
+    (document,) = replay_text(log)
+
+    assert document["audit"]["kernel"]["record_type"] == named
+    assert document["audit"]["kernel"]["action"] == "changed-system-time"
+
+
 def test_categories_do_not_overlap_and_cover_every_type_but_the_old_commands():
     ranges = sorted((int(first), int(last)) for first, last, _ in rows("categories.tsv"))
 

@@ -160,10 +160,12 @@ def _action_without_row(facts: Facts) -> str | None:
 
 
 def _find_classes(row: Row, facts: Facts) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return categories and types: those of the record, then those of the system call in which it came."""
+    """Return categories and types: those of the record, then those of the call in which it came, if that did more."""
     if facts.record_type == types.SYSCALL or row is UNMAPPED or facts.value("syscall") is None:
         return row.categories, row.types
     of_call = system_call_row(called(facts))
+    if of_call.action == row.action:
+        return row.categories, row.types
     return row.categories + of_call.categories, row.types + of_call.types
 
 

@@ -123,3 +123,9 @@ def test_names_that_auditd_wrote_are_used(render_one: RenderOne):
 
     assert document["user"]["audit"] == {"id": "1000", "name": "elsewhere"}
     assert document["auditd"]["summary"]["actor"]["primary"] == "elsewhere"
+
+
+def test_name_in_the_place_of_an_id_is_a_name(render_one: RenderOne, names: IdNames):
+    document = render_one(message("USER_AUTH", "op=PAM:authentication res=success", "pid=9 uid=root auid=alice"), names)
+
+    assert document["user"]["audit"] == {"id": "1001", "name": "alice"}

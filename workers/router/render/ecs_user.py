@@ -66,10 +66,8 @@ class People:
 
     def _take_ids(self) -> None:
         for key, value in self._facts.ids.items():
-            if value == UNSET:
-                continue
-            kind = id_kind(key)
-            self._put(_PLACES.get(key, (key,)), value, None if kind is None else self.name(kind, value))
+            if value != UNSET:
+                self._put(_PLACES.get(key, (key,)), *self._identify(id_kind(key) or "uid", value))
         if self.user and self._facts.selinux:
             self.user["selinux"] = self._facts.selinux
 

@@ -32,6 +32,7 @@ OPEN_OBJECTS = (
     "audit.kernel.thing.selinux.",
     "audit.kernel.paths[].",
     "audit.kernel.socket.",
+    "auditline.decoded.arguments.",
 )
 """Their keys are the records' own."""
 DESCRIBED_IN_WORDS = {
@@ -56,7 +57,7 @@ def keys_of(table: list[dict[str, str]], prefix: str) -> set[str]:
 
 def documented_event_keys(document: Any) -> set[str]:
     return (
-        keys_of(document.table("The events: schema `audit`"), "")
+        keys_of(document.table("The events"), "")
         | keys_of(document.table("Kernel events"), "audit.kernel.")
         | keys_of(document.table("The object auditline"), "auditline.")
     )

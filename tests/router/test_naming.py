@@ -52,6 +52,19 @@ UNNAMED_BY_AUDITBEAT = (
     "syslog", "rt_sigqueueinfo", "setgroups", "prlimit64",
 )  # fmt: skip
 
+ECS_CATEGORIES = frozenset(
+    {
+        "authentication", "configuration", "driver", "file", "host", "iam", "intrusion_detection", "network", "package",
+        "process", "session",
+    }
+)  # fmt: skip
+ECS_TYPES = frozenset(
+    {
+        "access", "change", "connection", "creation", "deletion", "denied", "end", "group", "info", "start", "user",
+    }
+)  # fmt: skip
+"""Source: Elastic Common Schema 8.0, allowed values of event.category and event.type."""
+
 ReplayText = Callable[..., list[dict[str, Any]]]
 
 
@@ -103,6 +116,22 @@ def test_every_row_has_all_its_columns():
     assert {len(row) for row in rows("syscalls.tsv")} == {8}
     assert {len(row) for row in rows("records.tsv")} == {13}
     assert {len(row) for row in rows("categories.tsv")} == {3}
+
+
+def test_categories_and_types_are_words_of_the_elastic_common_schema():
+    columns = [row[-2:] for row in rows("syscalls.tsv")] + [row[9:11] for row in rows("records.tsv")]
+
+    assert {word for column in columns for word in as_words(column[0])} <= ECS_CATEGORIES
+    assert {word for column in columns for word in as_words(column[1])} <= ECS_TYPES
+    assert [column for column in columns if (column[0] == "-") != (column[1] == "-")] == []
+
+
+def test_people_come_from_what_there_is():
+    people = {name for name, *_ in rows("people.tsv")}
+    places = {pair.partition("=")[0] for _, *pairs in rows("people.tsv") for pair in pairs}
+
+    assert {row[11] for row in rows("records.tsv")} - {"-"} == people
+    assert places <= {"user", "user.effective", "user.target", "user.changes", "group"}
 
 
 def test_actions_are_words_with_hyphens():
@@ -173,6 +202,24 @@ def test_first_argument_of_socketcall_says_which_call_it_is(first: str, name: st
 
     assert called(facts) == name
     assert find_meaning(facts).action == system_call_row(name).action
+
+
+@pytest.mark.parametrize(
+    ("operation", "action", "kind"),
+    [
+        ("18", "opened-file", "file"),
+        ("36", "deleted", "file"),
+        ("16", "connected-to", "socket"),
+        ("0", "used-io-uring", "process"),
+        ("x", "used-io-uring", "process"),
+    ],
+)
+def test_operation_of_io_uring_is_what_the_system_call_of_its_name_is(operation: str, action: str, kind: str):
+    facts = Facts(record_type=types.URINGOP, data={"uring_op": operation})
+
+    meaning = find_meaning(facts)
+
+    assert (meaning.action, meaning.what) == (action, kind)
 
 
 def test_record_says_once_what_its_system_call_says_too():
@@ -248,7 +295,7 @@ def test_a_system_call_without_a_row_still_gives_a_useful_event(replay_text: Rep
             "success",
             "k",
         )
-        assert document["auditline"] == {"complete": True}
+        assert document["auditline"]["complete"] is True
 
 
 def test_every_system_call_of_the_table_gives_its_action(replay_text: ReplayText):

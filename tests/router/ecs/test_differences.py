@@ -209,6 +209,29 @@ def test_system_call_that_no_table_names_is_its_own_action(render_one: RenderOne
     assert (document["event"]["category"], document["event"]["type"]) == (["process"], ["info"])
 
 
+def test_operation_of_io_uring_is_named_as_the_system_call(render_one: RenderOne):
+    document = render_one(
+        "type=URINGOP msg=audit(1700000000.100:7): uring_op=18 success=yes exit=5 items=1 ppid=10 pid=11 uid=0 gid=0"
+        " euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 key=(null)\n"
+        'type=CWD msg=audit(1700000000.100:7): cwd="/root"\n'
+        'type=PATH msg=audit(1700000000.100:7): item=0 name="/etc/x" nametype=NORMAL\n'
+    )
+
+    assert document["event"]["action"] == "opened-file"
+    assert document["event"]["category"] == ["file"]
+    assert document["file"]["path"] == "/etc/x"
+    assert document["event"]["outcome"] == "success"
+
+
+def test_address_of_a_socketcall_is_a_destination(render_one: RenderOne, system_call: SystemCall):
+    records = system_call(102, ("SOCKADDR", "saddr=02000050A9FEA9FE0000000000000000"), a0="3")
+
+    document = render_one(records.replace("arch=c000003e", "arch=40000003"))
+
+    assert document["event"]["action"] == "connected-to"
+    assert document["destination"] == {"ip": "169.254.169.254", "port": "80"}
+
+
 def test_netlink_address_is_decoded_and_is_no_destination(render_one: RenderOne, system_call: SystemCall):
     document = render_one(system_call(SENDTO, ("SOCKADDR", "saddr=100000002A00000001000000")))
 

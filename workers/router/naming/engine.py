@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 
-from auditline.workers.common.tables.lookup import record_type_number
+from auditline.workers.common.tables.lookup import record_type_number, uring_operation_name
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.places import acted_item
 from auditline.workers.router.event import Facts, Meaning
@@ -20,6 +20,7 @@ _ALWAYS_BY_COMM = ("/usr/bin/python", "/usr/bin/sh", "/usr/bin/bash", "/usr/bin/
 """Interpreters of which Auditbeat gives comm, also where that is their own name (setHowDefaults() in go-libaudit)."""
 
 _MODE = re.compile("[0-7]{1,8}")
+_DECIMAL = re.compile("[0-9]{1,5}")
 _SMALL_HEX = re.compile("[0-9a-f]{1,8}")
 _FILE_KINDS = {
     stat.S_IFREG: "file",
@@ -120,8 +121,13 @@ def system_call_row(name: str) -> Row:
 
 
 def called(facts: Facts) -> str:
-    """Return the name of the system call that an event is about, or its number; empty if there is none."""
+    """Return the name of the system call that an event is about, or its number; empty if there is none.
+
+    Most operations of io_uring do what a system call of the same name does, which no SYSCALL tells of.
+    """
     name = facts.value("syscall") or ""
+    if facts.record_type == types.URINGOP and not name and _DECIMAL.fullmatch(number := facts.value("uring_op") or ""):
+        return uring_operation_name(int(number)) or ""
     if name not in PARTED_CALLS:
         return name
     number = facts.value("a0") or ""
@@ -146,6 +152,8 @@ def is_interpreted(exe: str, comm: str) -> bool:
 def _find_row(facts: Facts) -> Row:
     if facts.record_type == types.SYSCALL:
         return system_call_row(called(facts))
+    if facts.record_type == types.URINGOP and (row_of_call := system_call_row(called(facts))).action is not None:
+        return row_of_call
     for row in record_rows().get(facts.record_type, ()):
         if row.if_field is None or facts.value(row.if_field) is not None:
             return row

@@ -22,10 +22,10 @@ def frame(lines: list[str], take_other: TakeOther = lambda line: (UNPARSED, line
     *take_other* is asked about each of those.
     """
     if lines and lines[0].startswith("type="):
-        parts = [line.partition(" msg=") for line in lines]
-        kinds = [_prefixes[part[0]] for part in parts]
+        prefixes, _, records = zip(*[line.partition(" msg=") for line in lines], strict=True)
+        kinds = list(map(_prefixes.__getitem__, prefixes))
         if min(kinds) > _OTHER:
-            return kinds, [part[2] for part in parts]
+            return kinds, list(records)
     return _frame_one_by_one(lines, take_other)
 
 

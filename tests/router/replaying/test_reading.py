@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from auditline.workers.common.errors import StorageError
 from auditline.workers.router.replaying import reading
 from auditline.workers.router.replaying.reading import (
-    CHUNK_BYTES,
+    MAX_LINE_BYTES,
     MAX_LINE_BYTES,
     LineSplitter,
     read_chunks,
@@ -56,10 +56,10 @@ def test_lines_do_not_depend_on_how_they_come(text, cuts):
 @pytest.mark.parametrize(
     "cuts",
     [
-        [CHUNK_BYTES, CHUNK_BYTES],
-        [7, CHUNK_BYTES, CHUNK_BYTES],
-        [CHUNK_BYTES - 3, 5, CHUNK_BYTES],
-        [CHUNK_BYTES // 2] * 4,
+        [MAX_LINE_BYTES, MAX_LINE_BYTES],
+        [7, MAX_LINE_BYTES, MAX_LINE_BYTES],
+        [MAX_LINE_BYTES - 3, 5, MAX_LINE_BYTES],
+        [MAX_LINE_BYTES // 2] * 4,
     ],
 )
 def test_a_long_line_is_cut_at_the_same_places_however_it_comes(cuts):

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from auditline.workers.common.errors import StorageError
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 17
+"""What is made of so much stays in a processor's cache."""
 MAX_LINE_BYTES = 1 << 20
 """A longer line is cut into pieces of this size; no record of auditd comes near (8,970 bytes)."""
 
@@ -153,7 +154,7 @@ class LineSplitter:
         self._begun = bytearray()
 
     def split(self, chunk: bytes) -> list[str]:
-        """Return the lines that *chunk*, at most `CHUNK_BYTES`, completes, without their ends."""
+        """Return the lines that *chunk*, at most `MAX_LINE_BYTES`, completes, without their ends."""
         whole, newline, tail = chunk.rpartition(b"\n")
         if not newline:
             self._begun += chunk

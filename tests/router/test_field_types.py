@@ -198,6 +198,6 @@ def test_every_row_of_the_table_is_of_types_and_kinds_that_exist():
 
 
 def test_a_later_row_counts_more_than_an_earlier_one():
-    assert field_types(type_number("EXECVE")).type_of("a12[3]") == "encoded"
-    assert field_types(type_number("SYSCALL")).type_of("a1") is None
-    assert field_types(99_999).type_of("comm") == "encoded"
+    assert field_types(type_number("EXECVE")).look_up("a12[3]") == "encoded"
+    assert field_types(type_number("SYSCALL")).look_up("a1") is None
+    assert field_types(99_999).look_up("comm") == "encoded"

@@ -12,7 +12,7 @@ from auditline.workers.router.decode.facts import gather_facts
 from auditline.workers.router.decode.suspicious import MAX_MARKED, find_reasons, is_suspicious
 from auditline.workers.router.event import Event, Facts
 
-USER_AUTH, USER_CMD, USER_TTY = 1100, 1123, 1124
+USER_AUTH, USER_CMD, USER_TTY, ANOM_PROMISCUOUS = 1100, 1123, 1124, 1700
 
 
 def facts_of(*records: tuple[int, str]) -> Facts:
@@ -101,6 +101,19 @@ def test_ordinary_commands_are_not_marked(command: str):
 )  # fmt: skip
 def test_commands_that_look_like_records_or_hide_something_are_marked(command: str):
     assert find_reasons(command, is_command=True)
+
+
+@pytest.mark.parametrize("added", ["", '\x1dAUID="unset" UID="root"'])
+def test_the_name_of_an_interface_does_not_end_a_record_and_is_marked(added: str):
+    name = "x\x1dAUID=root"
+    body = f"dev={name} prom=256 old_prom=0 auid=1000 uid=0 gid=0 ses=1{added}"
+
+    facts = facts_of((ANOM_PROMISCUOUS, body))
+
+    assert facts.data["dev"] == name
+    assert (facts.ids["auid"], facts.data["prom"]) == ("1000", "256")
+    assert facts.suspicious[0]["field"] == "data.dev"
+    assert ("uid", "1000") not in facts.names
 
 
 def test_the_keys_of_somebody_who_types_are_no_deception():

@@ -79,7 +79,7 @@ class Facts:
     """Keys of the rules that matched."""
     data: dict[str, str | list[str]] = field(default_factory=dict)
     listed: set[tuple[str, str, bytes | None]] = field(default_factory=set)
-    """The values in *data*, by key, with their exact bytes where the text does not give them back."""
+    """The values in the lists of *data*, by key, with their exact bytes where the text does not give them back."""
     paths: list[dict[str, str]] = field(default_factory=list)
     socket: dict[str, str] = field(default_factory=dict)
     arguments: list[str] | None = None

@@ -126,21 +126,25 @@ def _set_id(key: str, value: str, exact: bytes | None, facts: Facts) -> None:
 
 
 def _add_value(key: str, value: str, exact: bytes | None, facts: Facts) -> None:
-    # Thousands of records may have the key: a signal to every process writes one for each.
-    if (key, value, exact) in facts.listed:
-        return
-    facts.listed.add((key, value, exact))
     present = facts.data.get(key)
     place = f"data.{key}"
     if present is None:
         facts.data[key] = value
     elif isinstance(present, list):
+        # Thousands of records may have the key: a signal to every process writes one for each.
+        if (key, value, exact) in facts.listed:
+            return
         place = f"{place}.{len(present)}"
         present.append(value)
+        facts.listed.add((key, value, exact))
+    elif present == value and facts.exact.get(place) == exact:
+        return
     else:
+        first = facts.exact.pop(place, None)
+        if first is not None:
+            facts.exact[f"{place}.0"] = first
         facts.data[key] = [present, value]
-        if place in facts.exact:
-            facts.exact[f"{place}.0"] = facts.exact.pop(place)
+        facts.listed.update(((key, present, first), (key, value, exact)))
         place = f"{place}.1"
     if exact is not None:
         facts.exact[place] = exact

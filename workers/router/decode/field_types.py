@@ -1,7 +1,7 @@
 """How the fields of records are written, by the table `fields.tsv`: which are encoded, which are numbers with names."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 
 from auditline.workers.common.tables.lookup import field_rows, record_type_names
@@ -21,13 +21,12 @@ class FieldTypes(dict[str, str]):
     def __init__(self, fields: Mapping[str, str]) -> None:
         super().__init__((name, kind) for name, kind in fields.items() if "#" not in name)
         self._numbered = {name: kind for name, kind in fields.items() if "#" in name}
+        self.look_up: Callable[[str], str | None] = self._type_of if self._numbered else self.get
+        """Return a field's type; `a12[3]` stands in the table as `a#[#]`. No method, because every field asks."""
 
-    def type_of(self, name: str) -> str | None:
-        """Return a field's type; `a12[3]` stands in the table as `a#[#]`."""
+    def _type_of(self, name: str) -> str | None:
         found = self.get(name)
-        if found is None and self._numbered:
-            return self._numbered.get(_DIGITS.sub("#", name))
-        return found
+        return self._numbered.get(_DIGITS.sub("#", name)) if found is None else found
 
 
 @lru_cache(maxsize=1024)

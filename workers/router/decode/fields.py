@@ -19,6 +19,9 @@ _SELINUX_AVC = re.compile(r"avc:\s+(\w+)\s+\{([^}]*)\}\s+for\s+")
 
 _ADDED_NAME = re.compile(r"""[A-Z0-9_\-]+=(?:\{[^'}]*\}|"[^"']*"|[^\s"']*)(?:\s+|$)""")
 
+_KERNEL_FIELD = re.compile(r"(?:^|\s)[a-z][a-z0-9_\-]*=")
+_QUOTED = re.compile(r'"[^"]*"')
+
 GROUP_SEPARATOR = "\x1d"
 """auditd puts it between a record and the names it adds (log_format = ENRICHED)."""
 
@@ -26,26 +29,33 @@ _OLD_PREFIXES = ("user ", "login ", "tty ")
 """Kernels before 3.0 began such records with a word.  Source: kernel/audit.c, audit_receive_msg()."""
 
 
-def split_enrichment(body: str, *, is_from_user_space: bool = False) -> tuple[str, dict[str, str]]:
+def split_enrichment(
+    body: str, *, is_from_user_space: bool = False, is_of_system_call: bool = True
+) -> tuple[str, dict[str, str]]:
     """Return a record without the names that auditd added to it, and these names by lower-case key.
 
-    A kernel record has no separator of its own: control characters in it are encoded. User space sends what it
-    likes between the quotes of `msg='…'`; there the last separator counts, and only if the record has ended before
-    it and nothing but upper-case pairs follow.
+    What the kernel writes of a system call has no separator of its own: control characters in it are encoded. Other
+    kernel records hold some names as they are, such as a network interface's; there the last separator counts, and
+    only if no further field of the kernel follows. User space sends what it likes between the quotes of `msg='…'`;
+    there the record must have ended before the last separator, and nothing but upper-case pairs may follow.
     """
     if GROUP_SEPARATOR not in body:
         return body, {}
-    if not is_from_user_space:
+    if is_from_user_space:
+        record, _, added = body.rpartition(GROUP_SEPARATOR)
+        has_ended = "msg='" not in record or record.rstrip().endswith("'")
+        if not has_ended or not _is_all_added(added):
+            return body, {}
+    elif is_of_system_call:
         record, _, added = body.partition(GROUP_SEPARATOR)
     else:
         record, _, added = body.rpartition(GROUP_SEPARATOR)
-        has_ended = "msg='" not in record or record.rstrip().endswith("'")
-        if not has_ended or not _is_enrichment(added):
+        if _KERNEL_FIELD.search(_QUOTED.sub("", added)) is not None:
             return body, {}
     return record, {key.lower(): value.strip('"') for key, value in _PAIR.findall(added)}
 
 
-def _is_enrichment(text: str) -> bool:
+def _is_all_added(text: str) -> bool:
     position = 0
     while match := _ADDED_NAME.match(text, position):
         position = match.end()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from auditline.workers.common.tables.lookup import architecture_name, errno_name, signal_name, syscall_name
 from auditline.workers.router.decode import types
-from auditline.workers.router.decode.field_types import ENCODED, TITLE, FieldTypes, field_types
+from auditline.workers.router.decode.field_types import ENCODED, TITLE, field_types
 from auditline.workers.router.decode.fields import (
     kernel_fields,
     login_body,
@@ -78,8 +78,11 @@ def decode_record(record_type: int, body: str) -> Fields:
     """
     decoded = Fields()
     is_from_user_space = types.is_from_user_space(record_type)
-    body, decoded.enrichment = split_enrichment(body, is_from_user_space=is_from_user_space)
-    if record_type in types.OF_SYSTEM_CALLS:
+    is_of_system_call = record_type in types.OF_SYSTEM_CALLS
+    body, decoded.enrichment = split_enrichment(
+        body, is_from_user_space=is_from_user_space, is_of_system_call=is_of_system_call
+    )
+    if is_of_system_call:
         _decode_system_call_record(record_type, body, decoded)
     elif is_from_user_space:
         _decode_user_record(record_type, body, decoded)
@@ -153,7 +156,7 @@ def _take_pairs(record_type: int, pairs: Iterable[tuple[str, str]], decoded: Fie
     """Decode *pairs* and return their keys."""
     keys = []
     is_from_user_space = types.is_from_user_space(record_type)
-    kinds = field_types(record_type)
+    type_of = field_types(record_type).look_up
     for key, value in pairs:
         keys.append(key)
         # The kernel quotes an empty name; libaudit writes the same where there is nothing to name.
@@ -161,7 +164,7 @@ def _take_pairs(record_type: int, pairs: Iterable[tuple[str, str]], decoded: Fie
             if not value and record_type in types.OF_SYSTEM_CALLS:
                 _note_damage(f"{key} has no value", decoded)
             continue
-        text, exact = _decode_value(record_type, kinds, key, value, decoded)
+        text, exact = _decode_value(record_type, type_of(key), key, value, decoded)
         if key not in decoded.text:
             decoded.text[key] = text
             if exact is not None:
@@ -177,10 +180,9 @@ def _note_damage(warning: str, decoded: Fields) -> None:
 
 
 def _decode_value(
-    record_type: int, kinds: FieldTypes, key: str, value: str, decoded: Fields
+    record_type: int, kind: str | None, key: str, value: str, decoded: Fields
 ) -> tuple[str, bytes | None]:
     """Return a value as text, and its exact bytes where the text does not give them back."""
-    kind = kinds.type_of(key)
     if value[0] in "\"'":
         value = unquote(value)
     elif kind in (ENCODED, TITLE):
@@ -190,7 +192,7 @@ def _decode_value(
             _note_damage(f"{key} is neither quoted nor hexadecimal", decoded)
     if kind == TITLE:
         return title_text(value.encode("utf-8", "surrogateescape"))
-    return _from_surrogates(value)
+    return (value, None) if value.isascii() else _from_surrogates(value)
 
 
 def _from_surrogates(text: str) -> tuple[str, bytes | None]:

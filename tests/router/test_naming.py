@@ -347,6 +347,18 @@ def test_the_path_that_was_acted_on_is_chosen(types_in_order: list[str], chosen:
         assert path == (None if chosen is None else paths[chosen])
 
 
+def test_thing_that_was_mounted_is_the_path_behind_the_directory():
+    directory = {"item": "0", "name": "/mnt", "nametype": "NORMAL", "mode": "040755"}
+    device = {"item": "1", "name": "/dev/vdb", "nametype": "NORMAL", "mode": "060660"}
+    data: dict[str, str | list[str]] = {"syscall": "mount"}
+
+    both = find_meaning(Facts(record_type=types.SYSCALL, data=data, paths=[directory, device]))
+    only = find_meaning(Facts(record_type=types.SYSCALL, data=data, paths=[directory]))
+
+    assert (both.what, both.primary) == ("block-device", "/dev/vdb")
+    assert (only.what, only.primary) == ("directory", "/mnt")
+
+
 @pytest.mark.parametrize(
     ("mode", "kind"),
     [

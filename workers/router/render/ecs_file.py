@@ -6,6 +6,7 @@ from typing import Any
 from auditline.workers.router.decode.calls import acted_path, decode_call
 from auditline.workers.router.decode.places import RENAMES, SYMLINKS
 from auditline.workers.router.event import Facts
+from auditline.workers.router.naming.engine import choose_path
 from auditline.workers.router.render.ecs_user import People
 
 _MODE = re.compile("[0-7]{1,8}")
@@ -38,7 +39,8 @@ def _path_of(path: dict[str, str], facts: Facts) -> str | None:
     name, call = path.get("name"), facts.value("syscall")
     if name is not None and name.startswith("/") and call not in SYMLINKS:
         return name
-    return acted_path(facts) or name
+    # Of a mount the kernel acted on the directory, and what was mounted is the thing.
+    return acted_path(facts) or name if path is choose_path(facts.paths) else name
 
 
 def _new_path_of(path: dict[str, str], facts: Facts) -> str | None:

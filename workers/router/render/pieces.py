@@ -19,10 +19,10 @@ from auditline.workers.router.decode.suspicious import is_harmless, is_suspiciou
 from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts
 from auditline.workers.router.naming.engine import (
-    PARTED_CALLS,
     default_how,
     find_meaning,
     is_interpreted,
+    is_usual,
     system_call_row,
 )
 from auditline.workers.router.render.lines import to_json
@@ -106,7 +106,7 @@ def make_head(text: str) -> Head | None:
     if _HEAD.fullmatch(text) is None:
         return None
     facts = facts_of(types.SYSCALL, text)
-    if facts.value("syscall") in PARTED_CALLS:
+    if not is_usual(facts.value("syscall") or ""):
         return None
     meaning = find_meaning(facts)
     thing = {"what": meaning.what, "primary": meaning.primary, "secondary": meaning.secondary}

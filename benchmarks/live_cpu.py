@@ -124,7 +124,7 @@ def auditd(packages: Path, environment: Mapping[str, str], directory: Path) -> I
     """Run auditd in the foreground with its files in *directory*, and the rule; put the kernel back at the end."""
     (directory / "plugins.d").mkdir()
     (directory / "auditd.conf").write_text(AUDITD_CONF.format(directory=directory))
-    command = [packages / "root/sbin/auditd", "-n", "-c", directory]
+    command = [str(packages / "root/sbin/auditd"), "-n", "-c", str(directory)]
     (rule,) = parse_rules(RULE, "benchmark").rules
     with AuditControl() as control:
         found = control.status()

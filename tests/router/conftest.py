@@ -4,16 +4,24 @@ import io
 import json
 import lzma
 import os
-from collections.abc import Callable, Iterable, Iterator
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from auditline.workers.audit.netlink import HEADER_BYTES, open_data_socket
+from auditline.workers.common.errors import KernelError
+from auditline.workers.control.compile import compile_rule
+from auditline.workers.control.language import parse_rules
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import IdNames, NoNames
+from auditline.workers.router.render.fragments import FragmentRenderer
 from auditline.workers.router.replay import Replay
 
 DATA = Path(__file__).parents[1] / "data"
@@ -22,6 +30,12 @@ SHARED = Path(os.environ.get("AUDITLINE_SHARED", Path(__file__).parents[3] / "sh
 ReplayBytes = Callable[..., list[bytes]]
 ReplayText = Callable[..., list[dict[str, Any]]]
 GroupLines = Callable[[Iterable[str]], list[Event]]
+RecordEvents = Callable[[str, str, Sequence[bytes]], list[dict[str, Any]]]
+
+USER = 64_173
+"""Nobody else is this user: what processes of 65534 do at the same time would be caught, too."""
+AS_USER = f"import os, sys; os.setsid(); os.setresgid({USER}, {USER}, {USER}); os.setresuid({USER}, {USER}, {USER})\n"
+END = "/nowhere/the-end-of-the-test"
 
 
 def read_log(path: Path) -> bytes:
@@ -110,3 +124,60 @@ def all_lines() -> Callable[[Path], Iterator[str]]:
         yield from read_log(path).decode("utf-8", "surrogateescape").split("\n")
 
     return lines
+
+
+@pytest.fixture
+def record_events(kernel_audit) -> RecordEvents:
+    """Run a program under a rule, and return the documents of what the rule caught.
+
+    The program gets its arguments in hex, and has to become the user of the rule: `{AS_USER}` in it does.
+    """
+
+    def record(rule: str, program: str, arguments: Sequence[bytes]) -> list[dict[str, Any]]:
+        fields = f"-F uid={USER} -k router-test"
+        for call in (rule, "getxattr"):
+            text = f"-a always,exit -F arch=b64 -S {call} {fields}"
+            kernel_audit.add_rule(compile_rule(parse_rules(text, "test").rules[0]))
+        with open_multicast() as listener:
+            kernel_audit.set_status(enabled=1)
+            subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    program.replace("{AS_USER}", AS_USER),
+                    *(argument.hex() for argument in arguments),
+                ],
+                check=False,
+                stderr=subprocess.DEVNULL,
+            )
+            subprocess.run(
+                [sys.executable, "-c", AS_USER + f"os.getxattr({END!r}, 'user.x')"],
+                check=False,
+                stderr=subprocess.DEVNULL,
+            )
+            return receive_documents(listener)
+
+    return record
+
+
+def open_multicast() -> socket.socket:
+    try:
+        return open_data_socket(multicast=True).socket
+    except KernelError as error:
+        pytest.skip(str(error))
+
+
+def receive_documents(listener: socket.socket) -> list[dict[str, Any]]:
+    documents: list[dict[str, Any]] = []
+    renderer = FragmentRenderer(NoNames())
+    grouper = Grouper(
+        lambda event: documents.append(json.loads(renderer.render(event, "0" * 16, None)[1])), lambda *_: None
+    )
+    listener.settimeout(10)
+    while not any(END in json.dumps(document) for document in documents):
+        datagram = listener.recv(65536)
+        kind = int.from_bytes(datagram[4:6], "little")
+        text = datagram[HEADER_BYTES:].rstrip(b"\0").decode("utf-8", "surrogateescape")
+        grouper.feed([kind], [text], 0)
+    ours = [document for document in documents if document["audit"]["kernel"].get("key") == "router-test"]
+    return [document for document in ours if END not in json.dumps(document)]

@@ -1,93 +1,23 @@
 """What this kernel writes for odd arguments, names and addresses, decoded: it must be what the program passed."""
 
 import base64
-import json
-import socket
 import struct
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
-from auditline.workers.audit.netlink import HEADER_BYTES, open_data_socket
-from auditline.workers.common.errors import KernelError
-from auditline.workers.control.compile import compile_rule
-from auditline.workers.control.language import parse_rules
-from auditline.workers.router.grouping import Grouper
-from auditline.workers.router.names import NoNames
-from auditline.workers.router.render.fragments import FragmentRenderer
-
 pytestmark = pytest.mark.kernel
 
-USER = 64_173
-"""Nobody else is this user: what processes of 65534 do at the same time would be caught, too."""
-AS_USER = f"import os, sys; os.setsid(); os.setresgid({USER}, {USER}, {USER}); os.setresuid({USER}, {USER}, {USER})\n"
-RUN = AS_USER + "os.execv('/bin/true', [bytes.fromhex(argument) for argument in sys.argv[1:]])"
-TOUCH = AS_USER + "os.chdir('/'); os.open(bytes.fromhex(sys.argv[1]), os.O_RDONLY)"
+RUN = "{AS_USER}os.execv('/bin/true', [bytes.fromhex(argument) for argument in sys.argv[1:]])"
+TOUCH = "{AS_USER}os.chdir('/'); os.open(bytes.fromhex(sys.argv[1]), os.O_RDONLY)"
 # Imported first: the user may not be able to reach the interpreter's files.
-CONNECT = (
-    "import ctypes, socket\n"
-    + AS_USER
-    + """
+CONNECT = """import ctypes, socket
+{AS_USER}
 opened, address = socket.socket(socket.AF_UNIX), bytes.fromhex(sys.argv[1])
 ctypes.CDLL(None).connect(opened.fileno(), address, len(address))
 """
-)
-END = "/nowhere/the-end-of-the-test"
-
 Record = Callable[[str, str, Sequence[bytes]], list[dict[str, Any]]]
-
-
-@pytest.fixture
-def record_events(kernel_audit) -> Record:
-    """Let an unprivileged user run a program under a rule, and return the documents of what the rule caught."""
-
-    def record(rule: str, program: str, arguments: Sequence[bytes]) -> list[dict[str, Any]]:
-        fields = f"-F uid={USER} -k router-test"
-        for call in (rule, "getxattr"):
-            text = f"-a always,exit -F arch=b64 -S {call} {fields}"
-            kernel_audit.add_rule(compile_rule(parse_rules(text, "test").rules[0]))
-        with open_multicast() as listener:
-            kernel_audit.set_status(enabled=1)
-            subprocess.run(
-                [sys.executable, "-c", program, *(argument.hex() for argument in arguments)],
-                check=False,
-                stderr=subprocess.DEVNULL,
-            )
-            subprocess.run(
-                [sys.executable, "-c", AS_USER + f"os.getxattr({END!r}, 'user.x')"],
-                check=False,
-                stderr=subprocess.DEVNULL,
-            )
-            return receive_documents(listener)
-
-    return record
-
-
-def open_multicast() -> socket.socket:
-    try:
-        return open_data_socket(multicast=True).socket
-    except KernelError as error:
-        pytest.skip(str(error))
-
-
-def receive_documents(listener: socket.socket) -> list[dict[str, Any]]:
-    documents: list[dict[str, Any]] = []
-    renderer = FragmentRenderer(NoNames())
-    grouper = Grouper(
-        lambda event: documents.append(json.loads(renderer.render(event, "0" * 16, None)[1])), lambda *_: None
-    )
-    listener.settimeout(10)
-    while not any(END in json.dumps(document) for document in documents):
-        datagram = listener.recv(65536)
-        kind = int.from_bytes(datagram[4:6], "little")
-        text = datagram[HEADER_BYTES:].rstrip(b"\0").decode("utf-8", "surrogateescape")
-        grouper.feed([kind], [text], 0)
-    ours = [document for document in documents if document["audit"]["kernel"].get("key") == "router-test"]
-    return [document for document in ours if END not in json.dumps(document)]
-
 
 LONG = b"z" * 54_000
 IN_PIECES = " ".join(["é" * 2000] * 6).encode()

@@ -348,7 +348,7 @@ def test_an_event_that_comes_after_it_was_counted_as_lost_is_taken_off_again():
 
     assert [state.tally.serial_gaps for state in router.committed] == [0, 0, 3, -1]
     assert [(hole["from"], hole["to"], hole["count"]) for hole in stream.lost_serials] == [(4, 4, 1), (2, 2, 1)]
-    assert json.loads(destination.written[f"{HOST[0]}-{T}.001-3"])["auditline"] == {"complete": True}
+    assert json.loads(destination.written[f"{HOST[0]}-{T}.001-3"])["auditline"]["complete"] is True
 
 
 def test_what_comes_after_its_event_ended_before_a_kill_is_still_an_amendment():
@@ -384,7 +384,7 @@ def test_a_reader_that_is_started_again_leaves_open_events_open():
 
     destination, _, _ = run_without_a_kill(batches)
 
-    assert [json.loads(line)["auditline"] for line in destination.written.values()] == [{"complete": True}]
+    assert [json.loads(line)["auditline"]["complete"] for line in destination.written.values()] == [True]
 
 
 @pytest.mark.parametrize(("mode", "is_locked"), [("multicast", False), ("unicast", True)])

@@ -56,6 +56,11 @@ def find_places(call: str, directories: Sequence[int] | None, facts: Facts) -> d
     return {} if path is None else {"path": path}
 
 
+def names_both(call: str) -> bool:
+    """True if a call's record has two names that belong together."""
+    return call in RENAMES or call in LINKS or call in SYMLINKS
+
+
 def absolute_path(position: int, call: str, directories: Sequence[int] | None, facts: Facts) -> bytes | None:
     """Return the whole path of the PATH record at *position*, None where it is not known for sure."""
     return _Where(call, directories, facts).path(position)

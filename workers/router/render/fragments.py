@@ -16,6 +16,7 @@ from auditline.workers.router.event import Event, Names
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.naming.engine import file_kind, find_meaning
 from auditline.workers.router.render.audit import AuditRenderer
+from auditline.workers.router.render.called import CalledFragments, Item
 from auditline.workers.router.render.last_resort import render_raw
 from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, timestamp_of_second, to_json
 from auditline.workers.router.render.pieces import (
@@ -83,6 +84,7 @@ class FragmentRenderer:
         self._commands = _Memo(make_command)
         self._addresses = _Memo(make_address)
         self._hosts = _Memo(to_json)
+        self._called = CalledFragments()
 
     def forget_names(self) -> None:
         """Names of ids have changed: what was rendered with the old ones must go."""
@@ -126,12 +128,13 @@ class FragmentRenderer:
         elif (head := self._heads[head_text]) is None:
             return None
         a0, a1, a2, a3, items, ppid, pid = middle.groups()
-        data = socket = arguments = command = thing_path = undecodable = ""
+        data = socket = decoded = command = cwd = thing_path = undecodable = ""
         thing_rank = 3
         paths = []
+        named: list[Item] = []
         has_cwd = has_title = False
         path_tails = self._path_tails
-        for kind, body in zip(event.types, bodies, strict=True):
+        for kind, body in zip(event.types[1:], bodies[1:], strict=True):
             if kind == _PATH:
                 first, dev, tail = body.partition(" dev=")
                 if not dev:
@@ -150,19 +153,21 @@ class FragmentRenderer:
                     return None
                 if has_inode and not inode.isdigit():
                     return None
-                tail_json, what, rank, labels = path_tail
+                tail_json, what, name_type, rank, labels = path_tail
+                named.append((name_type, name_json))
                 name_member = f',"name":{name_json}' if name_json else ""
                 inode_member = f',"inode":"{inode}"' if inode else ""
                 paths.append(f"{{{item_json}{name_member}{inode_member}{tail_json}")
                 if rank < thing_rank:
                     thing_rank = rank
-                    primary = f',"primary":{name_json}' if name_json else ""
+                    primary = f',"primary":{name_json}' if name_json not in ("", '""') else ""
                     secondary = f',"secondary":"{inode}"' if inode else ""
                     thing_path = f'"thing":{{"what":"{what or head.what}"{primary}{secondary}{labels}}},'
             elif kind == _CWD:
                 if has_cwd or (field := self._directories[body]) is None:
                     return None
                 has_cwd = True
+                cwd = field
                 data += field
             elif kind == _PROCTITLE:
                 if has_title or (title := self._titles[body]) is None:
@@ -173,12 +178,12 @@ class FragmentRenderer:
             elif kind == _EXECVE:
                 if command or (made := self._commands[body]) is None:
                     return None
-                command, arguments = made
+                command, decoded = made
             elif kind == _SOCKADDR:
                 if socket or not head.is_little_endian or (address := self._addresses[body]) is None:
                     return None
                 socket, socket_thing = address
-            elif body is not bodies[0]:
+            else:
                 return None
         if items != str(len(paths)) and not (head.hides_items and len(paths) < 2):
             return None
@@ -188,6 +193,9 @@ class FragmentRenderer:
             thing = f'"thing":{{"what":"socket"{socket_thing}}},'
         elif not thing:
             thing = head.thing
+        decoded += self._called.members(call_text, (a0, a1, a2, a3), cwd, named)
+        if decoded:
+            decoded = f',"decoded":{{{decoded[1:]}}}'
         paths_json = f',"paths":[{",".join(paths)}]' if paths else ""
         serial = event.serial
         identity = f"{host}-{event.seconds}.{event.milliseconds}-{serial}"
@@ -198,7 +206,7 @@ class FragmentRenderer:
             f'"category":"audit-rule","record_type":"syscall",{terminal[0]}"result":"{head.result}",'
             f'"actor":{{{actor}{program.selinux}}},{head.action}{thing}{head.how or program.how}{program.key}'
             f'"data":{{{head.data}{exit_json},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}","ppid":"{ppid}","pid":"{pid}"'
-            f'{terminal[1]}{program.data}{data}{command}}}{paths_json}{socket}}}}},"auditline":{{"complete":true{arguments}{undecodable}}}}}'
+            f'{terminal[1]}{program.data}{data}{command}}}{paths_json}{socket}}}}},"auditline":{{"complete":true{decoded}{undecodable}}}}}'
         )
         return identity, line, True
 
@@ -231,6 +239,7 @@ class FragmentRenderer:
         return PathTail(
             json=f",{inside(self._plain.path(path, names))}}}",
             kind=file_kind(path.get("mode", "")),
+            name_type=name_type,
             rank={"PARENT": 2, "UNKNOWN": 1}.get(name_type or "", 0),
             selinux=f',"selinux":{to_json(labels)}' if labels else "",
         )

@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+from auditline.workers.router.decode.calls import decode_call
 from auditline.workers.router.event import Event, Facts
 from auditline.workers.router.render.lines import whole_event_id
 
@@ -14,16 +15,13 @@ def ours(event: Event, facts: Facts, host: str) -> dict[str, Any]:
         member["incomplete_reasons"] = facts.reasons
     if event.amends:
         member["amends"] = whole_event_id(host, event)
-    if decoded := _decoded(facts):
+    call = decode_call(facts)
+    if decoded := {"args": facts.arguments, **call.members} if facts.arguments else call.members:
         member["decoded"] = decoded
     if facts.suspicious:
         member["suspicious"] = facts.suspicious
-    if facts.undecodable:
+    if undecodable := [*facts.undecodable, *call.undecodable]:
         member["undecodable"] = [
-            {"field": field, "base64": base64.b64encode(raw).decode()} for field, raw in facts.undecodable
+            {"field": field, "base64": base64.b64encode(raw).decode()} for field, raw in undecodable
         ]
     return member
-
-
-def _decoded(facts: Facts) -> dict[str, Any]:
-    return {"args": facts.arguments} if facts.arguments else {}

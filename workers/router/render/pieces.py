@@ -76,6 +76,7 @@ class PathTail(NamedTuple):
 
     json: str
     kind: str | None
+    name_type: str | None
     rank: int
     """0: what was acted on, 1: only looked for, 2: a parent directory."""
     selinux: str
@@ -267,12 +268,12 @@ def _text_json(text: str) -> str:
 
 
 def make_command(body: str) -> tuple[str, str] | None:
-    """Return argc and command line, and the arguments, of an EXECVE that is whole."""
+    """Return argc and command line, and the member of `decoded`, of an EXECVE that is whole."""
     facts = facts_of(types.EXECVE, body)
     is_odd = facts.undecodable or facts.warnings or facts.suspicious or "argc_mismatch" in facts.reasons
     if is_odd or GROUP_SEPARATOR in body:
         return None
-    arguments = f',"decoded":{{"args":{to_json(facts.arguments)}}}' if facts.arguments else ""
+    arguments = f',"args":{to_json(facts.arguments)}' if facts.arguments else ""
     return f",{inside(facts.data)}", arguments
 
 

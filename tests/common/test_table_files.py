@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from auditline.workers.common.tables import generate, lookup
+from auditline.workers.common.tables.call_flags import FLAG_SETS
 
 TABLES = sorted(path.name for path in files("auditline.workers.common.tables").iterdir() if path.name.endswith(".tsv"))
 LIBAUDIT_MACHINES = {
@@ -121,6 +122,16 @@ def made_tables(libaudit: ctypes.CDLL, tmp_path_factory: pytest.TempPathFactory)
 @pytest.mark.parametrize("table", HOST_TABLES)
 def test_packages_of_this_host_only_add_to_the_tables(made_tables: Mapping[str, generate.Table], table: str) -> None:
     assert contradictions(table_rows(table), made_tables[table].rows) == []
+
+
+@pytest.mark.parametrize("name", ["open", "mmap", "clone", "ptrace", "prctl", "socket_type", "mount", "bpf", "quota"])
+def test_flags_of_calls_have_the_numbers_of_the_headers(made_tables: Mapping[str, generate.Table], name: str) -> None:
+    sets = [one for one in FLAG_SETS if one.name == name]
+    kept = {row[2]: row[1] for row in lookup.call_flags(name, "x86_64")}
+
+    made = {one.spelling(word): number for one in sets for word, number in generate.flag_numbers(one, ()).items()}
+
+    assert made.items() <= kept.items()
 
 
 @pytest.mark.parametrize("architecture", sorted(LIBAUDIT_MACHINES))

@@ -1,11 +1,20 @@
 """Registers become the words of the manual page; what is not known for sure is not said."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditline.workers.common.tables.lookup import syscall_names
 from auditline.workers.router.decode import types
-from auditline.workers.router.decode.calls import decode_call, decode_registers, used_registers
+from auditline.workers.router.decode.calls import (
+    calls_of,
+    decode_call,
+    decode_registers,
+    find_call,
+    used_registers,
+)
 from auditline.workers.router.event import Facts
 
 NO_FILE = "ffffff9c"
@@ -203,3 +212,34 @@ def test_facts_of_any_text_are_decoded(data: dict[str, str | list[str]], call: s
     decoded = decode_call(facts)
 
     assert isinstance(decoded.members, dict)
+
+
+ARCHITECTURES = ("x86_64", "i386", "aarch64", "arm", "riscv64", "ppc64le", "ppc", "s390x", "s390")
+NAMES_WITHOUT_DIRECTORY = {
+    "cachestat", "creat", "fstat", "fstat64", "lstat", "lstat64", "oldfstat", "oldlstat", "oldstat", "shmat", "stat",
+    "stat64", "ustat",
+}  # fmt: skip
+"""Calls that end like those with a directory's descriptor and have none."""
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_call_relative_to_a_directory_is_known_as_such(architecture: str):
+    calls = {name for name in syscall_names(architecture).values() if re.search("[^_]at2?(_time)?(64)?$", name)}
+
+    unknown = {call for call in calls - NAMES_WITHOUT_DIRECTORY if not find_call(architecture, call).directories}
+
+    assert unknown <= {"open_by_handle_at"}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_row_is_of_a_call_that_exists_somewhere(architecture: str):
+    everywhere = {name for one in ARCHITECTURES for name in syscall_names(one).values()}
+
+    assert calls_of(architecture).keys() <= everywhere
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_parameter_is_in_a_register_that_records_have(architecture: str):
+    registers = {one.register for call in calls_of(architecture).values() for one in call.parameters}
+
+    assert registers == {0, 1, 2, 3}

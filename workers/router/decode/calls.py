@@ -76,7 +76,7 @@ def decode_call(facts: Facts) -> DecodedCall:
         return call
     if arguments := _arguments(architecture, name, facts):
         call.members["arguments"] = arguments
-    for place, raw in find_places(name, _call(architecture, name).directories, facts).items():
+    for place, raw in find_places(name, find_call(architecture, name).directories, facts).items():
         call.members[place], is_readable_form = to_text(raw)
         if is_readable_form:
             call.undecodable.append((f"decoded.{place}", raw))
@@ -93,7 +93,7 @@ def acted_path(facts: Facts) -> str | None:
     architecture, name = facts.data.get("arch"), facts.data.get("syscall")
     if position is None or not isinstance(architecture, str) or not isinstance(name, str):
         return None
-    directories = _call(architecture, name).directories
+    directories = find_call(architecture, name).directories
     if name in SYMLINKS:
         raw = find_places(name, directories, facts).get("path")
     else:
@@ -107,7 +107,7 @@ def decode_registers(architecture: str, call: str, registers: Sequence[str]) -> 
     Depends on nothing else, and of *registers* only on used_registers().
     """
     found: dict[str, Decoded] = {}
-    for parameter in _call(architecture, call).parameters:
+    for parameter in find_call(architecture, call).parameters:
         if parameter.name in found or not _applies(parameter, found):
             continue
         text = registers[parameter.register] if parameter.register < len(registers) else ""
@@ -120,7 +120,7 @@ def decode_registers(architecture: str, call: str, registers: Sequence[str]) -> 
 
 def used_registers(architecture: str, call: str) -> tuple[int, ...]:
     """Return which registers decode_registers() reads; none for a call without a row."""
-    return tuple(sorted({parameter.register for parameter in _call(architecture, call).parameters}))
+    return tuple(sorted({parameter.register for parameter in find_call(architecture, call).parameters}))
 
 
 def _arguments(architecture: str, name: str, facts: Facts) -> dict[str, Decoded]:
@@ -199,13 +199,14 @@ def _applies(parameter: Parameter, found: dict[str, Decoded]) -> bool:
     return not parameter.if_values.isdisjoint([value] if isinstance(value, str) else value)
 
 
-def _call(architecture: str, name: str) -> Call:
+def find_call(architecture: str, name: str) -> Call:
+    """Return the row of a call; an empty one if there is none."""
     # Asked first: what stands in a record must not fill the cache.
-    return _calls(architecture).get(name, _UNKNOWN) if syscall_names(architecture) else _UNKNOWN
+    return calls_of(architecture).get(name, _UNKNOWN) if syscall_names(architecture) else _UNKNOWN
 
 
 @cache
-def _calls(architecture: str) -> dict[str, Call]:
+def calls_of(architecture: str) -> dict[str, Call]:
     """Return the rows for an architecture by name; one that names it counts before one that is for all."""
     common: dict[str, Call] = {}
     own: dict[str, Call] = {}

@@ -13,8 +13,10 @@ from auditline.workers.router.decode import types
 from auditline.workers.router.event import Event
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.render.audit import AuditRenderer
+from auditline.workers.router.render.ecs import EcsRenderer
+from auditline.workers.router.render.ecs_fragments import EcsFragmentRenderer
 from auditline.workers.router.render.fragments import FragmentRenderer
-from auditline.workers.router.render.pieces import MEMO_ENTRIES
+from auditline.workers.router.render.memo import MEMO_ENTRIES
 
 HOST = "0123456789abcdef"
 SAMPLE_LINES = 12_000
@@ -30,7 +32,8 @@ PLAIN_EVENT = (
 )
 END = "type=EOE msg=audit(1700000000.001:7): "
 
-Renderers = tuple[FragmentRenderer, AuditRenderer]
+Fast = FragmentRenderer | EcsFragmentRenderer
+Renderers = tuple[Fast, AuditRenderer | EcsRenderer]
 GroupLines = Callable[[Iterable[str]], list[Event]]
 
 TOKENS = [
@@ -40,10 +43,10 @@ TOKENS = [
     'exe="/usr/bin/python3"', 'exe="/bin/sh"', "exe=(null)", 'exe=""', "exe=2F62696E", 'exe="/a b"',
     "key=(null)", 'key="a"', 'key="key=a"', "key=6101620163", "key=01", "key=0101", "key=FF01", 'key=""', "key=",
     "subj=unconfined", "subj=u:r:t", "subj=u:r:t:s0:c1,c2:x", "subj=:::", "subj=u", "subj==unconfined", "subj=?",
-    "tty=(null)", "tty=?", "tty=a=b", 'tty="x"', "tty=", "tty=pts\\0", "ses=-1", "ses=4294967295", "ses=x", "ses=",
-    "obj=u:r:t:s0", "obj=x", "obj=", "nametype=PARENT", "nametype=UNKNOWN", "nametype=DELETE", "objtype=PARENT",
+    "tty=(null)", "tty=?", "tty=a=b", "tty='", 'tty="x"', "tty=", "tty=pts\\0", "ses=-1", "ses=4294967295", "ses=x",
+    "ses=", "obj=u:r:t:s0", "obj=x", "obj=", "nametype=PARENT", "nametype=UNKNOWN", "nametype=DELETE", "objtype=PARENT",
     "mode=0100644", "mode=x", "mode=040777", "mode=", "ouid=0", "ouid=x", "ouid=4294967295", "ogid=-1",
-    "item=x", "item=", "item=00", "item=²", "inode=x", "inode=-1", "inode=²", "dev=(null)", "rdev=", "rdev=?",
+    "item=x", "item=", "item=00", "item=²", "inode=x", "inode=-1", "inode=", "inode=²", "dev=(null)", "rdev=", "rdev=?",
     "items=0", "items=1", "items=2", "items=00", "items=", "exit=-13", "exit=-", "exit=--1", "exit=-9999", "exit=x",
     "success=no", "success=", "success=maybe", "arch=c000003e", "arch=40000003", "arch=80000016", "arch=xyz", "arch=",
     "syscall=59", "syscall=42", "syscall=62", "syscall=9999", "syscall=1073742344", "syscall=x", "syscall=240",
@@ -77,9 +80,11 @@ def events(corpus: list[str], group_lines: GroupLines) -> Events:
     return Events(event for event in short if event.types[0] == types.SYSCALL)
 
 
-@pytest.fixture(scope="session")
-def renderers(names: IdNames) -> Renderers:
+@pytest.fixture(scope="session", params=["audit", "ecs"])
+def renderers(names: IdNames, request: pytest.FixtureRequest) -> Renderers:
     """A fast one, which remembers what it met in all tests, and a plain one."""
+    if request.param == "ecs":
+        return EcsFragmentRenderer(names), EcsRenderer(names)
     return FragmentRenderer(names), AuditRenderer(names)
 
 
@@ -173,7 +178,7 @@ def test_every_event_of_a_log_is_rendered_alike_both_ways(
     for event in grouped:
         assert_same(event, renderers, None)
         if event.has_eoe and event.types[0] == types.SYSCALL and not event.amends:
-            rendered_fast += fast._fast(event, HOST, None) is not None
+            rendered_fast += fast._cutter.cut(event) is not None
 
     assert rendered_fast >= len(grouped) * RENDERED_FAST.get(any_log.name, 0)
 
@@ -257,7 +262,7 @@ def test_what_is_remembered_stays_within_bounds(group_lines: GroupLines):
         body = event.bodies[0].replace('comm="', f'comm="{number}').replace("ses=1", f"ses={number}")
         fast.render(copy_event(event, [types.SYSCALL], [body]), HOST, None)
 
-    remembered = [len(value) for value in vars(fast).values() if isinstance(value, dict)]
+    remembered = [len(value) for value in vars(fast._cutter).values() if isinstance(value, dict)]
     assert max(remembered) <= MEMO_ENTRIES
 
 

@@ -1,4 +1,4 @@
-"""The fragments that `fragments` remembers: from the text of a part of a record to its JSON.
+"""Parts of records that are the same in every schema: from their text to their JSON.
 
 Each function takes text that stands often in records, and returns None for whatever is not plainly well-formed: then
 the whole event goes the plain way. Where a text is of the usual form its JSON is written down directly; the rest is
@@ -11,26 +11,17 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from auditline.workers.router.decode import types
-from auditline.workers.router.decode.facts import HIDING_CALLS, gather_facts
+from auditline.workers.router.decode.arguments import to_command_line
+from auditline.workers.router.decode.facts import gather_facts
 from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields, split_enrichment
 from auditline.workers.router.decode.records import LAST_KEYS, UNSET, title_text
-from auditline.workers.router.decode.socket_address import byte_order
 from auditline.workers.router.decode.suspicious import is_harmless, is_suspicious, title_parts
 from auditline.workers.router.decode.text import NULL_VALUES
-from auditline.workers.router.event import Event, Facts
-from auditline.workers.router.naming.engine import (
-    default_how,
-    find_meaning,
-    is_interpreted,
-    is_usual,
-    system_call_row,
-)
+from auditline.workers.router.event import Event, Facts, Names
+from auditline.workers.router.naming.engine import default_how, is_interpreted
 from auditline.workers.router.render.lines import to_json
+from auditline.workers.router.render.memo import MEMO_ENTRIES
 
-MEMO_ENTRIES = 2048
-"""Small memos hit as often on real logs as large ones, and stay in the processor's cache."""
-
-_HEAD = re.compile(r"arch=[0-9a-f]+ syscall=[0-9]+(?: success=(?:yes|no)(?: exit=-?[0-9]+)?)?")
 _PLAIN_PROGRAM = re.compile(r'("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")').fullmatch
 _PROGRAM_KEYS = frozenset({"comm", "exe", "subj", "key"})
 _PLAIN_TERMINAL = re.compile(r'((?!\(null\) )[^ "\\=?]+) ses=([0-9]+)').fullmatch
@@ -41,48 +32,55 @@ _PLAIN_PATH_KEYS = frozenset(
         "cap_fp", "cap_fi", "cap_fe", "cap_fver", "cap_frootid",
     }
 )  # fmt: skip
-PATH_HEAD_KEYS = frozenset({"item", "name", "inode"})
+_PATH_HEAD_KEYS = frozenset({"item", "name", "inode"})
 
-
-class Head(NamedTuple):
-    """What arch, syscall, success and perhaps exit give."""
-
-    result: str
-    action: str
-    what: str | None
-    on_path: bool
-    on_socket: bool
-    thing: str
-    """The thing where no PATH or SOCKADDR is it."""
-    how: str
-    data: str
-    hides_items: bool
-    is_little_endian: bool
-    thing_is_exit: bool
-    """The thing's name is what the call returned: a new process."""
+Terminal = tuple[str, str]
+"""The session, and the terminal's name."""
+Title = tuple[str, str]
+"""The JSON of a title, empty if there is none, and the member `undecodable` if that does not give its bytes back."""
 
 
 class Program(NamedTuple):
-    """What comm, exe, subj and key give."""
+    """What comm, exe, subj and key give: JSON, but for the labels; empty where there is nothing."""
 
-    selinux: str
+    comm: str
+    exe: str
     how: str
     key: str
-    data: str
+    """One key, or a list of several."""
+    keys: str
+    """A list in any case."""
+    selinux: dict[str, str]
+    subject: str
+    """A subject's label that is none of SELinux'."""
 
 
-class PathTail(NamedTuple):
-    """What a PATH has from dev on."""
+class Command(NamedTuple):
+    """The JSON of what an EXECVE says."""
 
+    count: str
+    line: str
+    arguments: str
+
+
+class Address(NamedTuple):
+    """What a SOCKADDR says, and the JSON of it and of what it is called; empty where there is nothing."""
+
+    parts: dict[str, str]
     json: str
-    kind: str | None
-    name_type: str | None
-    rank: int
-    """0: what was acted on, 1: only looked for, 2: a parent directory."""
-    selinux: str
+    primary: str
+    secondary: str
 
 
-def plain_pairs(text: str) -> dict[str, str] | None:
+def path_fields(text: str) -> tuple[dict[str, str], Names] | None:
+    """Return the fields of a PATH from dev or nametype on, and the names that auditd added to it."""
+    path, names = _plain_pairs(text), Names()
+    if path is None and (unusual := _path_facts(text)) is not None:
+        path, names = unusual.paths[0], unusual.path_names[0]
+    return (path, names) if path and _PATH_HEAD_KEYS.isdisjoint(path) else None
+
+
+def _plain_pairs(text: str) -> dict[str, str] | None:
     """Return the fields of a PATH in which nothing is quoted, encoded, null or cut, and none comes twice."""
     pairs: dict[str, str] = {}
     for token in text.split(" "):
@@ -93,7 +91,7 @@ def plain_pairs(text: str) -> dict[str, str] | None:
     return None if pairs.keys().isdisjoint(LAST_KEYS[types.PATH]) else pairs
 
 
-def path_facts(text: str) -> Facts | None:
+def _path_facts(text: str) -> Facts | None:
     """Return what the plain way makes of labels, of names added by auditd, and of whatever else has no complaint."""
     record, _ = split_enrichment(text)
     facts = facts_of(types.PATH, text)
@@ -102,52 +100,24 @@ def path_facts(text: str) -> Facts | None:
     return facts
 
 
-def make_head(text: str) -> Head | None:
-    """Return what a SYSCALL says before its arguments."""
-    if _HEAD.fullmatch(text) is None:
-        return None
-    facts = facts_of(types.SYSCALL, text)
-    if not is_usual(facts.value("syscall") or ""):
-        return None
-    meaning = find_meaning(facts)
-    thing = {"what": meaning.what, "primary": meaning.primary, "secondary": meaning.secondary}
-    thing = {key: value for key, value in thing.items() if value is not None}
-    return Head(
-        result=facts.result,
-        action=_member("action", meaning.action),
-        what=meaning.what,
-        on_path=meaning.what in ("file", "filesystem"),
-        on_socket=meaning.what == "socket" and "primary" not in thing,
-        thing=_member("thing", thing),
-        how=_member("how", meaning.how),
-        data=inside(facts.data),
-        hides_items=facts.value("syscall") in HIDING_CALLS,
-        is_little_endian=byte_order(facts.value("arch")) == "little",
-        thing_is_exit=system_call_row(facts.value("syscall") or "").primary == ("exit",),
-    )
-
-
-def make_terminal(text: str) -> tuple[str, str] | None:
+def make_terminal(text: str) -> Terminal | None:
     """Return the session and the terminal."""
     match = _PLAIN_TERMINAL(text)
     if match is None or not is_plain(text):
         return None
-    session = UNSET if match[2] == "4294967295" else match[2]
-    return f'"session":"{session}",', f',"tty":"{match[1]}"'
+    return UNSET if match[2] == "4294967295" else match[2], match[1]
 
 
 def make_program(text: str) -> Program | None:
-    """Return what a SYSCALL says from comm on."""
+    """Return what a SYSCALL says from the value of comm on."""
     match = _PLAIN_PROGRAM(text)
-    if match is not None and is_plain(text) and text.count("=") == 2:
-        comm, exe, key = match.groups()
-        return Program(
-            selinux="",
-            how=f'"how":{comm if _is_interpreted(exe, comm) else exe},',
-            key="" if key == "(null)" else f'"key":{key},',
-            data=f',"comm":{comm},"exe":{exe}',
-        )
-    return _make_unusual_program(f"comm={text}")
+    if match is None or not is_plain(text) or text.count("=") != len("exe= key=".split()):
+        return _make_unusual_program(f"comm={text}")
+    comm, exe, key = match.groups()
+    how = comm if _is_interpreted(exe, comm) else exe
+    if key == "(null)":
+        return Program(comm, exe, how, "", "", {}, "")
+    return Program(comm, exe, how, key, f"[{key}]", {}, "")
 
 
 @lru_cache(MEMO_ENTRIES)
@@ -163,10 +133,13 @@ def _make_unusual_program(text: str) -> Program | None:
     if facts.warnings or facts.undecodable or facts.suspicious or not facts.data:
         return None
     return Program(
-        selinux=f',"selinux":{to_json(facts.selinux)}' if facts.selinux else "",
-        how=_member("how", default_how(facts.value("exe"), facts.value("comm"))),
-        key=_member("key", facts.keys[0] if len(facts.keys) == 1 else facts.keys),
-        data=f",{inside(facts.data)}",
+        comm=_json_or_nothing(facts.data.get("comm")),
+        exe=_json_or_nothing(facts.data.get("exe")),
+        how=_json_or_nothing(default_how(facts.value("exe"), facts.value("comm"))),
+        key=to_json(facts.keys[0] if len(facts.keys) == 1 else facts.keys) if facts.keys else "",
+        keys=to_json(facts.keys) if facts.keys else "",
+        selinux=facts.selinux,
+        subject=_json_or_nothing(facts.data.get("subj")),
     )
 
 
@@ -184,12 +157,11 @@ def make_path_name(text: str) -> str | None:
     facts = facts_of(types.PATH, f"name={text} nametype=NORMAL")
     if facts.undecodable or facts.warnings or facts.suspicious:
         return None
-    name = facts.paths[0].get("name")
-    return "" if name is None else to_json(name)
+    return _json_or_nothing(facts.paths[0].get("name"))
 
 
 def make_directory(body: str) -> str | None:
-    """Return the member of a CWD."""
+    """Return the JSON of a CWD; "" for (null)."""
     value = body[4:]
     if (
         body[:4] == "cwd="
@@ -199,36 +171,33 @@ def make_directory(body: str) -> str | None:
         and is_plain(value)
         and "=" not in value
     ):
-        return f',"cwd":{value}'
-    return _make_member(types.CWD, body)
+        return value
+    return _only_value("cwd", types.CWD, body)
 
 
-def make_title(body: str) -> tuple[str, str] | None:
-    """Return the member of a PROCTITLE, and its exact bytes where it has blanks of its own."""
+def make_title(body: str) -> Title | None:
+    """Return the JSON of a PROCTITLE, and its exact bytes where it has blanks of its own."""
     if body[:10] == "proctitle=" and (raw := _from_hex(body[10:])) is not None:
         text, exact = title_text(raw)
-        is_odd = text in NULL_VALUES or not (is_harmless(text) or _is_honest_title(text, exact))
-        undecodable = "" if exact is None else undecodable_member("data.proctitle", exact)
-        return None if is_odd else (f',"proctitle":{_text_json(text)}', undecodable)
-    field = _make_member(types.PROCTITLE, body)
-    return None if field is None else (field, "")
+        if text in NULL_VALUES or not (is_harmless(text) or _is_honest_title(text, exact)):
+            return None
+        return _text_json(text), "" if exact is None else _undecodable_member("data.proctitle", exact)
+    title = _only_value("proctitle", types.PROCTITLE, body)
+    return None if title is None else (title, "")
 
 
 def _is_honest_title(text: str, exact: bytes | None) -> bool:
     return not any(is_suspicious(part, is_command=True) for part in title_parts(text, exact))
 
 
-def undecodable_member(field: str, raw: bytes) -> str:
-    """Return the member `undecodable` of one text."""
+def _undecodable_member(field: str, raw: bytes) -> str:
     return f',"undecodable":[{{"field":"{field}","base64":"{b2a_base64(raw, newline=False).decode()}"}}]'
 
 
-def _make_member(kind: int, body: str) -> str | None:
-    """Return the one field of a record of one field, the plain way; "" if it is null."""
+def _only_value(key: str, kind: int, body: str) -> str | None:
+    """Return the JSON of a record's one field, the plain way; "" if it is null."""
     facts = facts_of(kind, body)
-    if _is_odd(body, facts):
-        return None
-    return f",{inside(facts.data)}" if facts.data else ""
+    return None if _is_odd(body, facts) else _json_or_nothing(facts.data.get(key))
 
 
 def _is_odd(body: str, facts: Facts) -> bool:
@@ -267,26 +236,53 @@ def _text_json(text: str) -> str:
     return f'"{text}"' if '"' not in text and is_plain(text) else to_json(text)
 
 
-def make_command(body: str) -> tuple[str, str] | None:
-    """Return argc and command line, and the member of `decoded`, of an EXECVE that is whole."""
+def make_command(body: str) -> Command | None:
+    """Return what an EXECVE says that is whole."""
+    arguments = _plain_arguments(body)
+    if arguments is not None:
+        return Command(f'"{len(arguments)}"', to_json(to_command_line(arguments)), to_json(arguments))
     facts = facts_of(types.EXECVE, body)
     is_odd = facts.undecodable or facts.warnings or facts.suspicious or "argc_mismatch" in facts.reasons
-    if is_odd or GROUP_SEPARATOR in body:
+    if is_odd or GROUP_SEPARATOR in body or facts.data.keys() != {"argc", "cmdline"}:
         return None
-    arguments = f',"args":{to_json(facts.arguments)}' if facts.arguments else ""
-    return f",{inside(facts.data)}", arguments
+    arguments_json = to_json(facts.arguments) if facts.arguments else ""
+    return Command(to_json(facts.data["argc"]), to_json(facts.data["cmdline"]), arguments_json)
 
 
-def make_address(body: str) -> tuple[str, str] | None:
-    """Return the socket, and what of it names a thing."""
+def _plain_arguments(body: str) -> list[str] | None:
+    """Return the arguments, where each is one word and plainly harmless; None if there is something else."""
+    first, *words = body.split(" ")
+    if first != f"argc={len(words)}" or not words or not is_plain(body):
+        return None
+    arguments = []
+    for position, word in enumerate(words):
+        key, _, value = word.partition("=")
+        if key != f"a{position}":
+            return None
+        if value.count('"') == 2 and value[0] == '"' == value[-1]:
+            argument = value[1:-1]
+        elif (raw := _from_hex(value)) is not None and raw.isascii():
+            argument = raw.decode("ascii")
+        else:
+            return None
+        if not is_harmless(argument) and is_suspicious(argument, is_command=True):
+            return None
+        arguments.append(argument)
+    return arguments
+
+
+def make_address(body: str) -> Address | None:
+    """Return the address of a SOCKADDR of a little-endian machine."""
     facts = facts_of(types.SOCKADDR, body)
     if _is_odd(body, facts):
         return None
-    primary, secondary = facts.socket.get("addr") or facts.socket.get("path"), facts.socket.get("port")
-    thing = f',"primary":{to_json(primary)}' if primary else ""
-    if secondary is not None:
-        thing += f',"secondary":{to_json(secondary)}'
-    return f',"socket":{to_json(facts.socket)}', thing
+    socket = facts.socket
+    return Address(
+        parts=socket,
+        json=to_json(socket),
+        primary=_json_or_nothing(socket.get("addr") or socket.get("path") or None),
+        secondary=_json_or_nothing(socket.get("port")),
+    )
 
 
 def _has_surprises(text: str) -> bool:
@@ -308,5 +304,10 @@ def inside(members: dict[str, Any]) -> str:
     return to_json(members)[1:-1]
 
 
-def _member(name: str, value: Any) -> str:
+def member(name: str, value: Any) -> str:
+    """Return a member with a comma behind it, nothing for what is empty."""
     return f'"{name}":{to_json(value)},' if value else ""
+
+
+def _json_or_nothing(value: Any) -> str:
+    return "" if value is None else to_json(value)

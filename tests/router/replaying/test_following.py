@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 
@@ -146,14 +147,41 @@ def test_a_line_that_the_rotation_cut_is_a_line(path, lines):
 
 
 def test_an_emptied_file_is_read_from_its_beginning_and_that_is_told(path, lines, told):
-    append(path, "one, and more than what follows\n")
+    append(path, "one, and more than what follows\ntw")
     first = lines()
     os.truncate(path, 0)
     second = lines()
-    append(path, "two\n")
+    append(path, "three\n")
 
-    assert (first, second, lines()) == (["one, and more than what follows"], [], ["two"])
+    assert (first, second, lines()) == (["one, and more than what follows"], ["tw"], ["three"])
     assert told == [f"{path}: it was emptied; what was written since the last look until then is not read"]
+
+
+def test_a_file_that_has_grown_again_since_it_was_emptied_is_read_from_its_beginning(path, lines):
+    append(path, "one\n")
+    first = lines()
+    path.write_text("two\nthree\n")
+
+    assert (first, lines()) == (["one"], ["two", "three"])
+
+
+def test_of_a_file_that_was_copied_and_emptied_the_rest_is_read_in_the_copy(path, lines, told):
+    append(path, "one\ntw")
+    first = lines()
+    append(path, "o\nthree\n")
+    copyfile(path, f"{path}.1")
+    path.write_text("four\n")
+
+    assert (first, lines(), told) == (["one"], ["two", "three", "four"], [])
+
+
+def test_another_file_is_not_taken_for_a_copy(path, lines, told):
+    Path(f"{path}.1").write_text("eno\nolder\n")
+    append(path, "one\n")
+    first = lines()
+    path.write_text("two\n")
+
+    assert (first, lines(), len(told)) == (["one"], ["two"], 1)
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])

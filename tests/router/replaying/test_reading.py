@@ -12,7 +12,6 @@ from auditline.workers.common.errors import StorageError
 from auditline.workers.router.replaying import reading
 from auditline.workers.router.replaying.reading import (
     MAX_LINE_BYTES,
-    MAX_LINE_BYTES,
     LineSplitter,
     read_chunks,
     total_bytes,

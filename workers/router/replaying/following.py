@@ -13,6 +13,8 @@ IDLE_SECONDS = 2.0
 POLL_SECONDS = 0.25
 STOP_SECONDS = 1.0
 """So long what is in the log already is read when asked to stop."""
+_COMPARED_BYTES = 512
+"""Longer than what two records have in common."""
 MAX_ROTATED = 999
 """The largest number of a rotated log.  Source: auditd.conf(5), num_logs."""
 
@@ -72,12 +74,10 @@ class FollowedLog:
         file = self._file or self._open()
         if file is None:
             return None
+        if file.is_at_end and file.was_emptied():
+            return self._begin_again(file)
         if chunk := file.read():
             return self._splitter.split(chunk)
-        if file.has_shrunk():
-            self._tell(f"{self._path}: it was emptied; what was written since the last look until then is not read")
-            file.rewind()
-            return self._splitter.end()
         if not self._next_files:
             self._next_files = _find_next(self._path, file)
         if not self._next_files:
@@ -91,6 +91,20 @@ class FollowedLog:
 
     def end(self) -> list[str]:
         """Return the last line if it has no end."""
+        return self._splitter.end()
+
+    def _begin_again(self, file: "_File") -> list[str]:
+        """Read a file from its beginning; before it the rest of the copy that logrotate makes first (copytruncate)."""
+        copy = _open_regular(f"{self._path}.1")
+        if copy is not None and copy.go_on_from(file):
+            self._next_files.insert(0, file)
+            self._file = copy
+            file.rewind()
+            return []
+        if copy is not None:
+            copy.close()
+        self._tell(f"{self._path}: it was emptied; what was written since the last look until then is not read")
+        file.rewind()
         return self._splitter.end()
 
     def _open(self) -> "_File | None":
@@ -109,21 +123,41 @@ class _File:
     def __init__(self, path: str, descriptor: int) -> None:
         self._path = path
         self.descriptor = descriptor
-        self._position = 0
+        self.position = 0
+        self.last = b""
+        """What stands before that position."""
+        self.is_at_end = False
 
     def read(self) -> bytes:
         try:
             chunk = os.read(self.descriptor, CHUNK_BYTES)
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror}") from error
-        self._position += len(chunk)
+        self.position += len(chunk)
+        self.last = (self.last + chunk)[-_COMPARED_BYTES:]
+        self.is_at_end = not chunk
         return chunk
 
-    def has_shrunk(self) -> bool:
-        return self.status().st_size < self._position
+    def was_emptied(self) -> bool:
+        """Return whether what was read last is no longer there, also if the file has grown since."""
+        return not self.has_before(self.descriptor)
+
+    def go_on_from(self, other: "_File") -> bool:
+        """Go to where *other* was read to, if this is a copy of it."""
+        if not other.has_before(self.descriptor):
+            return False
+        self.position = os.lseek(self.descriptor, other.position, os.SEEK_SET)
+        self.last = other.last
+        return True
 
     def rewind(self) -> None:
-        self._position = os.lseek(self.descriptor, 0, os.SEEK_SET)
+        self.position = os.lseek(self.descriptor, 0, os.SEEK_SET)
+        self.last = b""
+
+    def has_before(self, descriptor: int) -> bool:
+        """Return whether what stands before our position stands there, too."""
+        start = self.position - len(self.last)
+        return os.pread(descriptor, len(self.last), start) == self.last
 
     def status(self) -> os.stat_result:
         return os.fstat(self.descriptor)

@@ -56,10 +56,12 @@ class Replay:
         self._lines: list[str] = []
         self._originals: dict[str, str] | None = None
 
-    @property
-    def skipped_lines(self) -> int:
-        """How many lines belonged to other programs."""
-        return self._syslog.skipped_lines
+    def remarks(self) -> Iterator[str]:
+        """Yield what is to be said of the logs as a whole."""
+        if self._syslog.skipped_lines:
+            yield f"{self._syslog.skipped_lines} lines of other programs, without an audit record, were skipped"
+        if self._syslog.suppressed_records:
+            yield f"{self._syslog.suppressed_records} records were left out of its log by the kernel itself"
 
     def run(self, paths: Iterable[str], advance: Callable[[int], None] = lambda _: None) -> None:
         """Read all *paths* as one stream and write what they hold; *advance* is told of bytes that have been read.
@@ -211,9 +213,9 @@ def replay_command(paths: Sequence[str], options: ReplayOptions) -> Exit:
             with Progress(total_bytes(paths)) as progress:
                 replay.run(paths, progress.advance)
     except StorageError:
-        _tell_skipped(replay)
+        _tell_all(replay.remarks())
         raise
-    _tell_skipped(replay)
+    _tell_all(replay.remarks())
     return Exit.OK
 
 
@@ -240,9 +242,9 @@ def _require_readable(files: Sequence[Path]) -> None:
         raise InputError(problems)
 
 
-def _tell_skipped(replay: Replay) -> None:
-    if replay.skipped_lines:
-        _tell(f"{replay.skipped_lines} lines of other programs, without an audit record, were skipped")
+def _tell_all(remarks: Iterable[str]) -> None:
+    for remark in remarks:
+        _tell(remark)
 
 
 def _tell(what: str) -> None:

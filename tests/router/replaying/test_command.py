@@ -210,12 +210,19 @@ def test_a_directory_is_replayed_oldest_part_first(tmp_path):
 
 
 def test_skipped_lines_are_told_at_the_end():
-    log = "Jan  1 00:00:00 web1 sshd[1]: bye\n" * 3 + f"Jan  1 00:00:00 web1 audispd: {LOGIN.format(1700000000, 1)}"
+    log = (
+        "Jan  1 00:00:00 web1 sshd[1]: bye\n" * 3
+        + f"Jan  1 00:00:00 web1 audispd: {LOGIN.format(1700000000, 1)}"
+        + "Jan  1 00:00:00 web1 kernel: kauditd_printk_skb: 27 callbacks suppressed\n"
+    )
 
     done = run(stdin=log.encode())
 
     assert (done.returncode, serials(done.stdout)) == (0, [1])
-    assert done.stderr == b"auditline: 3 lines of other programs, without an audit record, were skipped\n"
+    assert done.stderr.splitlines() == [
+        b"auditline: 3 lines of other programs, without an audit record, were skipped",
+        b"auditline: 27 records were left out of its log by the kernel itself",
+    ]
 
 
 @contextmanager

@@ -114,6 +114,15 @@ def test_lines_of_other_programs_are_skipped_and_counted():
     assert (kinds, syslog.skipped_lines) == ([types.SYSCALL], 3)
 
 
+@pytest.mark.parametrize("prefix", ["[25510.285359] ", "Jan  1 00:00:00 web1 kernel: [   12.345678] audit: "])
+def test_records_that_the_kernel_did_not_print_are_counted_apart(prefix):
+    syslog = SyslogLines()
+
+    taken = syslog.take(f"{prefix}kauditd_printk_skb: 27 callbacks suppressed")
+
+    assert (taken, syslog.suppressed_records, syslog.skipped_lines) == (None, 27, 0)
+
+
 def test_in_a_log_without_prefixes_no_line_is_skipped():
     syslog = SyslogLines()
 

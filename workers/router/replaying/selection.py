@@ -1,6 +1,5 @@
 """Which events are asked for: by time, by the key of a rule, by the type of a record."""
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,6 +111,8 @@ def _parse_type(text: str, problems: list[str]) -> int | None:
         return int(text)
     number = record_type_number(text)
     if number is None:
+        import difflib
+
         near = difflib.get_close_matches(text.lower(), record_type_names().values(), n=1)
         hint = f"; did you mean {near[0].upper()}?" if near else ": wanted a name as in the log, or a number"
         problems.append(f"--type: {text!r} is no record type{hint}")

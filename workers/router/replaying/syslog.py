@@ -50,6 +50,9 @@ Source: systemd, src/journal/journald-audit.c.
 _JOURNAL_MARK = re.compile(r"-- (?:Journal begins|Logs begin|Boot |Reboot|No entries).*--\s*").fullmatch
 """What journalctl prints between messages."""
 
+_SUPPRESSED = re.compile(r"(?:audit: +)?kauditd_printk_skb: ([0-9]{1,9}) callbacks suppressed").search
+"""The kernel prints only so many records in five seconds.  Source: kernel/audit.c, kauditd_printk_skb()."""
+
 _ADDED_PAIR = r'[A-Z0-9_-]+=(?:\{[^{}]*\}|"[^"]*"|[^\s"\'{}]*)'
 _ADDED = re.compile(rf"{_ADDED_PAIR}(?: +{_ADDED_PAIR})* *").fullmatch
 _FIRST_ADDED = re.compile(r" (?=[A-Z][A-Z0-9_-]*=)").search
@@ -64,6 +67,8 @@ class SyslogLines:
     def __init__(self) -> None:
         self.skipped_lines = 0
         """Lines of other programs: messages that hold no record."""
+        self.suppressed_records = 0
+        """Records of which the kernel itself says that it has not printed them."""
         self._has_prefixes = False
 
     def begin_log(self) -> None:
@@ -84,6 +89,9 @@ class SyslogLines:
             return None
         if not self._has_prefixes or (prefix is not None and _JOURNAL_RECORD(line, prefix.end())):
             return UNPARSED, line
+        if prefix is not None and (suppressed := _SUPPRESSED(line, prefix.end())):
+            self.suppressed_records += int(suppressed[1])
+            return None
         self.skipped_lines += 1
         return None
 

@@ -1,13 +1,14 @@
 """Real netlink sockets that touch no kernel state: NETLINK_USERSOCK carries what processes send one another."""
 
 import os
+import select
 import socket
 import struct
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from auditline.workers.audit.journal import Journal
 from auditline.workers.audit.netlink import Receiver
-from auditline.workers.common.batch import BatchKind
+from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Arrival, Bye, Hello, Hub, endpoint
 
 NETLINK_USERSOCK = 2
@@ -209,3 +210,37 @@ def start_process(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[st
     for process in started:
         process.kill()
         process.communicate()
+
+
+class StubSender:
+    """A bus with nobody at the other end: keeps what it is offered."""
+
+    def __init__(self) -> None:
+        self.offered: list[Batch] = []
+        self.is_greeted = True
+        self.is_finished = False
+        self.has_bye = False
+        self.turns = 0
+
+    def wait(self, fds: Sequence[int], timeout_seconds: float) -> set[int]:
+        self.turns += 1
+        poller = select.poll()
+        for fd in fds:
+            poller.register(fd, select.POLLIN)
+        return {fd for fd, _ in poller.poll(timeout_seconds * 1000)}
+
+    def pump(self) -> None:
+        pass
+
+    def offer(self, batch: Batch) -> None:
+        self.offered.append(batch)
+
+    def say_bye(self) -> None:
+        self.has_bye = True
+        self.is_finished = True
+
+
+@pytest.fixture
+def make_sender() -> type[StubSender]:
+    """Makes a bus with nobody at the other end."""
+    return StubSender

@@ -1,6 +1,5 @@
 import json
 import logging
-import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from auditline.workers.audit.overflow import Overflow, find_serials
 from auditline.workers.audit.recvmmsg import make_receiver
 from auditline.workers.audit.worker import READER_COUNTERS, Reader
 from auditline.workers.common import leave
-from auditline.workers.common.batch import Batch, BatchKind
+from auditline.workers.common.batch import BatchKind
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.host import boot_id
 from auditline.workers.common.lifecycle import Life
@@ -30,43 +29,15 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 5) -> None:
         time.sleep(0.005)
 
 
-class StubSender:
-    """A bus with nobody at the other end: keeps what it is offered."""
-
-    def __init__(self) -> None:
-        self.offered: list[Batch] = []
-        self.is_greeted = True
-        self.is_finished = False
-        self.has_bye = False
-        self.turns = 0
-
-    def wait(self, fds, timeout_seconds):
-        self.turns += 1
-        poller = select.poll()
-        for fd in fds:
-            poller.register(fd, select.POLLIN)
-        return {fd for fd, _ in poller.poll(timeout_seconds * 1000)}
-
-    def pump(self):
-        pass
-
-    def offer(self, batch):
-        self.offered.append(batch)
-
-    def say_bye(self):
-        self.has_bye = True
-        self.is_finished = True
-
-
 class Bench:
     """A reader in a thread, with a wire before it and a stub behind it."""
 
-    def __init__(self, wire, journal: Journal, mode="unicast", counters: CounterPage | None = None) -> None:
+    def __init__(self, wire, journal: Journal, sender, mode="unicast", counters: CounterPage | None = None) -> None:
         self.wire = wire
         self.journal = journal
         self.counters = counters or CounterPage.unshared(READER_COUNTERS)
         self.life = Life("audit", self.counters)
-        self.sender = StubSender()
+        self.sender = sender
         receiver = wire.receiver(lambda fd, _count, **keys: make_receiver(fd, self.counters.add, **keys))
         self.reader = Reader(self.life, journal, self.sender, receiver, wire.reader.fileno(), mode)
         self._thread = threading.Thread(target=self.reader.run)
@@ -86,11 +57,13 @@ class Bench:
 
 
 @pytest.fixture
-def start_reader(wire, open_journal) -> Iterator[Callable[..., Bench]]:
+def start_reader(wire, open_journal, make_sender) -> Iterator[Callable[..., Bench]]:
     benches: list[Bench] = []
 
     def start(max_bytes: int = 16 * MEBIBYTE, **options) -> Bench:
-        benches.append(Bench(wire, options.pop("journal", None) or open_journal(max_bytes=max_bytes), **options))
+        benches.append(
+            Bench(wire, options.pop("journal", None) or open_journal(max_bytes=max_bytes), make_sender(), **options)
+        )
         return benches[-1]
 
     yield start
@@ -120,7 +93,7 @@ def test_records_go_to_the_journal_and_then_to_the_bus(start_reader, wire):
 
 
 def has_turned(bench: Bench, turns: int) -> bool:
-    return bench.sender.turns >= turns
+    return bool(bench.sender.turns >= turns)
 
 
 def test_a_silence_is_marked_once_and_again_after_the_next_records(start_reader, wire, monkeypatch):
@@ -271,7 +244,7 @@ def test_a_multicast_listener_that_hears_its_own_joining_is_not_deaf(start_reade
     ],
 )
 def test_serials_are_found_at_both_ends_of_a_batch(payload, serials):
-    assert find_serials(payload) == serials
+    assert find_serials(Received(b"", payload, 0, False)) == serials
 
 
 def test_a_long_overflow_is_told_every_thousandth_batch(caplog):

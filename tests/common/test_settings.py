@@ -107,7 +107,7 @@ def test_all_problems_are_told_at_once(write):
 
     assert problems == [
         "audit.backlog_limt is unknown; did you mean backlog_limit?",
-        'audit.socket must be "auto" or "unicast" or "multicast", not "udp"',
+        'audit.socket must be "auto" or "unicast" or "multicast" or "stdin", not "udp"',
         'health.period_seconds must be a number, not "often"',
     ]
 
@@ -447,7 +447,7 @@ defaults_first = (StdoutSettings(name="stdout"), SegmentsSettings(name="segments
 audits = st.builds(
     AuditSettings,
     enabled=st.booleans(),
-    socket=st.sampled_from(["auto", "unicast", "multicast"]),
+    socket=st.sampled_from(["auto", "unicast", "multicast", "stdin"]),
     rules_files=st.lists(st.text(max_size=9).map(lambda s: f"@{s}") | paths.map(str), max_size=3).map(tuple),
     rules=st.lists(st.text(), max_size=3).map(tuple),
     resolve_ids=st.booleans(),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from auditline.workers.common.batch import BatchKind
 from auditline.workers.common.errors import KernelError
 
 logger = logging.getLogger(__name__)
@@ -54,13 +55,14 @@ class DataSocket:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """Records in order of arrival: *types* as little-endian u16, *payload* their texts joined by NUL."""
+    """Records in order of arrival, in the form that *kind* says: see `BatchKind`."""
 
     types: bytes
     payload: bytes
     count: int
     is_full: bool
     """There was no room for more, so more is probably waiting."""
+    kind: BatchKind = BatchKind.RECORDS
 
 
 class Receiver(Protocol):

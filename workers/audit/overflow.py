@@ -4,6 +4,7 @@ import logging
 import re
 
 from auditline.workers.audit.netlink import Received
+from auditline.workers.common.batch import BatchKind
 from auditline.workers.common.counters import CounterPage
 
 logger = logging.getLogger(__name__)
@@ -19,6 +20,8 @@ OVERFLOW_COUNTERS = (
 _BATCHES_BETWEEN_LINES = 1000
 _SERIAL = re.compile(rb"audit\([0-9]{1,19}\.[0-9]{1,9}:([0-9]{1,10})\)")
 """Source: kernel/audit.c, audit_log_start()."""
+_LONGEST_HEAD_BYTES = 512
+"""In a line of a log a node's name and the type stand before it."""
 
 
 class Overflow:
@@ -30,7 +33,7 @@ class Overflow:
 
     def add(self, received: Received, reason: str) -> None:
         """Count a batch that the journal refused for *reason*."""
-        first, last = find_serials(received.payload)
+        first, last = find_serials(received)
         if self._batches == 0:
             self._counters.set("overflow_first_serial", first)
         self._counters.set("overflow_last_serial", last)
@@ -53,11 +56,14 @@ class Overflow:
         logger.error(text, *arguments, self._records, first, last)
 
 
-def find_serials(payload: bytes) -> tuple[int, int]:
+def find_serials(received: Received) -> tuple[int, int]:
     """Return the serials of the first and the last record of a batch; 0 where one has none."""
-    return _serial_of(payload.partition(b"\0")[0]), _serial_of(payload.rpartition(b"\0")[2])
+    is_log = received.kind == BatchKind.LINES
+    separator = b"\n" if is_log else b"\0"
+    payload = received.payload.removesuffix(b"\n") if is_log else received.payload
+    return _serial_of(payload.partition(separator)[0]), _serial_of(payload.rpartition(separator)[2])
 
 
 def _serial_of(text: bytes) -> int:
-    match = _SERIAL.match(text)
+    match = _SERIAL.search(text, 0, _LONGEST_HEAD_BYTES)
     return int(match[1]) if match else 0

@@ -51,8 +51,13 @@ _PAUSE_SECONDS = 0.02
 """After a batch that was not full: fewer and larger batches cost less, and nobody notices so small a delay."""
 _PAUSE_BUFFER_BYTES = 8 * 1024 * 1024
 """Without a buffer as large as this one, a pause could cost records."""
+_STREAM_PAUSE_SECONDS = 0.003
+"""A socket of auditd holds some 280 lines, then auditd waits: so long a pause leaves it 90,000 lines per second."""
 _MOST_ROUNDS = 64
 """Full batches in a row before acknowledgements are looked at."""
+
+
+Mode = Literal["unicast", "multicast", "stdin"]
 
 
 class Sender(Leaver, Protocol):
@@ -93,7 +98,7 @@ class Reader:
         sender: Sender,
         receiver: Receiver,
         data_fd: int,
-        mode: Literal["unicast", "multicast"],
+        mode: Mode,
     ) -> None:
         self._life = life
         self._counters = life.counters
@@ -102,27 +107,35 @@ class Reader:
         self._receiver = receiver
         self._data_fd = data_fd
         self._mode = mode
-        self._may_pause = receive_buffer_bytes(data_fd) >= _PAUSE_BUFFER_BYTES
+        self._pause_seconds = _pause_seconds(data_fd, mode)
         self._overflow = Overflow(life.counters)
         self._flusher = Flusher(journal.sync)
         self._started = self._last_sync_check = time.monotonic()
         self._mark_due = self._started + IDLE_SECONDS
         self._last_number_then = self._last_number_synced = 0
         self._is_announced = False
-        self._is_deafness_settled = mode == "unicast"
+        self._is_deafness_settled = mode != "multicast"
 
     def run(self) -> None:
         """Read until the life is stopping, then what is left, and see it through to the router."""
-        self._count_killed()
-        self._count_carried()
-        self._announce()
-        self._life.ready()
-        while not self._life.stopping:
+        self._begin()
+        while not (self._life.stopping or self._is_over):
             self._turn()
         self._drain()
         take_leave(self._sender)
         self._counters.set("journal_bytes", self._journal.kept_bytes)
         self._flusher.close()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing will ever come any more."""
+        return False
+
+    def _begin(self) -> None:
+        self._count_killed()
+        self._count_carried()
+        self._announce()
+        self._life.ready()
 
     def _turn(self) -> None:
         ready = self._sender.wait([self._data_fd, self._life.wakeup_fd], self._turn_seconds())
@@ -137,8 +150,8 @@ class Reader:
         self._counters.set("journal_bytes", self._journal.kept_bytes)
         self._sync_what_waits()
         self._settle_deafness()
-        if self._data_fd in ready and is_empty and self._may_pause:
-            time.sleep(_PAUSE_SECONDS)
+        if self._data_fd in ready and is_empty and self._pause_seconds:
+            time.sleep(self._pause_seconds)
 
     def _turn_seconds(self) -> float:
         return min(_TURN_SECONDS, max(0.01, self._mark_due - time.monotonic()))
@@ -160,7 +173,7 @@ class Reader:
         if not self._is_announced:
             self._announce()
         self._take_in_hand(received.count)
-        batch = self._journal.append(BatchKind.RECORDS, received.types, received.payload)
+        batch = self._journal.append(received.kind, received.types, received.payload)
         self._counters.set("records_received_total", self._counters.get("received_with_hand"))
         self._counters.add("batches_received_total", 1)
         self._counters.set("records_in_hand", 0)
@@ -239,8 +252,14 @@ class Reader:
     def _drain(self) -> None:
         """Read what the kernel still has, until it is silent or the time is over."""
         deadline = time.monotonic() + DRAIN_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self._is_over:
             is_empty = self._read_socket()
             self._sender.pump()
             if is_empty and self._data_fd not in self._sender.wait([self._data_fd], _LULL_SECONDS):
                 return
+
+
+def _pause_seconds(data_fd: int, mode: Mode) -> float:
+    if mode == "stdin":
+        return _STREAM_PAUSE_SECONDS
+    return _PAUSE_SECONDS if receive_buffer_bytes(data_fd) >= _PAUSE_BUFFER_BYTES else 0.0

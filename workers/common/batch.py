@@ -13,11 +13,13 @@ class BatchKind(IntEnum):
     IDLE = 1
     """The producer's source had nothing for 2 s; `payload` empty. Deadlines may be taken as passed."""
     START = 2
-    """A producer opened its source; `payload` is a JSON object {"boot_id": str, "mode": "unicast"|"multicast"}."""
+    """A producer opened its source; `payload` is a JSON object {"boot_id": str, "mode": str}: how it was opened."""
     FILE = 3
     """One entry of a watcher, see `file_entry.py`; `types` empty."""
     DRIFT = 4
     """One entry of the control process, see `drift_entry.py`; `types` empty."""
+    LINES = 5
+    """Lines of an audit log, each with its newline; `types` empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class Batch:
 
     @property
     def record_count(self) -> int:
-        """How many kernel records it holds."""
-        return len(self.types) // 2
+        """How many kernel records, or lines of a log, it holds."""
+        return self.payload.count(b"\n") if self.kind == BatchKind.LINES else len(self.types) // 2
 
 
 class Store(Protocol):

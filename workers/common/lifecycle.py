@@ -17,6 +17,9 @@ DIAGNOSTICS_DROPPED = "diagnostics_dropped_total"
 EXIT_OUTPUT_GONE = 64
 """A router's exit code: stdout's reader is gone and there is no other output. The service ends then, cleanly."""
 
+EXIT_INPUT_ENDED = 65
+"""A reader's exit code: standard input has ended and all of it is out. The service ends then, cleanly."""
+
 SAME_REQUEST_SECONDS = 0.2
 """timeout(1) signals its child and then the whole group: two signals so close together are one request."""
 

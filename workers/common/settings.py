@@ -42,7 +42,7 @@ class AuditSettings:
     """`[audit]`; None leaves the kernel's value as it was found."""
 
     enabled: bool = True
-    socket: Literal["auto", "unicast", "multicast"] = "auto"
+    socket: Literal["auto", "unicast", "multicast", "stdin"] = "auto"
     rules_files: tuple[str, ...] = ("@default",)
     """`@name` is a shipped set; anything else an absolute glob pattern once the file is loaded."""
     rules: tuple[str, ...] = ()

@@ -4,17 +4,19 @@ import json
 import logging
 import re
 from collections.abc import Collection, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
+from auditline.workers.common.host import host_id_of
 from auditline.workers.router.config_changes import ConfigChanges
 from auditline.workers.router.decode import types
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
+from auditline.workers.router.line_batch import LineBatch
 from auditline.workers.router.record_names import type_name
 from auditline.workers.router.render.lines import timestamp_of_record
 from auditline.workers.router.render.schemas import EventRenderer
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 _REPLACE = 1329
 """AUDIT_REPLACE, a probe by a rival daemon: its payload is a pid, not text. Source: include/uapi/linux/audit.h."""
 _CONFIG_CHANGE = [types.CONFIG_CHANGE]
+_RULES_OF_OTHERS = ("multicast", "stdin")
+"""How a source is opened beside an audit daemon whose rules hold."""
+_id_of_node = lru_cache(maxsize=1024)(host_id_of)
 _PIDS = re.compile(r" (?:ppid|pid)=([0-9]+)")
 
 
@@ -58,9 +63,12 @@ class AuditStream:
         self._config_changes = config_changes
         self._is_locked = is_locked
         self._gaps = SerialGaps()
-        self._grouper = Grouper(self._take_event, self._take_unparsed, self._gaps.see)
+        self._grouper = Grouper(self._take_event, self._take_unparsed, self._see_serial)
         self._boot_id = ""
         self._mode = ""
+        self._node: str | None = None
+        self._is_node_known = False
+        self._line_batch: LineBatch | None = None
         self._unparsed_in_batch = 0
         self._gap_warning = RepeatedWarning(logger, every=100, level=logging.ERROR)
         self._current = BatchState(0, Tally())
@@ -71,7 +79,9 @@ class AuditStream:
         state = self._current = self.inflow.begin(batch.number, batch.record_count)
         self._unparsed_in_batch = 0
         ends_dropped = self._grouper.ends_dropped
-        if batch.kind == BatchKind.RECORDS:
+        if batch.kind == BatchKind.LINES:
+            self._take_lines(batch, state)
+        elif batch.kind == BatchKind.RECORDS:
             self._grouper.feed(*_records(batch), batch.number)
         elif batch.kind == BatchKind.IDLE:
             self._grouper.idle(batch.number)
@@ -81,12 +91,19 @@ class AuditStream:
         self._settle_gaps(is_idle=batch.kind == BatchKind.IDLE)
         self.inflow.end(state, self._count_open(batch.number), self._snapshot())
 
+    def _take_lines(self, batch: Batch, state: BatchState) -> None:
+        lines = self._line_batch = LineBatch(batch)
+        state.tally.filtered += lines.left_out
+        self._grouper.feed(lines.kinds, lines.payloads, batch.number)
+        self._line_batch = None
+
     def _count_open(self, batch: int) -> int:
         return sum(batch in (event.records_by_batch or ()) for event in self._grouper.open.values())
 
     def _start(self, opening: dict[str, Any], batch: int) -> None:
         """A reader opened the socket: whatever was open will not go on if the host was booted in between."""
         self._mode = opening.get("mode", "")
+        self._is_node_known = False
         if opening.get("boot_id") != self._boot_id:
             self._grouper.idle(batch)
             self._settle_gaps(is_idle=True)
@@ -94,29 +111,47 @@ class AuditStream:
             self._grouper.expectations.forget_rules()
             self._boot_id = opening.get("boot_id", "")
 
+    def _see_serial(self, event: Event, clock: int) -> None:
+        """Follow the serials of the node that is first heard of: what other hosts send to its auditd has their own."""
+        if event.node != self._node:
+            if self._is_node_known:
+                return
+            self._node = event.node
+            self._gaps.restart()
+        self._is_node_known = True
+        self._gaps.see(event, clock)
+
     def _take_event(self, event: Event) -> None:
-        if (self._is_locked or self._mode == "multicast") and self._is_own(event):
+        if (self._is_locked or self._mode in _RULES_OF_OTHERS) and self._is_own(event):
             self.inflow.drop_from(event, self._current)
             return
-        identity, text, is_complete = self._renderer.render(event, self._host, self._host_name)
-        others = [other.render(event, self._host, self._host_name)[1] for other in self._other_renderers]
+        host, host_name = self._host, self._host_name
+        if event.node is not None:
+            host, host_name = _id_of_node(event.node), event.node
+        identity, text, is_complete = self._renderer.render(event, host, host_name)
+        others = [other.render(event, host, host_name)[1] for other in self._other_renderers]
         # It is the first of its event: the kernel writes it before the call that makes the change returns.
         if self._config_changes is not None and event.types[:1] == _CONFIG_CHANGE:
             self._config_changes.note(event, identity)
         self.inflow.put_out(event, self._lines.add(identity, text, *others), self._current, is_complete=is_complete)
 
     def _is_own(self, event: Event) -> bool:
-        """In multicast mode, and if it is locked, no rule is ours to load: what we do ourselves is filtered here."""
-        return types.SYSCALL in event.types and any(
-            int(pid) in self._own_pids for pid in _PIDS.findall(event.bodies[event.types.index(types.SYSCALL)])
-        )
+        """Beside another audit daemon, and if it is locked, no rule is ours to load: what we do is filtered here."""
+        if event.node != self._node or types.SYSCALL not in event.types:
+            return False
+        call = event.bodies[event.types.index(types.SYSCALL)]
+        return any(int(pid) in self._own_pids for pid in _PIDS.findall(call))
 
     def _take_unparsed(self, kind: int, payload: str) -> None:
-        if kind == _REPLACE:
+        if kind == _REPLACE and self._line_batch is None:
             logger.warning("another audit daemon asked the kernel whether this one is alive: it wants to take over")
             self._current.tally.filtered += 1
             return
-        raw = f"type={type_name(kind).upper()} msg={payload}".encode("utf-8", "surrogateescape")
+        if self._line_batch is None:
+            line = f"type={type_name(kind).upper()} msg={payload}"
+        else:
+            line = self._line_batch.line_of(kind, payload)
+        raw = line.encode("utf-8", "surrogateescape")
         self._unparsed_in_batch += 1
         position = f"{self.inflow.epoch}:{self._current.number}:{self._unparsed_in_batch}"
         time = timestamp_of_record(*self._grouper.last_good)
@@ -151,6 +186,7 @@ class AuditStream:
             "gaps": self._gaps.snapshot(),
             "boot_id": self._boot_id,
             "mode": self._mode,
+            "node": [self._node] if self._is_node_known else [],
             "skip": dict(grouper.skipped),
         }
 
@@ -170,6 +206,8 @@ class AuditStream:
             grouper.skipped = {str(header): int(count) for header, count in known["skip"].items()}
             self._gaps.resume(known["gaps"])
             self._boot_id, self._mode = str(known["boot_id"]), str(known["mode"])
+            for node in known.get("node", []):
+                self._node, self._is_node_known = node, True
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             logger.warning("the state that %s kept for a resend cannot be read: %s", self.inflow.source, error)
 

@@ -45,7 +45,7 @@ class Grouper:
         emit_unparsed: Callable[[int, str], None],
         see_serial: Callable[[Event, int], None] | None = None,
     ) -> None:
-        """*see_serial* is told of each event that begins, and the clock then."""
+        """*see_serial* is told of each event of the kernel's that begins, and the clock then."""
         self._emit = emit
         self._emit_unparsed = emit_unparsed
         self._see_serial = see_serial
@@ -123,7 +123,7 @@ class Grouper:
         if seconds != self._second or not self.begun % WINDOW_EVENTS:
             self._advance(seconds, batch)
         event.deadline = self.clock + DEADLINE_SECONDS
-        if self._see_serial is not None and not event.amends:
+        if self._see_serial is not None and not event.amends and not types.is_from_daemon(kind):
             self._see_serial(event, self.clock)
         if kind == _CONFIG_CHANGE:
             self.expectations.note_rule_change(payload)

@@ -54,10 +54,10 @@ def list_directories(settings: Settings) -> list[Path]:
     return [*_kept_directories(settings), settings.run.directory]
 
 
-def lock_directory(directory: Path) -> int:
+def lock_directory(directory: Path, patience_seconds: float = 0.0) -> int:
     """Return a descriptor that holds the lock of *directory* while it is open, in whichever process.
 
-    A dead predecessor's control process is waited for.
+    A dead predecessor's control process is waited for, and, *patience_seconds*, a living predecessor.
 
     Raises:
         BusyError: another instance runs.
@@ -66,7 +66,7 @@ def lock_directory(directory: Path) -> int:
     with _told(directory):
         descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
         try:
-            _take_lock(descriptor, directory)
+            _take_lock(descriptor, directory, patience_seconds)
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except (OSError, AuditlineError):
@@ -214,8 +214,8 @@ def _give_entry(name: str, descriptor: int, user_id: int, group_id: int) -> None
         os.chown(name, user_id, group_id, dir_fd=descriptor, follow_symlinks=False)
 
 
-def _take_lock(descriptor: int, directory: Path) -> None:
-    deadline = time.monotonic() + _PREDECESSOR_SECONDS
+def _take_lock(descriptor: int, directory: Path, patience_seconds: float) -> None:
+    start = time.monotonic()
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -225,7 +225,8 @@ def _take_lock(descriptor: int, directory: Path) -> None:
         else:
             return
         holder = os.pread(descriptor, 20, 0).strip().decode(errors="replace")
-        if time.monotonic() > deadline or not holder.isdecimal() or _is_running(int(holder)):
+        is_dead = holder.isdecimal() and not _is_running(int(holder))
+        if time.monotonic() > start + max(patience_seconds, _PREDECESSOR_SECONDS if is_dead else 0.0):
             raise BusyError(f"{directory} is in use by another instance of auditline, pid {holder or 'unknown'}")
         time.sleep(_PAUSE_SECONDS)
 

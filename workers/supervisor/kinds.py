@@ -20,6 +20,7 @@ from auditline.workers.supervisor.audit_source import AuditSource
 from auditline.workers.supervisor.launch import Launch, WorkerKind
 from auditline.workers.supervisor.processes import WorkerReport
 from auditline.workers.supervisor.router_feed import RouterFeed
+from auditline.workers.supervisor.stdin_source import StdinSource
 
 CONTROL, ROUTER, NAMES, AUDIT, RESTORER = "control", "router", "names", "audit", "restorer"
 WATCHERS, HASHERS = "watchers", "hashers"
@@ -39,7 +40,7 @@ class Wiring:
         self.plans: tuple[WatchPlan, ...] = ()
         """What is watched; hashers and routers that are forked from now on know it."""
         self.own_files = OwnFiles()
-        self.source: AuditSource | None = None
+        self.source: AuditSource | StdinSource | None = None
         self.feed = RouterFeed(list_reports)
         self._lock_fds = frozenset(lock_fds)
         # Both ends stay open here, so that a new router or a new names helper goes on with the same pair.
@@ -73,7 +74,7 @@ class Wiring:
 
     @property
     def audit(self) -> WorkerKind:
-        """The kernel reader; the registered socket that it inherits needs no capability."""
+        """The kernel reader; the registered socket, or the pipe, that it inherits needs no capability."""
         return WorkerKind(name=AUDIT, title="auditline: audit reader", prepare=self._prepare_audit)
 
     def watcher(self, plan: WatchPlan) -> WorkerKind:
@@ -115,7 +116,13 @@ class Wiring:
     @property
     def sources(self) -> list[str]:
         """The names of all processes that have events for the router."""
-        return [*((AUDIT, CONTROL) if self.source is not None else ()), *(plan.name for plan in self.plans)]
+        kernel = (AUDIT, CONTROL) if self.has_control else (AUDIT,) if self.source is not None else ()
+        return [*kernel, *(plan.name for plan in self.plans)]
+
+    @property
+    def has_control(self) -> bool:
+        """Whether the kernel's audit is ours to talk to: as auditd's plugin we leave it alone."""
+        return isinstance(self.source, AuditSource)
 
     @property
     def loading_fds(self) -> list[int]:
@@ -138,7 +145,7 @@ class Wiring:
             self.source.close()
 
     def _prepare_control(self) -> Launch:
-        settings, source, supervisor_pid = self.settings, self._known_source, os.getpid()
+        settings, is_multicast, supervisor_pid = self.settings, self._data_socket.is_multicast, os.getpid()
         self._close_go()
         go_fd, self._go_write_fd = os.pipe2(os.O_CLOEXEC)
         if self._is_reader_up:
@@ -147,7 +154,7 @@ class Wiring:
         def run(life: Life) -> None:
             from auditline.workers.control.worker import run as run_control
 
-            run_control(life, settings, supervisor_pid, source.is_multicast, go_fd)
+            run_control(life, settings, supervisor_pid, is_multicast, go_fd)
 
         # The next instance waits for the locks until the kernel is put back.
         return Launch(run=run, descriptors=self._lock_fds | {go_fd}, closed_after_fork=(go_fd,))
@@ -175,12 +182,24 @@ class Wiring:
         return Launch(run=run, descriptors=frozenset({socket_fd}))
 
     def _prepare_audit(self) -> Launch:
-        settings, source = self.settings, self._known_source
+        if isinstance(self.source, StdinSource):
+            return self._prepare_lines(self.source)
+        settings, source = self.settings, self._data_socket
 
         def run(life: Life) -> None:
             from auditline.workers.audit.worker import run as run_audit
 
             run_audit(life, settings, source.fd, source.is_multicast)
+
+        return Launch(run=run, descriptors=frozenset({source.fd}))
+
+    def _prepare_lines(self, source: StdinSource) -> Launch:
+        settings = self.settings
+
+        def run(life: Life) -> None:
+            from auditline.workers.audit.line_reader import run as run_lines
+
+            run_lines(life, settings, source.fd, source.buffer)
 
         return Launch(run=run, descriptors=frozenset({source.fd}))
 
@@ -215,9 +234,9 @@ class Wiring:
         return Launch(run=run)
 
     @property
-    def _known_source(self) -> AuditSource:
-        if self.source is None:
-            raise ValueError("only a run with a source has workers that need it")
+    def _data_socket(self) -> AuditSource:
+        if not isinstance(self.source, AuditSource):
+            raise TypeError("only a run with the kernel's socket has workers that need it")
         return self.source
 
     def _give_go(self) -> None:

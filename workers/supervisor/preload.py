@@ -6,6 +6,7 @@ from importlib import import_module
 
 CONTROL_MODULES = ("auditline.workers.control.worker",)
 READER_MODULES = ("auditline.workers.audit.worker",)
+LINE_READER_MODULES = ("auditline.workers.audit.line_reader",)
 ROUTER_MODULES = (
     # The large parts by themselves: between two of these modules it is looked what the workers want.
     "auditline.workers.router.decode.facts",

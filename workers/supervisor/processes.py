@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE
+from auditline.workers.common.lifecycle import EXIT_INPUT_ENDED, EXIT_OUTPUT_GONE
 from auditline.workers.supervisor.launch import HANDLED_SIGNALS, Surroundings, WorkerKind, run_worker
 from auditline.workers.supervisor.restarts import Restarts
 from auditline.workers.supervisor.worker_log import WorkerLogHandler, wait_for_logs
@@ -108,7 +108,7 @@ class Worker:
         self._process.close()
         self._process = None
         self._close_ready_fd()
-        if self.is_stopping or self.exit_code == EXIT_OUTPUT_GONE:
+        if self.is_stopping or self.exit_code in (EXIT_OUTPUT_GONE, EXIT_INPUT_ENDED):
             self.state = WorkerState.STOPPED
         else:
             logger.warning("%s (pid %d) %s", self.name, self.pid, _describe_end(self.exit_code))

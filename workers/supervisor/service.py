@@ -16,7 +16,7 @@ from setproctitle import setproctitle
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.diagnostics import log_to_stderr
 from auditline.workers.common.errors import Exit, KernelError, SettingsError
-from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
+from auditline.workers.common.lifecycle import EXIT_INPUT_ENDED, EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.own_files import find_own_files
 from auditline.workers.common.privileges import find_account
 from auditline.workers.common.settings import Settings
@@ -36,9 +36,17 @@ from auditline.workers.supervisor.directories import (
 from auditline.workers.supervisor.kinds import AUDIT, CONTROL, HASHERS, NAMES, RESTORER, ROUTER, WATCHERS, Wiring
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_notices, find_watch_notices
-from auditline.workers.supervisor.preload import CONTROL_MODULES, READER_MODULES, ROUTER_MODULES, WATCH_MODULES, preload
+from auditline.workers.supervisor.preload import (
+    CONTROL_MODULES,
+    LINE_READER_MODULES,
+    READER_MODULES,
+    ROUTER_MODULES,
+    WATCH_MODULES,
+    preload,
+)
 from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
 from auditline.workers.supervisor.reach import PACKAGE_FOLDER, capabilities_to_read, refuse_unreachable
+from auditline.workers.supervisor.stdin_source import find_stdin_notices, open_stdin_source
 from auditline.workers.supervisor.watches import Watches
 from auditline.workers.supervisor.worker_log import filter_fork_warning
 
@@ -53,6 +61,8 @@ DRAIN_SECONDS = 3.9
 HASHERS_STOP_SECONDS = 0.3
 """At least so long after the watchers: nobody has work for them any more, but they finish what they have in hand."""
 RESTORE_SECONDS = 0.6
+SUCCESSOR_SECONDS = 6.0
+"""More than a run takes to end."""
 KILL_SECONDS = 0.3
 LAST_WORDS_SECONDS = 0.2
 
@@ -72,6 +82,8 @@ def run_command(settings: Settings) -> Exit:
     life.take_signals()
     # Its handler has nothing to do: that it came makes the wake-up descriptor readable.
     signal.signal(signal.SIGCHLD, _ignore)
+    # A plugin that auditd 3.0 starts anew has the signals blocked that the starting thread has blocked.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     setproctitle("auditline: supervisor")
     os.umask(0o027)
     filter_fork_warning()
@@ -80,7 +92,9 @@ def run_command(settings: Settings) -> Exit:
     account = find_account(settings.run.user) if settings.run.user else None
     run_directory = settings.run.directory
     make_directories(settings, account)
-    lock_fds = [lock_directory(run_directory), lock_directory(settings.state.directory)]
+    # auditd may start a plugin anew while it tells the one before to stop.
+    patience_seconds = SUCCESSOR_SECONDS if settings.audit.socket == "stdin" else 0.0
+    lock_fds = [lock_directory(path, patience_seconds) for path in (run_directory, settings.state.directory)]
     check_room(settings.state.directory)
     remove_sockets(run_directory)
     refuse_unreachable(list_directories(settings), account)
@@ -97,9 +111,10 @@ def run_command(settings: Settings) -> Exit:
         supervisor_pid=os.getpid(),
         capabilities=kept,
     )
-    code = Service(settings, life, surroundings, lock_fds, log_sink).run()
+    service = Service(settings, life, surroundings, lock_fds, log_sink)
+    code = service.run()
     remove_sockets(run_directory)
-    if life.stopping:
+    if life.stopping or service.is_input_over:
         remove_counters(run_directory)
     if multiprocessing.active_children():
         # Killed, but held in the kernel or by a debugger: Python would wait for it, without end, before it ends itself.
@@ -126,6 +141,8 @@ class Service:
         self._watches = Watches(self._wiring, self._workers)
         self._exit = Exit.OK
         self._is_output_gone = False
+        self.is_input_over = False
+        """Standard input, which the events came from, has ended, and all of it is out."""
         life.at_second = self._leave_at_once
 
     def run(self) -> Exit:
@@ -154,26 +171,30 @@ class Service:
             logger.warning("%s", notice)
         wiring.own_files = find_own_files(settings)
         router_modules = iter(ROUTER_MODULES)
-        if wiring.source is not None:
-            preload(CONTROL_MODULES)
-            control = workers.start(wiring.control)
-            preload(READER_MODULES)
-            self._preload_until(lambda: control.is_ready or not control.is_alive, router_modules)
-            self._turn_until(lambda: control.is_ready or not control.is_alive, CONTROL_START_SECONDS)
-            if self._must_end():
-                return
+        if wiring.has_control:
+            self._start_control(router_modules)
+        if wiring.source is not None and not self._must_end():
+            preload(READER_MODULES if wiring.has_control else LINE_READER_MODULES)
             workers.start(wiring.audit)
         self._preload_until(self._must_end, router_modules)
         if self._must_end():
             return
         workers.start(wiring.router)
         self._start_names()
-        if wiring.source is not None:
+        if wiring.has_control:
             # Or what watchers need, and their first walks, would hold up the rules.
             self._turn_until(lambda: wiring.has_loaded, RULES_START_SECONDS)
         self._preload_until(self._must_end, iter(WATCH_MODULES if wiring.plans else ()))
         if not self._must_end():
             self._watches.apply()
+
+    def _start_control(self, router_modules: Iterator[str]) -> None:
+        """Start the control process and wait until it is ready, but not for ever."""
+        preload(CONTROL_MODULES)
+        control = self._workers.start(self._wiring.control)
+        preload(READER_MODULES)
+        self._preload_until(lambda: control.is_ready or not control.is_alive, router_modules)
+        self._turn_until(lambda: control.is_ready or not control.is_alive, CONTROL_START_SECONDS)
 
     def _preload_until(self, is_enough: Callable[[], bool], modules: Iterator[str]) -> None:
         """Import the next of *modules* until *is_enough*; the reader and the rules are not held up by it."""
@@ -189,6 +210,9 @@ class Service:
 
     def _open_source(self) -> None:
         notices = find_notices()
+        if self._settings.audit.socket == "stdin":
+            self._open_stdin(notices)
+            return
         try:
             source = open_audit_source(self._settings.audit)
         except KernelError as error:
@@ -199,6 +223,12 @@ class Service:
             return
         self._wiring.source = source
         for notice in (*notices, *source.notices):
+            logger.warning("%s", notice)
+
+    def _open_stdin(self, notices: Iterable[str]) -> None:
+        self._wiring.source = open_stdin_source()
+        logger.info("reading events from standard input: rules and status of the kernel's audit are auditd's")
+        for notice in (*notices, *find_stdin_notices(self._settings)):
             logger.warning("%s", notice)
 
     def _turn(self, most_seconds: float | None = None) -> None:
@@ -244,6 +274,9 @@ class Service:
         if worker.exit_code == EXIT_OUTPUT_GONE:
             logger.info("whoever read our stdout is gone and there is no other output: ending")
             self._is_output_gone = True
+        elif worker.exit_code == EXIT_INPUT_ENDED:
+            logger.info("standard input has ended, and all of it is written: ending")
+            self.is_input_over = True
         elif worker.state is WorkerState.GIVEN_UP:
             self._on_given_up(worker)
 
@@ -257,7 +290,8 @@ class Service:
             self._watches.warn_if_nobody_hashes()
 
     def _must_end(self) -> bool:
-        return self._life.stopping or self._is_output_gone or self._exit is not Exit.OK
+        is_over = self._is_output_gone or self.is_input_over
+        return self._life.stopping or is_over or self._exit is not Exit.OK
 
     def _reload(self) -> None:
         try:
@@ -295,7 +329,7 @@ class Service:
         self._workers.stop(hashers, signal.SIGTERM)
         self._stop_workers([CONTROL], began + DRAIN_SECONDS, number=None)
         self._stop_workers([NAMES], time.monotonic() + KILL_SECONDS, number=signal.SIGKILL)
-        if self._wiring.source is not None and (self._settings.state.directory / NOTE_FILE).exists():
+        if self._wiring.has_control and (self._settings.state.directory / NOTE_FILE).exists():
             self._workers.start(self._wiring.restorer)
             self._stop_workers([RESTORER], time.monotonic() + RESTORE_SECONDS, number=None)
         self._stop_workers(hashers, max(time.monotonic() + HASHERS_STOP_SECONDS, began + DRAIN_SECONDS), number=None)

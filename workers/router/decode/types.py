@@ -7,6 +7,7 @@ USER = 1005
 LOGIN = 1006
 USER_FIRST, USER_LAST = 1100, 1299
 USER_FIRST2 = 2100
+DAEMON_START = 1200
 USER_TTY = 1124
 
 SYSCALL = 1300
@@ -63,6 +64,11 @@ CHANGES_OF_TIME = frozenset({TIME_INJOFFSET, TIME_ADJNTPVAL})
 def is_complete_alone(record_type: int) -> bool:
     """True for what user space sends, one record an event: 1100-1299 and from 2100 on."""
     return USER_FIRST <= record_type <= USER_LAST or record_type >= USER_FIRST2
+
+
+def is_from_daemon(record_type: int) -> bool:
+    """True for what auditd says of itself, with serials of its own: 1200-1299."""
+    return DAEMON_START <= record_type <= USER_LAST
 
 
 def is_from_user_space(record_type: int) -> bool:

@@ -1,80 +1,109 @@
-"""For the fast way of rendering: what a call was asked to do, as JSON, remembered by the registers that say it."""
+"""For the fast ways of rendering: what one system call's registers say and where its files are, as JSON."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
 
 import ujson
 
 from auditline.workers.router.decode import types
-from auditline.workers.router.decode.calls import decode_call, decode_registers, used_registers
-from auditline.workers.router.decode.places import names_both
+from auditline.workers.router.decode.calls import (
+    REGISTERS,
+    acted_path,
+    decode_call,
+    decode_registers,
+    find_call,
+    used_registers,
+)
+from auditline.workers.router.decode.places import LINKS, RENAMES, SYMLINKS, names_both
 from auditline.workers.router.event import Facts
 from auditline.workers.router.render.lines import to_json
-from auditline.workers.router.render.pieces import MEMO_ENTRIES, facts_of
+from auditline.workers.router.render.memo import MEMO_ENTRIES
 
-Registers = tuple[str, str, str, str]
 Item = tuple[str | None, str]
 """Of a PATH: its nametype, and the JSON of its name, empty if it has none."""
 
-
-class Caller(NamedTuple):
-    """What arch and syscall give."""
-
-    architecture: str
-    call: str
-    used: tuple[int, ...]
-    names_both: bool
+_AT_FDCWD = frozenset({"ffffff9c", "ffffffffffffff9c"})
+_TWO_ITEMS = dict.fromkeys(RENAMES, ("DELETE", "CREATE")) | dict.fromkeys(LINKS, ("NORMAL", "CREATE"))
+"""The types of the items that have both names."""
+_ODD_CALLS = SYMLINKS | {"openat2"}
 
 
-class CalledFragments:
-    """Remembers the JSON of arguments; whole paths are joined each time."""
+class Called:
+    """One system call of one architecture; remembers the JSON of its arguments."""
 
-    def __init__(self) -> None:
-        self._callers: dict[str, Caller] = {}
-        self._arguments: dict[tuple[str, ...], str] = {}
+    def __init__(self, architecture: str, call: str) -> None:
+        self._architecture = architecture
+        self._call = call
+        used = [register for register in used_registers(architecture, call) if register < len(REGISTERS)]
+        self._pick: Callable[[Sequence[str]], Any] | None = itemgetter(*used) if used else None
+        self._arguments: dict[Any, str] = {}
+        self._directories = find_call(architecture, call).directories
+        self._two_items = _TWO_ITEMS.get(call)
+        self._is_odd = call in _ODD_CALLS
+        self.names_both = names_both(call)
 
-    def members(self, head: str, registers: Registers, cwd: str, items: list[Item]) -> str:
-        """Return the members of `decoded` that are not a program's arguments, with a comma before each.
-
-        *head* is what stands in the SYSCALL before exit; *cwd* is `,"cwd":"…"` or empty.
-        """
-        caller = self._callers.get(head) or self._make_caller(head)
-        used = caller.used
-        if len(used) == 1:
-            key: tuple[str, ...] = (head, registers[used[0]])
-        else:
-            key = (head, *[registers[register] for register in used])
-        if (arguments := self._arguments.get(key)) is None:
-            arguments = self._make_arguments(key, caller, registers)
-        for _, name in items:
-            if caller.names_both or (name and name[1] != "/"):
-                return arguments + _places(caller, registers, cwd, items)
-        return arguments
-
-    def _make_caller(self, head: str) -> Caller:
-        if len(self._callers) >= MEMO_ENTRIES:
-            self._callers.clear()
-        facts = facts_of(types.SYSCALL, head)
-        architecture, call = facts.value("arch") or "", facts.value("syscall") or ""
-        caller = Caller(architecture, call, used_registers(architecture, call), names_both(call))
-        self._callers[head] = caller
-        return caller
-
-    def _make_arguments(self, key: tuple[str, ...], caller: Caller, registers: Registers) -> str:
+    def arguments(self, registers: Sequence[str]) -> str:
+        """Return the member `arguments` with a comma before it, empty if there is nothing to say."""
+        if self._pick is None:
+            return ""
+        picked = self._pick(registers)
+        if (known := self._arguments.get(picked)) is not None:
+            return known
         if len(self._arguments) >= MEMO_ENTRIES:
             self._arguments.clear()
-        arguments = decode_registers(caller.architecture, caller.call, registers)
-        made = self._arguments[key] = f',"arguments":{to_json(arguments)}' if arguments else ""
+        arguments = decode_registers(self._architecture, self._call, registers[: len(REGISTERS)])
+        made = self._arguments[picked] = f',"arguments":{to_json(arguments)}' if arguments else ""
         return made
 
+    def places(self, registers: Sequence[str], directory: str, items: Sequence[Item], acted: Item) -> Mapping[str, str]:
+        """Return `path`, `old_path`, `new_path`, `target`, as far as they are known, as JSON.
 
-def _places(caller: Caller, registers: Registers, cwd: str, items: list[Item]) -> str:
-    data: dict[str, str | list[str]] = ujson.loads(f"{{{cwd[1:]}}}") if cwd else {}
-    data |= {"arch": caller.architecture, "syscall": caller.call}
-    data |= {f"a{number}": text for number, text in enumerate(registers)}
-    facts = Facts(record_type=types.SYSCALL, data=data)
-    for name_type, name in items:
-        path = {"nametype": name_type} if name_type is not None else {}
-        facts.paths.append(path | {"name": ujson.loads(name)} if name else path)
-    members = decode_call(facts).members
-    members.pop("arguments", None)
-    return f",{to_json(members)[1:-1]}" if members else ""
+        *directory* is JSON, too. The same as places.find_places(), without a closer look at plain names.
+        """
+        wanted = self._two_items
+        if wanted is None:
+            name_type, name = acted
+            whole = None if name_type == "PARENT" or self._is_odd else self._whole(0, registers, directory, name)
+            if whole is not None:
+                return {"path": whole} if whole else {}
+        else:
+            old, new = (next((name for kind, name in items if kind == name_type), "") for name_type in wanted)
+            old_whole, new_whole = self._whole(0, registers, directory, old), self._whole(1, registers, directory, new)
+            if old_whole is not None and new_whole is not None:
+                return {place: path for place, path in (("old_path", old_whole), ("new_path", new_whole)) if path}
+        members = decode_call(self._facts(registers, directory, items)).members
+        members.pop("arguments", None)
+        return {place: to_json(path) for place, path in members.items()}
+
+    def _whole(self, position: int, registers: Sequence[str], directory: str, name: str) -> str | None:
+        """Return the whole path of a call's *position*-th name; empty: not known; None: that takes a closer look."""
+        directories = self._directories
+        if not name or directories is None:
+            return "" if not name else None
+        if "\\" in name or "//" in name or "./" in name or name[-2] in './"':
+            return None
+        if name[1] == "/":
+            return name
+        if directories and (position >= len(directories) or registers[directories[position]] not in _AT_FDCWD):
+            return ""
+        if directory == '"/"':
+            return f'"/{name[1:]}'
+        is_plain = directory[1:2] == "/" and not directory.endswith(('/"', ' (deleted)"'))
+        return f"{directory[:-1]}/{name[1:]}" if is_plain and "\\" not in directory and "//" not in directory else None
+
+    def acted_path(self, registers: Sequence[str], directory: str, items: Sequence[Item]) -> str | None:
+        """Return the JSON of the whole path of what was acted on, None if it is not known."""
+        path = acted_path(self._facts(registers, directory, items))
+        return None if path is None else to_json(path)
+
+    def _facts(self, registers: Sequence[str], directory: str, items: Sequence[Item]) -> Facts:
+        data: dict[str, str | list[str]] = {"arch": self._architecture, "syscall": self._call}
+        data |= dict(zip(REGISTERS, registers, strict=False))
+        if directory:
+            data["cwd"] = ujson.loads(directory)
+        facts = Facts(record_type=types.SYSCALL, data=data)
+        for name_type, name in items:
+            path = {"nametype": name_type} if name_type is not None else {}
+            facts.paths.append(path | {"name": ujson.loads(name)} if name else path)
+        return facts

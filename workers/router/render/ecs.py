@@ -39,7 +39,7 @@ _PROCESS_TEXTS = {
 _PROCESS_NUMBERS = ("pid", "ppid")
 _LEFT_OUT = frozenset({"cmdline"})
 """Said by `process.args`."""
-_PEERS = {
+PEERS = {
     "accepted-connection-from": ("source", "ingress"),
     "received-from": ("source", "ingress"),
     "connected-to": ("destination", "egress"),
@@ -92,14 +92,7 @@ class EcsRenderer:
         return identity, to_json(document), is_complete
 
     def _event(self, event: Event, facts: Facts, meaning: Meaning) -> dict[str, Any]:
-        member: dict[str, Any] = {"kind": "event"}
-        # A record that the Elastic Common Schema has no class for has the one that it always had, as a plain word.
-        member["category"] = list(meaning.categories) or category_of(facts.record_type)
-        if meaning.types:
-            member["type"] = list(meaning.types)
-        if meaning.action:
-            member["action"] = meaning.action
-        member |= {"outcome": _OUTCOMES.get(facts.result, facts.result), "module": "auditd", "dataset": "auditd"}
+        member = event_classes(facts, meaning)
         if (
             self._keep.raw
             or "truncated_record" in facts.reasons
@@ -109,12 +102,24 @@ class EcsRenderer:
         return member
 
 
+def event_classes(facts: Facts, meaning: Meaning) -> dict[str, Any]:
+    """Return the members of `event` that say of what kind it is."""
+    member: dict[str, Any] = {"kind": "event"}
+    # A record that the Elastic Common Schema has no class for has the one that it always had, as a plain word.
+    member["category"] = list(meaning.categories) or category_of(facts.record_type)
+    if meaning.types:
+        member["type"] = list(meaning.types)
+    if meaning.action:
+        member["action"] = meaning.action
+    return member | {"outcome": _OUTCOMES.get(facts.result, facts.result), "module": "auditd", "dataset": "auditd"}
+
+
 def _auditd(event: Event, facts: Facts, meaning: Meaning, people: People) -> dict[str, Any]:
     member: dict[str, Any] = {"message_type": type_name(facts.record_type), "sequence": event.serial}
     if facts.session is not None and facts.session != UNSET:
         member["session"] = facts.session
     member["result"] = facts.result
-    if summary := _summary(meaning, people):
+    if summary := find_summary(meaning, people):
         member["summary"] = summary
     if data := _data(facts, meaning):
         member["data"] = data
@@ -123,7 +128,8 @@ def _auditd(event: Event, facts: Facts, meaning: Meaning, people: People) -> dic
     return member
 
 
-def _summary(meaning: Meaning, people: People) -> dict[str, Any]:
+def find_summary(meaning: Meaning, people: People) -> dict[str, Any]:
+    """Return who did what to whom, and how."""
     actor = {
         key: people.shown(*found)
         for key, found in (("primary", meaning.actor_primary), ("secondary", meaning.actor_secondary))
@@ -179,10 +185,10 @@ def _process_id(text: str | None) -> int | None:
 def _network(facts: Facts, meaning: Meaning) -> dict[str, Any]:
     """Return who is at the other end and which way it goes: by the system call, else by what a record says."""
     if facts.socket:
-        peer = _PEERS.get(system_call_row(called(facts)).action or "")
+        peer = PEERS.get(system_call_row(called(facts)).action or "")
         if peer is not None:
             end, direction = peer
-            address = _address(facts.socket)
+            address = address_of(facts.socket)
             return {**({end: address} if address else {}), "network": {"direction": direction}}
     if meaning.source is not None:
         text = meaning.source[1]
@@ -193,7 +199,8 @@ def _network(facts: Facts, meaning: Meaning) -> dict[str, Any]:
     return {}
 
 
-def _address(socket: dict[str, str]) -> dict[str, str]:
+def address_of(socket: dict[str, str]) -> dict[str, str]:
+    """Return what `source` or `destination` has of a socket."""
     # Other families have ports and addresses, too, that no field of type `ip` or `port` can hold.
     members = {"addr": "ip", "port": "port"} if socket.get("family") in ("ipv4", "ipv6") else {}
     return {name: socket[key] for key, name in (*members.items(), ("path", "path")) if key in socket}

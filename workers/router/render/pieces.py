@@ -24,7 +24,7 @@ from auditline.workers.router.render.memo import MEMO_ENTRIES
 
 _PLAIN_PROGRAM = re.compile(r'("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")').fullmatch
 _PROGRAM_KEYS = frozenset({"comm", "exe", "subj", "key"})
-_PLAIN_TERMINAL = re.compile(r'((?!\(null\) )[^ "\\=?]+) ses=([0-9]+)').fullmatch
+_PLAIN_TERMINAL = re.compile(r"""((?!\(null\) )[^ "'\\=?]+) ses=([0-9]+)""").fullmatch
 _PLAIN_PAIR = re.compile(r"([a-z_]+)=([0-9A-Za-z:]+)").fullmatch
 _PLAIN_PATH_KEYS = frozenset(
     {

@@ -24,7 +24,7 @@ PLACES = {
 """The places of keys.tsv that are in lines of a schema, and what their keys are below."""
 OPEN_OBJECTS = re.compile(
     r"audit\.kernel\.(data|actor\.attrs|actor\.selinux|thing\.selinux|paths\[\]|socket)\.|auditd\.(data|paths\[\])\."
-    r"|file\.hash\.|auditline\.(decoded\.arguments|undecodable\[\]|suspicious\[\])\."
+    r"|file\.hash\.|auditline\.(decoded\.arguments|decoded\.fields|undecodable\[\]|suspicious\[\])\."
 )
 """Below them are the records' own keys, or what their row says."""
 NOT_IN_LOGS = {

@@ -33,6 +33,7 @@ OPEN_OBJECTS = (
     "audit.kernel.paths[].",
     "audit.kernel.socket.",
     "auditline.decoded.arguments.",
+    "auditline.decoded.fields.",
 )
 """Their keys are the records' own."""
 DESCRIBED_IN_WORDS = {

@@ -8,7 +8,10 @@ from auditline.workers.common.tables.lookup import field_rows, record_type_names
 from auditline.workers.router.decode.field_types import field_types
 from auditline.workers.router.decode.records import decode_record
 
-KINDS = {"architecture", "encoded", "exit", "signal", "system_call", "title", "unset_id"}
+KINDS = {
+    "architecture", "capabilities", "capability", "encoded", "exit", "fanotify_response", "netfilter_family",
+    "personality", "seccomp_action", "signal", "system_call", "title", "unset_id",
+}  # fmt: skip
 ENCODED = "612062"
 """As the kernel writes `a b`."""
 

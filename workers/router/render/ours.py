@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 from auditline.workers.router.decode.calls import decode_call
+from auditline.workers.router.decode.interpretations import interpret_fields
 from auditline.workers.router.event import Event, Facts
 from auditline.workers.router.render.lines import whole_event_id
 
@@ -16,7 +17,10 @@ def ours(event: Event, facts: Facts, host: str) -> dict[str, Any]:
     if event.amends:
         member["amends"] = whole_event_id(host, event)
     call = decode_call(facts)
-    if decoded := {"args": facts.arguments, **call.members} if facts.arguments else call.members:
+    decoded = {"args": facts.arguments, **call.members} if facts.arguments else call.members
+    if words := interpret_fields(facts):
+        decoded = {**decoded, "fields": words}
+    if decoded:
         member["decoded"] = decoded
     if facts.suspicious:
         member["suspicious"] = facts.suspicious

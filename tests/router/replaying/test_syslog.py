@@ -28,6 +28,7 @@ PREFIXES = {
     "rsyslog, new form": "2026-11-26T14:19:08.123456+01:00 web1 audispd: ",
     "RFC 5424": "<13>1 2026-11-26T14:19:08.123456Z web1 audispd - - - ",
     "RFC 5424 with data": '<13>1 2026-11-26T14:19:08Z web1 audispd 8 ID47 [a@1 b="c]\\"d"][e@1 f="g"] \ufeff',
+    "RFC 5424 with a type": '<13>1 2026-11-26T14:19:08Z web1 audispd - - [a@1 type="c"] ',
     "journalctl short-precise": "Nov 26 14:19:08.123456 web1 audisp-syslog[812]: ",
     "journalctl short-iso": "2026-11-26T14:19:08+0100 web1 audisp-syslog[812]: ",
     "journalctl short-full": "Thu 2026-11-26 14:19:08 UTC web1 audisp-syslog[812]: ",

@@ -5,6 +5,7 @@ watches, and the kernel prints them itself where no daemon takes them: `kernel: 
 """
 
 import re
+from functools import lru_cache
 
 from auditline.workers.router.decode.fields import GROUP_SEPARATOR
 from auditline.workers.router.log_lines import UNPARSED, parse_prefix
@@ -53,6 +54,9 @@ _JOURNAL_MARK = re.compile(r"-- (?:Journal begins|Logs begin|Boot |Reboot|No ent
 _SUPPRESSED = re.compile(r"(?:audit: +)?kauditd_printk_skb: ([0-9]{1,9}) callbacks suppressed").search
 """The kernel prints only so many records in five seconds.  Source: kernel/audit.c, kauditd_printk_skb()."""
 
+_MAX_BEFORE = 1024
+"""So long at most are a prefix and a node."""
+
 _ADDED_PAIR = r'[A-Z0-9_-]+=(?:\{[^{}]*\}|"[^"]*"|[^\s"\'{}]*)'
 _ADDED = re.compile(rf"{_ADDED_PAIR}(?: +{_ADDED_PAIR})* *").fullmatch
 _FIRST_ADDED = re.compile(r" (?=[A-Z][A-Z0-9_-]*=)").search
@@ -80,18 +84,26 @@ class SyslogLines:
 
         In a log without prefixes every line ought to be one.
         """
-        prefix = _NEW_PREFIX(line) or _PREFIX(line)
-        self._has_prefixes = self._has_prefixes or prefix is not None
-        record = _record_behind(prefix, line)
+        record = _record_behind_prefix(line)
         if record is not None:
+            self._has_prefixes = True
             return record
-        if _JOURNAL_MARK(line):
-            return None
-        if not self._has_prefixes or (prefix is not None and _JOURNAL_RECORD(line, prefix.end())):
-            return UNPARSED, line
-        if prefix is not None and (suppressed := _SUPPRESSED(line, prefix.end())):
-            self.suppressed_records += int(suppressed[1])
-            return None
+        return _read_printed(line) or self._take_other(line)
+
+    def _take_other(self, line: str) -> Record | None:
+        prefix = _NEW_PREFIX(line) or _PREFIX(line)
+        if prefix is None:
+            if _JOURNAL_MARK(line):
+                return None
+            if not self._has_prefixes:
+                return UNPARSED, line
+        else:
+            self._has_prefixes = True
+            if _JOURNAL_RECORD(line, prefix.end()):
+                return UNPARSED, line
+            if suppressed := _SUPPRESSED(line, prefix.end()):
+                self.suppressed_records += int(suppressed[1])
+                return None
         self.skipped_lines += 1
         return None
 
@@ -102,24 +114,39 @@ def find_record(line: str) -> Record | None:
     Only there: what a program says further on is its own choice. The host of the line is the record's node, unless
     it has one.
     """
-    return _record_behind(_NEW_PREFIX(line) or _PREFIX(line), line)
+    return _record_behind_prefix(line) or _read_printed(line)
 
 
-def _record_behind(prefix: "re.Match[str] | None", line: str) -> Record | None:
-    if prefix is None:
-        return _read_printed(line)
-    match = _RECORD(line, prefix.end())
-    if match is None:
+def _record_behind_prefix(line: str) -> Record | None:
+    # Structured data may have such a word, too.
+    structured = _NEW_PREFIX(line)
+    start = line.find("type=", structured.end() if structured else 0)
+    if not 0 < start <= _MAX_BEFORE or (node := _node_before(line[:start])) is None:
         return None
-    text, host = match[1], prefix["host"]
-    named = f"node={host} " if host and host != "-" and host.isprintable() else ""
+    text = line[start:]
     if (printed := _read_printed(text)) is not None:
-        return printed[0], named + printed[1]
-    before, _, record = text.partition(" msg=")
-    kind, node = parse_prefix(before)
+        return printed[0], node + printed[1]
+    type_text, _, record = text.partition(" msg=")
+    kind, _ = parse_prefix(type_text)
     if kind == UNPARSED or not record.startswith("audit("):
         return None
-    return kind, (node or named) + _restore_separator(record)
+    return kind, node + _restore_separator(record)
+
+
+@lru_cache(maxsize=1024)
+def _node_before(before: str) -> str | None:
+    """Return `node=NAME `, or nothing, for a record that stands behind this text; None if that is no prefix."""
+    prefix = _NEW_PREFIX(before) or _PREFIX(before)
+    record = prefix and _RECORD(f"{before}type=", prefix.end())
+    if not prefix or not record:
+        return None
+    kind, node = parse_prefix(f"{record[1]}X")
+    if kind == UNPARSED:
+        return None
+    host = prefix["host"]
+    if not node and host and host != "-" and host.isprintable():
+        return f"node={host} "
+    return node
 
 
 def _read_printed(message: str) -> Record | None:

@@ -188,8 +188,8 @@ if child == 0:
 # What is traced has to be the program already, not the copy of this one.
 while b"cat" not in open(f"/proc/{{child}}/comm", "rb").read():
     os.sched_yield()
-call("ptrace", {PTRACE_ATTACH}, child, None, None)
-os.waitpid(child, 0)
+if call("ptrace", {PTRACE_ATTACH}, child, None, None) == 0:
+    os.waitpid(child, 0)
 call("kill", child, 9)
 os.waitpid(child, 0)
 told.append(child)

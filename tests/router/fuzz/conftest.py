@@ -17,8 +17,10 @@ from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.audit import AuditRenderer
 from auditline.workers.router.render.ecs import EcsRenderer
-from auditline.workers.router.render.fragments import FragmentRenderer
-from auditline.workers.router.render.lines import Keep
+from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep
+from auditline.workers.router.render.schemas import open_renderer
+
+Render = Callable[[Event, str, str | None], tuple[str, str, bool]]
 
 HOST = "0123456789abcdef"
 HEADER = re.compile(r"audit\((\d+)\.(\d+):(\d+)\)")
@@ -210,11 +212,8 @@ class Examiner:
     def __init__(self, names: IdNames) -> None:
         self.records = self.events = self.unparsed = self.incomplete = 0
         self._grouper = Grouper(self._take_event, self._count_unparsed)
-        self._fast = FragmentRenderer(names)
-        self._plain = AuditRenderer(names)
-        self._ecs = EcsRenderer(names)
-        keep = Keep(raw=True, warnings=True)
-        self._keeping = (FragmentRenderer(names, keep), AuditRenderer(names, keep), EcsRenderer(names, keep))
+        self._usual = _renderers(names, DEFAULT_KEEP)
+        self._keeping = _renderers(names, Keep(raw=True, warnings=True))
 
     def take(self, records: list[str]) -> None:
         """Take the records of a batch."""
@@ -237,24 +236,33 @@ class Examiner:
             raise
 
     def _examine(self, event: Event) -> None:
-        host_name = event.node
-        identity, line, is_complete = self._plain.render(event, HOST, host_name)
-        assert self._fast.render(event, HOST, host_name) == (identity, line, is_complete)
-        in_ecs = self._ecs.render(event, HOST, host_name)
-        assert (in_ecs[0], in_ecs[2]) == (identity, is_complete)
-        self.incomplete += not is_complete
-        document = _check(line, identity, is_complete=is_complete)
-        assert document["auditline"] == _check(in_ecs[1], identity, is_complete=is_complete)["auditline"]
+        usual = _check_all(self._usual, event)
+        self.incomplete += not usual["complete"]
         if self.events % 8 == 0:
-            kept = [renderer.render(event, HOST, host_name) for renderer in self._keeping]
-            assert kept[0] == kept[1]
-            for its_identity, its_line, its_completeness in kept:
-                assert (its_identity, its_completeness) == (identity, is_complete)
-                _check(its_line, identity, is_complete=is_complete)
+            assert _check_all(self._keeping, event) == usual
 
 
-def _check(line: str, identity: str, *, is_complete: bool) -> dict[str, Any]:
-    """Return the document of a line that is as every line has to be."""
+def _renderers(names: IdNames, keep: Keep) -> list[tuple[Render, Render]]:
+    """Return for each schema the way that the product takes, and the plain one, which fails where it is wrong."""
+    return [
+        (open_renderer("audit", names, keep).render, AuditRenderer(names, keep).render),
+        (open_renderer("ecs", names, keep).render, EcsRenderer(names, keep).render),
+    ]
+
+
+def _check_all(renderers: list[tuple[Render, Render]], event: Event) -> dict[str, Any]:
+    """Check what all renderers make of an event; return the object `auditline`, the same in all."""
+    objects = []
+    for taken, plain in renderers:
+        rendered = plain(event, HOST, event.node)
+        assert taken(event, HOST, event.node) == rendered
+        objects.append(_check(*rendered))
+    assert objects[0] == objects[1]
+    return objects[0]
+
+
+def _check(identity: str, line: str, is_complete: bool) -> dict[str, Any]:
+    """Return the object `auditline` of a line that is as every line has to be."""
     found = LINE_BEGINS.match(line)
     assert found is not None, line[:200]
     assert found[1] == identity
@@ -264,11 +272,11 @@ def _check(line: str, identity: str, *, is_complete: bool) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(raw, object_pairs_hook=_without_doubles, parse_constant=_no_constant)
     # Escaped, they would pass.
     json.dumps(document, ensure_ascii=False).encode()
-    ours = document["auditline"]
+    ours: dict[str, Any] = document["auditline"]
     assert ours["complete"] is is_complete
     assert is_complete is not bool(ours.get("incomplete_reasons"))
     assert "undecodable" not in ours.get("incomplete_reasons", ())
-    return document
+    return ours
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ from auditline.workers.router.decode.socket_address import byte_order
 from auditline.workers.router.event import Event, Facts, Meaning, Names
 from auditline.workers.router.naming.engine import file_kind, find_meaning, is_usual, system_call_row
 from auditline.workers.router.render.called import Called
-from auditline.workers.router.render.lines import to_json
 from auditline.workers.router.render.memo import TRIAL_USES, Memo
 from auditline.workers.router.render.pieces import (
     Address,

@@ -13,7 +13,6 @@ from auditline.workers.router.render.audit import AuditRenderer
 from auditline.workers.router.render.cutting import Cutter, Head, Parts
 from auditline.workers.router.render.last_resort import render_raw
 from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, timestamp_of_second, to_json
-from auditline.workers.router.render.memo import Memo
 from auditline.workers.router.render.pieces import Program, Terminal, inside, member
 
 Call = tuple[str, str, str, str, str]

@@ -24,6 +24,8 @@ from auditline.workers.router.render.memo import MEMO_ENTRIES
 
 _PLAIN_PROGRAM = re.compile(r'("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")').fullmatch
 _PROGRAM_KEYS = frozenset({"comm", "exe", "subj", "key"})
+_PROGRAM_PAIRS = 2
+"""exe= and key=, behind the value of comm: no value has a `=` in it."""
 _PLAIN_TERMINAL = re.compile(r"""((?!\(null\) )[^ "'\\=?]+) ses=([0-9]+)""").fullmatch
 _PLAIN_PAIR = re.compile(r"([a-z_]+)=([0-9A-Za-z:]+)").fullmatch
 _PLAIN_PATH_KEYS = frozenset(
@@ -111,7 +113,7 @@ def make_terminal(text: str) -> Terminal | None:
 def make_program(text: str) -> Program | None:
     """Return what a SYSCALL says from the value of comm on."""
     match = _PLAIN_PROGRAM(text)
-    if match is None or not is_plain(text) or text.count("=") != len("exe= key=".split()):
+    if match is None or not is_plain(text) or text.count("=") != _PROGRAM_PAIRS:
         return _make_unusual_program(f"comm={text}")
     comm, exe, key = match.groups()
     how = comm if _is_interpreted(exe, comm) else exe

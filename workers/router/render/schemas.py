@@ -25,7 +25,7 @@ def open_renderer(schema: str, names: IdNames, keep: Keep) -> EventRenderer:
     """Return the renderer of *schema*, `audit` or `ecs`."""
     if schema == "ecs":
         # Most runs want one schema only: the other one's tables need not be read.
-        from auditline.workers.router.render.ecs import EcsRenderer
+        from auditline.workers.router.render.ecs_fragments import EcsFragmentRenderer
 
-        return EcsRenderer(names, keep)
+        return EcsFragmentRenderer(names, keep)
     return FragmentRenderer(names, keep)

@@ -2,7 +2,6 @@
 
 import json
 import stat
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,23 +71,6 @@ def test_it_has_the_fields_of_auditbeat_and_says_the_same_of_the_event(
     assert leaves(ours["file"]) == leaves(theirs["file"])
     assert (ours["ecs"], ours["service"]) == (theirs["ecs"], theirs["service"])
     assert {type(value) for value in ours["file"].values()} == {type(value) for value in theirs["file"].values()}
-
-
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("deleted", change_of("deleted", FILE, None)),
-        ("moved", replace(change_of("moved", FILE, FILE), moved_from=b"/srv/old")),
-    ],
-)
-def test_of_what_is_gone_or_moved_it_has_more_than_auditbeat(renderer: FileRenderer, name: str, change: FileChange):
-    theirs = json.loads((AUDITBEAT / f"fim-{name}.json").read_text())
-
-    ours = render(renderer, change)
-
-    assert ours["event"] == {"id": ours["event"]["id"], **theirs["event"]}
-    assert leaves(ours["file"]) > leaves(theirs["file"])
-    assert ours["file"]["path"] == "/srv/file"
 
 
 def test_ids_are_texts_and_names_stand_beside_them(renderer: FileRenderer):

@@ -1,12 +1,13 @@
 """Registers become the words of the manual page; what is not known for sure is not said."""
 
 import re
+from importlib.resources import files
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditline.workers.common.tables.lookup import syscall_names
+from auditline.workers.common.tables.lookup import call_flags, syscall_names
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.calls import (
     calls_of,
@@ -18,6 +19,7 @@ from auditline.workers.router.decode.calls import (
 from auditline.workers.router.event import Facts
 
 NO_FILE = "ffffff9c"
+TABLE = files("auditline.workers.router.decode").joinpath("calls.tsv").read_text("ascii")
 
 
 @pytest.mark.parametrize(
@@ -243,3 +245,11 @@ def test_every_parameter_is_in_a_register_that_records_have(architecture: str):
     registers = {one.register for call in calls_of(architecture).values() for one in call.parameters}
 
     assert registers == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", sorted(set(re.findall(r":enum\.(\w+)", TABLE))))
+def test_value_of_an_enumeration_has_one_name(architecture: str, name: str):
+    numbers = [number for _, number, _ in call_flags(name, architecture)]
+
+    assert sorted(numbers) == sorted(set(numbers))

@@ -141,7 +141,7 @@ PROCESSES = (
         r"PR_(SET_MM_\w+|(FP|TSC|ENDIAN|TIMING|UNALIGN|FPEMU|SPEC|SYS_DISPATCH|MTE|TAGGED|PAC_AP\w*|FP_MODE)_\w+"
         r"|PAC_AP\w+KEY|MCE_KILL_\w+|CAP_AMBIENT_\w+|SVE_VL_\w+|SME_VL_\w+|SVE_SET_\w+|SME_SET_\w+|SET_PTRACER_ANY"
         r"|SCHED_CORE_\w+|SET_VMA_\w+|MDWE_\w+|RISCV_(V_VSTATE|CTX|SCOPE)_\w+|PPC_DEXCR_\w+|RSEQ_\w+|FUTEX_HASH_\w+"
-        r"|THP_\w+|TIMER_CREATE_\w+|CFI_\w+|SPEC_\w+|RISCV_V_\w*VSTATE_\w+)",
+        r"|THP_\w+|PMLEN_\w+|SHADOW_STACK_\w+|TIMER_CREATE_\w+|CFI_\w+|SPEC_\w+|RISCV_V_\w*VSTATE_\w+)",
     ),
     exactly("prctl_mm", "linux/prctl.h", r"PR_SET_MM_\w+"),
     exactly("prctl_ambient", "linux/prctl.h", r"PR_CAP_AMBIENT_\w+"),

@@ -229,7 +229,7 @@ def call_flags(newer: sources.GoConstants, scratch: Path) -> Table:
             origins.append(cross.version)
         places[source.table] = flags
     rows = [row for flag_set in FLAG_SETS for row in flag_rows(flag_set, places, later)]
-    return Table(", ".join(dict.fromkeys([*origins, sources.GO_MODULE])), rows)
+    return Table(", ".join(dict.fromkeys([*origins, sources.GO_MODULE, "additions.tsv"])), rows)
 
 
 def flag_rows(flag_set: FlagSet, places: Mapping[str, Sequence[str]], later: Mapping[str, int]) -> Rows:
@@ -246,6 +246,8 @@ def flag_rows(flag_set: FlagSet, places: Mapping[str, Sequence[str]], later: Map
     if flag_set.has_newer:
         wanted = {name: number for name, number in later.items() if name not in known and flag_set.has(name)}
         numbers.update(((name, number), ["-"] * everywhere) for name, number in wanted.items())
+    kept_by_hand = additions(f"call_flags.{flag_set.name}")
+    numbers.update(((name, number), ["-"] * everywhere) for number, name in kept_by_hand if name not in known)
     alike = {architecture: name for name, architecture in SAME_TABLE.items()}
     rows = []
     for (name, number), architectures in sorted(numbers.items(), key=lambda item: (item[0][1], item[0][0])):

@@ -47,7 +47,9 @@ def make_usual(feed: Feed, *kinds: int, events: int = WINDOW_EVENTS) -> None:
 
 
 def change_rules(feed: Feed, operation: str, rule_list: int = 5) -> None:
-    feed(types.CONFIG_CHANGE, bodies={types.CONFIG_CHANGE: RULE_CHANGE.format(operation, rule_list)})
+    bodies = {types.CONFIG_CHANGE: RULE_CHANGE.format(operation, rule_list)}
+    # Several changes at once are one event.
+    feed(types.CONFIG_CHANGE, types.CONFIG_CHANGE, EOE, bodies=bodies)
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,9 @@ class Expectations:
         self._others = 0
         """In this window: system calls that lacked something, and what cannot be judged."""
 
-    def note_rule_change(self, payload: str) -> None:
+    def note_rule_change(self, body: str) -> None:
         """Note from a CONFIG_CHANGE that a rule of the list `exclude` has come or gone."""
-        change = _RULE_CHANGE(payload)
+        change = _RULE_CHANGE(body)
         if change is not None:
             self.exclude_rules = max(0, self.exclude_rules + (1 if change[1] == "add" else -1))
 

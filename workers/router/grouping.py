@@ -93,6 +93,8 @@ class Grouper:
             else:
                 event.types.append(kind)
                 event.bodies.append(body)
+                if kind == _CONFIG_CHANGE:
+                    self.expectations.note_rule_change(body)
         self._end_batch(batch)
 
     def idle(self, batch: int) -> None:
@@ -110,6 +112,8 @@ class Grouper:
         if (known := self.open.get(header)) is not None:
             return known
         if self.skipped and self._skip(kind, header):
+            if kind == _CONFIG_CHANGE:
+                self.expectations.note_rule_change(payload)
             return None
         event = Event(header, node, seconds, milliseconds, int(serial))
         self.last_good = (seconds, milliseconds)
@@ -125,8 +129,6 @@ class Grouper:
         event.deadline = self.clock + DEADLINE_SECONDS
         if self._see_serial is not None and not event.amends and not types.is_from_daemon(kind):
             self._see_serial(event, self.clock)
-        if kind == _CONFIG_CHANGE:
-            self.expectations.note_rule_change(payload)
         if is_complete_alone(kind):
             event.types.append(kind)
             event.bodies.append(payload[match.end() + 2 :].removeprefix(" "))

@@ -44,6 +44,8 @@ class Events:
         self.incomplete = 0
         self.health: dict[str, Any] = {}
         """The last health event's object."""
+        self.detail: dict[str, Any] = {}
+        """What it says beside that."""
         self.reasons: set[str] = set()
         for line in lines:
             self._take(line)
@@ -70,11 +72,18 @@ class Events:
         missing = names - self.names.keys()
         said = self.health["loss"]["serial_gaps"] + self.incomplete
         assert len(missing) <= said <= BATCH_RECORDS * killed_readers
-        records = self.records
-        assert records["received"] == sum(records[key] for key in ("written", "filtered", "dropped", "open"))
-        # A batch in a killed reader's hands has been received and will never be anything else.
-        assert records["open"] <= (BATCH_RECORDS * killed_readers if said else 0)
+        self.assert_balance()
+        assert self.records["dropped"] <= BATCH_RECORDS * killed_readers
         assert self.losses.keys() <= {"serial_gaps", "incomplete"}
+
+    def assert_balance(self) -> None:
+        """Of every record that was received it is known what became of it, and of every serial that never came."""
+        records = self.records
+        assert records["received"] == records["written"] + records["filtered"] + records["dropped"]
+        assert records["open"] == 0
+        gaps = self.detail.get("gaps", [])
+        assert sum(gap["count"] for gap in gaps) == self.health["loss"]["serial_gaps"]
+        assert all(gap["since"] <= gap["until"] for gap in gaps)
 
     def _take(self, line: bytes) -> None:
         try:
@@ -88,13 +97,13 @@ class Events:
             into.append(identity)
             return
         self.lines_by_id[identity] = line
-        self._take_audit(document["audit"], is_complete=document["auditline"]["complete"])
+        self._take_audit(document["audit"], document["auditline"])
 
-    def _take_audit(self, audit: dict[str, Any], *, is_complete: bool) -> None:
+    def _take_audit(self, audit: dict[str, Any], ours: dict[str, Any]) -> None:
         if "health" in audit:
-            self.health = audit["health"]
+            self.health, self.detail = audit["health"], ours.get("detail", {})
             self.reasons.add(self.health["reason"])
-        elif not is_complete:
+        elif not ours["complete"]:
             self.incomplete += 1
         elif (name := audit["kernel"].get("thing", {}).get("primary", "")).rpartition("/")[0].endswith(CLOSED):
             self.names[name] += 1

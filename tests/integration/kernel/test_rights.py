@@ -66,10 +66,10 @@ def test_in_another_pid_namespace_it_says_so_and_listens_beside(kernel_audit, st
 NEEDLESS = ("audit_read", "audit_write", "dac_read_search")
 
 
-@pytest.mark.parametrize("prefix", [NETWORK, *(pytest.param(without(name), marks=pytest.mark.soak) for name in NEEDLESS)])
-def test_what_the_audit_daemon_does_not_need_may_be_missing(
-    kernel_audit, start_run, open_denied, wait_until, prefix
-):
+@pytest.mark.parametrize(
+    "prefix", [NETWORK, *(pytest.param(without(name), marks=pytest.mark.soak) for name in NEEDLESS)]
+)
+def test_what_the_audit_daemon_does_not_need_may_be_missing(kernel_audit, start_run, open_denied, wait_until, prefix):
     run = start_run(prefix=prefix)
     wait_until(lambda: "audit rules of ours are loaded" in run.stderr)
 

@@ -65,9 +65,7 @@ def test_five_kills_of_reader_and_router_at_full_load_cost_at_most_a_batch_each(
     assert len(loaded.names - events.names.keys()) <= events.losses.get("serial_gaps", 0) + events.incomplete
 
 
-def test_a_buffer_that_overflows_is_told_with_the_serials_that_never_came(
-    kernel_audit, loaded, start_run, wait_until
-):
+def test_a_buffer_that_overflows_is_told_with_the_serials_that_never_came(kernel_audit, loaded, start_run, wait_until):
     (rule,) = parse_rules(RULE, "test").rules
     kernel_audit.add_rule(compile_rule(rule))
     kernel_audit.set_status(enabled=1)

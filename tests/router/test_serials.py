@@ -23,7 +23,7 @@ def see(gaps: SerialGaps, *serials: int, clock: int = 0) -> None:
 
 def ranges(holes: list[Hole]) -> list[tuple[int, int]]:
     """Return the first serial of each hole, and how many there are."""
-    return [(hole.first_serial, hole.count) for hole in holes]
+    return [(hole.first_serial, hole.missing) for hole in holes]
 
 
 def missing_in(serials: list[int], clock: int = 0) -> list[tuple[int, int]]:
@@ -111,10 +111,10 @@ def test_holes_that_are_remembered_are_bounded_and_none_is_forgotten_uncounted()
     settled += gaps.settle(0, is_idle=True)
 
     assert bounded <= MAX_RANGES
-    assert sum(hole.count for hole in settled) == 9_999
+    assert sum(hole.missing for hole in settled) == 9_999
     assert len(gaps.settled) <= MAX_SETTLED
     oldest = gaps.lost[-1]
-    assert (oldest.first, oldest.last, oldest.count) == (1, 19_997 - 2 * MAX_SETTLED, 9_999 - MAX_SETTLED)
+    assert (oldest.first, oldest.last, oldest.missing) == (1, 19_997 - 2 * MAX_SETTLED, 9_999 - MAX_SETTLED)
 
 
 @given(first=st.sampled_from([0, 5, LAST - 20]), present=st.sets(st.integers(0, 60), min_size=1), data=st.data())
@@ -140,15 +140,15 @@ def test_whenever_holes_are_settled_what_is_lost_in_the_end_is_what_never_came(
     for offset in (smallest, *data.draw(st.permutations(others))):
         see(gaps, (first + offset) % (LAST + 1))
         if data.draw(st.booleans()):
-            lost += sum(hole.count for hole in gaps.settle(0, is_idle=True))
+            lost += sum(hole.missing for hole in gaps.settle(0, is_idle=True))
         if data.draw(st.booleans()):
             resumed = SerialGaps()
             resumed.resume(json.loads(json.dumps(gaps.snapshot())))
             resumed.filled, gaps = gaps.filled, resumed
-    lost += sum(hole.count for hole in gaps.settle(0, is_idle=True))
+    lost += sum(hole.missing for hole in gaps.settle(0, is_idle=True))
 
     never_came = max(present) - smallest + 1 - len(present)
-    assert lost - gaps.filled == never_came == sum(hole.count for hole in gaps.settled)
+    assert lost - gaps.filled == never_came == sum(hole.missing for hole in gaps.settled)
 
 
 @pytest.mark.parametrize("known", [{}, {"newest": 1}, {"newest": "x", "header": "", "missing": [], "settled": []}])

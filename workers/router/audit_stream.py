@@ -162,9 +162,9 @@ class AuditStream:
     def _settle_gaps(self, *, is_idle: bool) -> None:
         tally = self._current.tally
         for hole in self._gaps.settle(self._grouper.clock, is_idle=is_idle):
-            tally.serial_gaps += hole.count
+            tally.serial_gaps += hole.missing
             text = "%d serials from %d to %d never came: these events are lost"
-            self._gap_warning.tell(text, hole.count, hole.first_serial, hole.last_serial)
+            self._gap_warning.tell(text, hole.missing, hole.first_serial, hole.last_serial)
         tally.serial_gaps -= self._gaps.filled
         self._gaps.filled = 0
 

@@ -22,7 +22,7 @@ class Hole(NamedTuple):
 
     first: int
     last: int
-    count: int
+    missing: int
     """How many of the range are missing."""
     since: str
     until: str
@@ -43,7 +43,7 @@ class Hole(NamedTuple):
     def describe(self) -> dict[str, Any]:
         """Return what a health event says of it."""
         times = {"since": _time_of(self.since), "until": _time_of(self.until)}
-        return {"from": self.first_serial, "to": self.last_serial, "count": self.count, **times}
+        return {"from": self.first_serial, "to": self.last_serial, "count": self.missing, **times}
 
 
 class SerialGaps:
@@ -133,16 +133,16 @@ def _fill(holes: list[Hole], position: int) -> bool:
     if index < 0 or position > holes[index].last:
         return False
     hole = holes[index]
-    before = hole._replace(last=position - 1, count=position - hole.first)
-    after = hole._replace(first=position + 1, count=hole.last - position)
-    holes[index : index + 1] = [piece for piece in (before, after) if piece.count]
+    before = hole._replace(last=position - 1, missing=position - hole.first)
+    after = hole._replace(first=position + 1, missing=hole.last - position)
+    holes[index : index + 1] = [piece for piece in (before, after) if piece.missing]
     return True
 
 
 def _together(holes: Sequence[Hole]) -> Hole:
     """Return one range for several, in order; the one that fills it is not known any more."""
     first, last = holes[0], holes[-1]
-    return Hole(first.first, last.last, sum(hole.count for hole in holes), first.since, last.until, last.clock)
+    return Hole(first.first, last.last, sum(hole.missing for hole in holes), first.since, last.until, last.clock)
 
 
 def _time_of(header: str) -> str:

@@ -8,7 +8,9 @@ from auditline.workers.common.settings_file import section_keys
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _PATH = re.compile(r"`((?:workers|plugins|conf|tests|docs|benchmarks)/[\w./-]*)`")
-_SETTING = re.compile(r"`((?:state|run|audit|fim|hasher|health)\.(?!coverage|drift|file|health|kernel|log|py|watch)\w+)`")
+_SETTING = re.compile(
+    r"`((?:state|run|audit|fim|hasher|health)\.(?!coverage|drift|file|health|kernel|log|py|watch)\w+)`"
+)
 
 
 def anchor_of(heading: str) -> str:

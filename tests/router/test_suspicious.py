@@ -161,6 +161,13 @@ def test_blanks_between_the_parts_of_a_title_part_no_fields():
     assert [mark["field"] for mark in forged.suspicious] == ["data.proctitle"]
 
 
+def test_an_abstract_socket_in_a_denial_is_ordinary():
+    facts = facts_of((types.AVC, f"avc:  denied  {{ sendto }} for  pid=1 path=00{encode('tmp/x')}"))
+
+    assert facts.data["path"] == "\0tmp/x"
+    assert facts.suspicious == []
+
+
 def test_marks_are_few_even_if_everything_is_odd():
     arguments = " ".join(f"a{number}={encode(chr(27))}" for number in range(1000))
 

@@ -29,9 +29,13 @@ def find_result(records: Sequence[tuple[int, Fields]], naming: Fields, base: Fie
 def _is_denial(kind: int, fields: dict[str, str]) -> bool:
     """True for an access that was refused.
 
-    A permissive SELinux says denied of what it lets pass, with `permissive=1`; a complaining AppArmor says ALLOWED.
-    Source: security/selinux/avc.c, avc_audit_post_callback(); security/apparmor/audit.c; security/landlock/audit.c.
+    A permissive SELinux says denied of what it lets pass, with `permissive=1`; a complaining AppArmor says ALLOWED;
+    IPE names the rule that decided, and whether it is enforced.
+    Source: security/selinux/avc.c, avc_audit_post_callback(); security/apparmor/audit.c; security/landlock/audit.c;
+    security/ipe/audit.c.
     """
     if fields.get("seresult") == "denied":
         return fields.get("permissive") != "1"
+    if kind == types.IPE_ACCESS:
+        return fields.get("enforcing") == "1" and fields.get("rule", "").endswith("action=DENY")
     return fields.get("apparmor") == "DENIED" or kind == types.LANDLOCK_ACCESS

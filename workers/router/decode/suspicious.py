@@ -166,7 +166,13 @@ def _data_texts(facts: Facts) -> Iterator[tuple[str, str, bool, bool]]:
     for key, value in facts.data.items():
         if key not in elsewhere or isinstance(value, list):
             for place, text in _of_field(f"data.{key}", value):
-                yield place, text, key in _COMMAND_FIELDS, key in _TYPED_FIELDS
+                # In a denial the path of an abstract socket begins with NUL.
+                yield (
+                    place,
+                    text.removeprefix("\0") if key == "path" else text,
+                    key in _COMMAND_FIELDS,
+                    key in _TYPED_FIELDS,
+                )
     title = facts.data.get("proctitle")
     if isinstance(title, str):
         for part in title_parts(title, facts.exact.get("data.proctitle")):

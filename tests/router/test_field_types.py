@@ -40,7 +40,7 @@ def text_of(record_type: str, key: str, value: str, *, is_said_by_sender: bool =
         ("TTY", ["comm", "data"]),
         ("SECCOMP", ["comm", "exe"]),
         ("ANOM_ABEND", ["comm", "exe"]),
-        ("ANOM_LINK", ["comm", "exe", "name", "path"]),
+        ("ANOM_LINK", ["comm", "exe", "name", "path", "dev"]),
         ("NETFILTER_CFG", ["comm"]),
         ("EVENT_LISTENER", ["comm", "exe"]),
         ("FEATURE_CHANGE", ["comm", "exe"]),

@@ -36,6 +36,7 @@ class Run:
         audit: str = "",
         tables: str = "",
         prefix: tuple[str, ...] = (),
+        stdin: int | None = None,
         stdout: int = subprocess.PIPE,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -58,7 +59,7 @@ class Run:
             config.chmod(0o644)
             command += ["--config", str(config)]
         self.process = subprocess.Popen(
-            command, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True, env=environment
+            command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, start_new_session=True, env=environment
         )
         self.pid = self.process.pid
         self._stdout, self._stderr = bytearray(), bytearray()

@@ -22,6 +22,7 @@ KINDS = {
     "cloneset": "list",
     "filemode": "list",
     "enum": "word",
+    "shortenum": "word",
     "signal": "word",
     "mode": "octal",
     "hex": "hexadecimal",

@@ -120,6 +120,7 @@ MEMORY = (
     kernel("mremap", "linux/mman.h", r"MREMAP_\w+"),
     exactly("mlockall", "linux/mman.h", r"MCL_\w+"),
     exactly("mlock2", "linux/mman.h", r"MLOCK_\w+"),
+    kernel("advice", "linux/mman.h", r"MADV_\w+"),
     FlagSet(
         name="userfaultfd",
         headers=("linux/fcntl.h", "linux/userfaultfd.h"),
@@ -139,7 +140,7 @@ PROCESSES = (
     kernel(
         "prctl", "linux/prctl.h", r"PR_\w+",
         r"PR_(SET_MM_\w+|(FP|TSC|ENDIAN|TIMING|UNALIGN|FPEMU|SPEC|SYS_DISPATCH|MTE|TAGGED|PAC_AP\w*|FP_MODE)_\w+"
-        r"|PAC_AP\w+KEY|MCE_KILL_\w+|CAP_AMBIENT_\w+|SVE_VL_\w+|SME_VL_\w+|SVE_SET_\w+|SME_SET_\w+|SET_PTRACER_ANY"
+        r"|PAC_AP\w+KEY|MCE_KILL_(?!GET)\w+|CAP_AMBIENT_\w+|S[VM]E_(VL|SET_VL)_\w+|SET_PTRACER_ANY"
         r"|SCHED_CORE_\w+|SET_VMA_\w+|MDWE_\w+|RISCV_(V_VSTATE|CTX|SCOPE)_\w+|PPC_DEXCR_\w+|RSEQ_\w+|FUTEX_HASH_\w+"
         r"|THP_\w+|PMLEN_\w+|SHADOW_STACK_\w+|TIMER_CREATE_\w+|CFI_\w+|SPEC_\w+|RISCV_V_\w*VSTATE_\w+)",
     ),
@@ -159,9 +160,10 @@ PROCESSES = (
         "|SHORT_INODE|WHOLE_SECONDS|STICKY_TIMEOUTS|ADDR_LIMIT_3GB|PER_(LINUX|LINUX32|BSD|HPUX)",
         {r"PER_\w+": 0xFF},
     ),
-    exactly(
-        "scheduler", "linux/sched.h", "SCHED_(NORMAL|FIFO|RR|BATCH|IDLE|DEADLINE|EXT|RESET_ON_FORK)",
-        {"SCHED_(?!RESET_ON_FORK).*": 0x3FFFFFFF},
+    FlagSet(
+        name="scheduler", headers=("linux/sched.h",), has_newer=False, renamed={"SCHED_NORMAL": "SCHED_OTHER"},
+        names="SCHED_(NORMAL|FIFO|RR|BATCH|IDLE|DEADLINE|EXT|RESET_ON_FORK)",
+        masks={"SCHED_(?!RESET_ON_FORK).*": 0x3FFFFFFF},
     ),
     exactly("priority", "linux/resource.h", "PRIO_(PROCESS|PGRP|USER)"),
     exactly("resource", "asm/resource.h", r"RLIMIT_\w+"),
@@ -177,15 +179,21 @@ SOCKETS = (
         "socket_type", "sys/socket.h", r"SOCK_\w+", masks={"SOCK_(?!CLOEXEC|NONBLOCK).*": MASK_TYPE}
     ),
     library("socket_flags", "sys/socket.h", "SOCK_(CLOEXEC|NONBLOCK)"),
-    exactly("protocol", "linux/in.h", r"IPPROTO_(?!MAX)\w+"),
+    FlagSet(
+        name="protocol", headers=("linux/in.h", "linux/in6.h"), names=r"IPPROTO_(?!MAX|HOPOPTS)\w+", has_newer=False,
+    ),
     exactly("netlink", "linux/netlink.h", r"NETLINK_(ROUTE|USERSOCK|FIREWALL|SOCK_DIAG|NFLOG|XFRM|SELINUX|ISCSI|AUDIT"
             r"|FIB_LOOKUP|CONNECTOR|NETFILTER|IP6_FW|DNRTMSG|KOBJECT_UEVENT|GENERIC|SCSITRANSPORT|ECRYPTFS|RDMA|CRYPTO"
             r"|SMC)"),
     library("message", "sys/socket.h", r"MSG_\w+", "MSG_TRYHARD"),
     library("shutdown", "sys/socket.h", "SHUT_(RD|WR|RDWR)"),
     FlagSet(
-        name="socket_level", headers=("sys/socket.h", "netinet/in.h", "netinet/tcp.h", "netinet/udp.h"),
-        names=r"SOL_\w+", is_from_library=True, has_newer=False,
+        name="socket_level",
+        headers=(
+            "sys/socket.h", "netinet/in.h", "netinet/tcp.h", "netinet/udp.h", "linux/vm_sockets.h",
+            "linux/can/raw.h", "linux/can/isotp.h", "linux/can/j1939.h",
+        ),
+        names=r"SOL_\w+", without="SOL_CAN_BASE", is_from_library=True, has_newer=False,
     ),
     FlagSet(
         name="socket_option", headers=("asm/socket.h",), names=r"SO_\w+",
@@ -193,7 +201,10 @@ SOCKETS = (
         renamed={f"{name}_OLD": name for name in TIMED_OPTIONS},
     ),
     exactly("ip_option", "linux/in.h", r"IP_(?!DEFAULT|MAX|PMTUDISC|ORIGDSTADDR|RETOPTS$)\w+|MCAST_(?!EX|IN)\w+"),
-    exactly("ipv6_option", "linux/in6.h", r"IPV6_(?!FL_|PREFER|PRIORITY|PMTUDISC|TLV|ORIGDSTADDR)\w+"),
+    FlagSet(
+        name="ipv6_option", headers=("linux/in.h", "linux/in6.h"), has_newer=False,
+        names=r"IPV6_(?!FL_|PREFER|PRIORITY|PMTUDISC|TLV|ORIGDSTADDR)\w+|MCAST_(?!EX|IN)\w+",
+    ),
     exactly(
         "tcp_option", "linux/tcp.h",
         r"TCP_(NODELAY|MAXSEG|CORK|KEEP\w+|SYNCNT|LINGER2|DEFER_ACCEPT|WINDOW_CLAMP|INFO|QUICKACK|CONGESTION|MD5SIG"
@@ -253,7 +264,8 @@ SYSTEM = (
     kernel("io_uring_enter", "linux/io_uring.h", r"IORING_ENTER_\w+"),
     FlagSet(
         name="io_uring_register", headers=("linux/io_uring.h",), names=r"IORING_(UN)?REGISTER_\w+",
-        without=r"IORING_REGISTER_(LAST|FILES_SKIP|USE_REGISTERED_RING)", has_newer=False,
+        without="IORING_REGISTER_(LAST|FILES_SKIP)", has_newer=False,
+        masks={r"IORING_(UN)?REGISTER_(?!USE_REGISTERED_RING)\w+": 0x7FFFFFFF},
     ),
     kernel("landlock_ruleset", "linux/landlock.h", r"LANDLOCK_CREATE_RULESET_\w+"),
     kernel("landlock_rule", "linux/landlock.h", r"LANDLOCK_RULE_\w+"),

@@ -22,6 +22,7 @@ class FlagName(NamedTuple):
 
 _WORD = 0xFFFFFFFF
 _SIGN = 0x80000000
+_GROUP_BITS, _REMEMBERED = 8, 4096
 _EXIT_SIGNAL = 0xFF
 """The bits of clone's flags that are a signal. Source: linux/sched.h, CSIGNAL."""
 
@@ -46,22 +47,79 @@ def set_decoder(names: Sequence[FlagName]) -> Decode:
 
 def long_set_decoder(names: Sequence[FlagName]) -> Decode:
     """Return the same for a whole register."""
-    # A name that is several bits comes before those that are one of them: O_SYNC before O_DSYNC.
-    ordered = sorted(names, key=lambda row: (row.mask is None, -row.number.bit_count()))
+    groups = _group(names)
+    named = sum(group.bits for group in groups)
 
     def decode(number: int) -> list[str]:
         if number == _WORD:
             return [hex(number)]
-        found, rest = [], number
-        for row in ordered:
-            bits = row.number if row.mask is None else row.mask
-            if bits and (number if row.mask else rest) & bits == row.number:
-                found.append((row.number, row.name))
-                rest &= ~bits
-        words = [name for _, name in sorted(found)]
+        words: list[str] = []
+        rest = number & ~named
+        for group in groups:
+            found, left = group[number & group.bits]
+            words += found
+            rest |= left
         return [*words, hex(rest)] if rest else words
 
     return decode
+
+
+class _Group(dict[int, tuple[list[str], int]]):
+    """Neighbouring bits of a set, and what they say: the names in order, and the bits that have none.
+
+    Remembered: every event has flags, and nearly all of them have the same.
+    """
+
+    def __init__(self, names: Sequence[FlagName]) -> None:
+        super().__init__()
+        # A name that is several bits comes before those that are one of them: O_SYNC before O_DSYNC.
+        self._names = sorted(names, key=lambda row: (row.mask is None, -row.number.bit_count()))
+        self.bits = 0
+        for row in names:
+            self.bits |= _bits_of(row)
+
+    def __missing__(self, number: int) -> tuple[list[str], int]:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        found, rest = [], number
+        for row in self._names:
+            bits = _bits_of(row)
+            if (number if row.mask else rest) & bits == row.number:
+                found.append((row.number, row.name))
+                rest &= ~bits
+        made = self[number] = [name for _, name in sorted(found)], rest
+        return made
+
+
+def _bits_of(row: FlagName) -> int:
+    return row.number if row.mask is None else row.mask
+
+
+def _group(names: Sequence[FlagName]) -> list[_Group]:
+    """Return names in groups that have no bit in common, nor one between two bits of another group, lowest first."""
+    rows = sorted((row for row in names if _bits_of(row)), key=lambda row: _bits_of(row) & -_bits_of(row))
+    groups: list[list[FlagName]] = []
+    for row in rows:
+        if groups and _span([row])[0] <= _span(groups[-1])[1]:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    # The name of a zero stands before all others.
+    if any(row.number == 0 for group in groups[1:] for row in group):
+        groups = [rows]
+    joined: list[list[FlagName]] = []
+    for group in groups:
+        if joined and _span(group)[1] - _span(joined[-1])[0] < _GROUP_BITS:
+            joined[-1] += group
+        else:
+            joined.append(list(group))
+    return [_Group(group) for group in joined]
+
+
+def _span(group: Sequence[FlagName]) -> tuple[int, int]:
+    """Return the lowest and the highest bit that a group has a name for, by number."""
+    bits = [_bits_of(row) for row in group]
+    return min(each & -each for each in bits).bit_length(), max(bits).bit_length()
 
 
 def enum_decoder(names: Sequence[FlagName]) -> Decode:
@@ -74,6 +132,15 @@ def enum_decoder(names: Sequence[FlagName]) -> Decode:
         return known.get(number & _WORD) or signed(number)
 
     return decode
+
+
+def short_enum_decoder(names: Sequence[FlagName]) -> Decode:
+    """Return the same for the lower 16 bits: ipc() has the version of the call's structure in the upper ones.
+
+    Source: ipc/syscall.c, ksys_ipc().
+    """
+    decode = enum_decoder(names)
+    return lambda number: decode(number & 0xFFFF)
 
 
 def file_mode_decoder(names: Sequence[FlagName]) -> Decode:
@@ -102,6 +169,11 @@ def signed(number: int) -> str:
     """Return an int in decimal."""
     number &= _WORD
     return str(number - 2 * _SIGN if number & _SIGN else number)
+
+
+def hexadecimal(number: int) -> str:
+    """Return an unsigned int in hexadecimal."""
+    return hex(number & _WORD)
 
 
 def directory(number: int) -> str:
@@ -135,6 +207,7 @@ _OF_NAMES: dict[str, Callable[[Sequence[FlagName]], Decode]] = {
     "set": set_decoder,
     "longset": long_set_decoder,
     "enum": enum_decoder,
+    "shortenum": short_enum_decoder,
     "filemode": file_mode_decoder,
     "cloneset": clone_decoder,
 }
@@ -142,7 +215,7 @@ _PLAIN: dict[str, Decode] = {
     "mode": mode,
     "int": signed,
     "size": str,
-    "hex": hex,
+    "hex": hexadecimal,
     "dirfd": directory,
     "id": owner,
     "id16": short_owner,

@@ -92,7 +92,10 @@ def bytes_at(document: dict[str, Any], place: str) -> bytes:
     entries = {entry["field"]: base64.b64decode(entry["base64"]) for entry in ours.get("undecodable", [])}
     if place in entries:
         return entries[place]
-    value: Any = {**document["audit"]["kernel"], "args": ours.get("decoded", {}).get("args")}
+    decoded = ours.get("decoded", {})
+    if place == "data.proctitle" and "title" in decoded:
+        return "\0".join(decoded["title"]).encode()
+    value: Any = {**document["audit"]["kernel"], "args": decoded.get("args")}
     for step in place.split("."):
         value = value[int(step)] if isinstance(value, list) else value[step]
     raw: bytes = value.encode()

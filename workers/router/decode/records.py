@@ -216,6 +216,14 @@ def title_text(raw: bytes) -> tuple[str, bytes | None]:
     return text, raw if is_readable_form or b" " in raw or raw.endswith(b"\0") else None
 
 
+def title_list(exact: bytes) -> list[str] | None:
+    """Return the parts of a title between its NULs, which give its bytes back; None if it is not UTF-8."""
+    try:
+        return exact.decode("utf-8").split("\0")
+    except UnicodeDecodeError:
+        return None
+
+
 def _name_numbers(record_type: int, decoded: Fields) -> None:
     """Give numbers the names that their fields' types have."""
     fields, kinds = decoded.text, field_types(record_type)

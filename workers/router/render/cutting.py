@@ -174,7 +174,7 @@ class Cutter:
         if call is None or match is None or tail is None:
             return None
         head, made_call = call
-        directory = title = undecodable = ""
+        directory = title = title_parts = undecodable = ""
         command = address = acted = None
         rank = _NO_RANK
         has_call = False
@@ -194,7 +194,7 @@ class Cutter:
             elif kind == _PROCTITLE:
                 if title or (found := self._titles.find(body)) is None:
                     return None
-                title, undecodable = found
+                title, title_parts, undecodable = found
             elif kind == _EXECVE:
                 if command or (command := self._commands[body]) is None:
                     return None
@@ -216,6 +216,7 @@ class Cutter:
             places = called.places(registers, directory, items, (acted[5].name_type, acted[2]))
             for name, place in places.items():
                 decoded += f',"{name}":{place}'
+        decoded += title_parts
         if command and command.arguments:
             decoded = f',"args":{command.arguments}{decoded}'
         if decoded:

@@ -14,12 +14,13 @@ from auditline.workers.router.decode import types
 from auditline.workers.router.decode.arguments import to_command_line
 from auditline.workers.router.decode.facts import gather_facts
 from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields, split_enrichment
-from auditline.workers.router.decode.records import LAST_KEYS, UNSET, title_text
+from auditline.workers.router.decode.records import LAST_KEYS, UNSET, title_list, title_text
 from auditline.workers.router.decode.suspicious import is_harmless, is_suspicious, title_parts
 from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts, Names
 from auditline.workers.router.naming.engine import default_how, is_interpreted
 from auditline.workers.router.render.lines import to_json
+from auditline.workers.router.render.ours import TITLE_FIELD
 from auditline.workers.router.render.memo import MEMO_ENTRIES
 
 _PLAIN_PROGRAM = re.compile(r'("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")').fullmatch
@@ -38,8 +39,9 @@ _PATH_HEAD_KEYS = frozenset({"item", "name", "inode"})
 
 Terminal = tuple[str, str]
 """The session, and the terminal's name."""
-Title = tuple[str, str]
-"""The JSON of a title, empty if there is none, and the member `undecodable` if that does not give its bytes back."""
+Title = tuple[str, str, str]
+"""The JSON of a title, empty if there is none; if that does not give its bytes back the member `title` of
+`auditline.decoded`, or, of one that is not UTF-8, the member `undecodable`."""
 
 
 class Program(NamedTuple):
@@ -183,9 +185,13 @@ def make_title(body: str) -> Title | None:
         text, exact = title_text(raw)
         if text in NULL_VALUES or not (is_harmless(text) or _is_honest_title(text, exact)):
             return None
-        return _text_json(text), "" if exact is None else _undecodable_member("data.proctitle", exact)
+        if exact is None:
+            return _text_json(text), "", ""
+        if (parts := title_list(exact)) is not None:
+            return _text_json(text), f',"title":{to_json(parts)}', ""
+        return _text_json(text), "", _undecodable_member(TITLE_FIELD, exact)
     title = _only_value("proctitle", types.PROCTITLE, body)
-    return None if title is None else (title, "")
+    return None if title is None else (title, "", "")
 
 
 def _is_honest_title(text: str, exact: bytes | None) -> bool:

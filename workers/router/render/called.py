@@ -9,13 +9,13 @@ import ujson
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.calls import (
     REGISTERS,
-    acted_path,
     decode_call,
-    decode_registers,
+    decode_parameters,
     find_call,
     used_registers,
 )
 from auditline.workers.router.decode.places import LINKS, RENAMES, SYMLINKS, names_both
+from auditline.workers.router.decode.values import Decoded
 from auditline.workers.router.event import Facts
 from auditline.workers.router.render.lines import to_json
 from auditline.workers.router.render.memo import MEMO_ENTRIES
@@ -23,7 +23,8 @@ from auditline.workers.router.render.memo import MEMO_ENTRIES
 Item = tuple[str | None, str]
 """Of a PATH: its nametype, and the JSON of its name, empty if it has none."""
 
-_AT_FDCWD = frozenset({"ffffff9c", "ffffffffffffff9c"})
+_AT_FDCWD = "ffffff9c"
+"""How a register ends that says so: only its lower half counts."""
 _TWO_ITEMS = dict.fromkeys(RENAMES, ("DELETE", "CREATE")) | dict.fromkeys(LINKS, ("NORMAL", "CREATE"))
 """The types of the items that have both names."""
 _ODD_CALLS = SYMLINKS | {"openat2"}
@@ -35,6 +36,7 @@ class Called:
     def __init__(self, architecture: str, call: str) -> None:
         self._architecture = architecture
         self._call = call
+        self._parameters = find_call(architecture, call).parameters
         used = [register for register in used_registers(architecture, call) if register < len(REGISTERS)]
         self._pick: Callable[[Sequence[str]], Any] | None = itemgetter(*used) if used else None
         self._arguments: dict[Any, str] = {}
@@ -52,8 +54,8 @@ class Called:
             return known
         if len(self._arguments) >= MEMO_ENTRIES:
             self._arguments.clear()
-        arguments = decode_registers(self._architecture, self._call, registers[: len(REGISTERS)])
-        made = self._arguments[picked] = f',"arguments":{to_json(arguments)}' if arguments else ""
+        numbers = [int(register, 16) for register in registers[: len(REGISTERS)]]
+        made = self._arguments[picked] = _arguments_member(decode_parameters(self._parameters, numbers))
         return made
 
     def places(self, registers: Sequence[str], directory: str, items: Sequence[Item], acted: Item) -> Mapping[str, str]:
@@ -85,17 +87,12 @@ class Called:
             return None
         if name[1] == "/":
             return name
-        if directories and (position >= len(directories) or registers[directories[position]] not in _AT_FDCWD):
+        if directories and (position >= len(directories) or not registers[directories[position]].endswith(_AT_FDCWD)):
             return ""
         if directory == '"/"':
             return f'"/{name[1:]}'
         is_plain = directory[1:2] == "/" and not directory.endswith(('/"', ' (deleted)"'))
         return f"{directory[:-1]}/{name[1:]}" if is_plain and "\\" not in directory and "//" not in directory else None
-
-    def acted_path(self, registers: Sequence[str], directory: str, items: Sequence[Item]) -> str | None:
-        """Return the JSON of the whole path of what was acted on, None if it is not known."""
-        path = acted_path(self._facts(registers, directory, items))
-        return None if path is None else to_json(path)
 
     def _facts(self, registers: Sequence[str], directory: str, items: Sequence[Item]) -> Facts:
         data: dict[str, str | list[str]] = {"arch": self._architecture, "syscall": self._call}
@@ -107,3 +104,16 @@ class Called:
             path = {"nametype": name_type} if name_type is not None else {}
             facts.paths.append(path | {"name": ujson.loads(name)} if name else path)
         return facts
+
+
+def _arguments_member(arguments: Mapping[str, Decoded]) -> str:
+    """Return the member for names and numbers, in which nothing needs an escape."""
+    members = [
+        f'"{name}":"{value}"' if isinstance(value, str) else f'"{name}":[{_quoted(value)}]'
+        for name, value in arguments.items()
+    ]
+    return f',"arguments":{{{",".join(members)}}}' if members else ""
+
+
+def _quoted(words: Sequence[str]) -> str:
+    return '"' + '","'.join(words) + '"'

@@ -10,7 +10,7 @@ from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.envelope import ecs_envelope, own_document
-from auditline.workers.router.render.file_ecs import ecs_event, ecs_file
+from auditline.workers.router.render.file_event_ecs import ecs_event, ecs_file
 from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
 
 _TYPES = {

@@ -169,12 +169,15 @@ def test_sigterm_takes_what_is_there_and_leaves_half_an_event_to_the_next_start(
     assert without_names(first.lines_of(log)) == replay(event(1) + event(2))
 
 
-def test_the_end_of_the_input_and_a_sigterm_right_behind_it_are_one_stop(start_run: Any, pair: Input) -> None:
+def test_the_end_of_the_input_and_a_sigterm_right_behind_it_are_one_stop(
+    start_run: Any, pair: Input, wait_until: Any
+) -> None:
     run = start_run(stdin=pair.fd, audit=STDIN)
+    wait_until(lambda: run.has_all(["audit reader", "router"]))
 
     pair.write(b"".join(map(event, range(200))))
     pair.end()
-    time.sleep(0.05)  # so long auditd 4 waits between the two
+    wait_until(lambda: run.counters("audit").get("records_received_total") == 400 or not run.worker("router"))
     os.kill(run.pid, signal.SIGTERM)
 
     assert run.wait(10) == 0

@@ -5,6 +5,7 @@ import pwd
 import socket
 import stat
 import subprocess
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -187,6 +188,13 @@ def test_a_locked_directory_is_busy_and_says_who_has_it(tmp_path):
 
     os.close(held)
     os.close(lock_directory(tmp_path))
+
+
+def test_a_living_predecessor_is_waited_for_if_that_is_asked_for(tmp_path):
+    held = lock_directory(tmp_path)
+    threading.Timer(0.2, os.close, [held]).start()
+
+    os.close(lock_directory(tmp_path, patience_seconds=20))
 
 
 def test_a_dead_supervisors_control_process_is_waited_for(tmp_path):

@@ -14,13 +14,13 @@ from typing import NoReturn
 from setproctitle import setproctitle
 
 from auditline.workers.common.counters import CounterPage
-from auditline.workers.common.diagnostics import log_to_stderr
 from auditline.workers.common.errors import Exit, KernelError, SettingsError
 from auditline.workers.common.lifecycle import EXIT_INPUT_ENDED, EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.own_files import find_own_files
 from auditline.workers.common.privileges import find_account
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.settings_loading import reload_settings
+from auditline.workers.common.system_log import log_where_it_is_read
 from auditline.workers.control.note import NOTE_FILE
 from auditline.workers.control.reload import with_rules_of
 from auditline.workers.supervisor.audit_source import open_audit_source
@@ -77,7 +77,7 @@ def run_command(settings: Settings) -> Exit:
     Raises:
         AuditlineError: it cannot start; BusyError: another instance runs.
     """
-    log_sink = log_to_stderr("supervisor")
+    log_sink = log_where_it_is_read("supervisor")
     life = Life("supervisor", CounterPage.unshared(()))
     life.take_signals()
     # Its handler has nothing to do: that it came makes the wake-up descriptor readable.

@@ -5,9 +5,9 @@ from typing import Generic, TypeVar
 
 MEMO_ENTRIES = 2048
 """Small memos hit as often on real logs as large ones, and stay in the processor's cache."""
-TRIAL_USES = 4096
+TRIAL_USES = 512
 """After so many uses it is looked at whether remembering pays."""
-_TRIALS_LEFT_OUT = 15
+_TRIALS_LEFT_OUT = 63
 """For so many trials what did not pay is not tried again."""
 _MOST_MISSES = 0.75
 """Of all uses: to remember something for nothing costs a fourth of what it spares when it is used."""

@@ -15,6 +15,7 @@ from auditline.workers.router.decode.arguments import to_command_line
 from auditline.workers.router.decode.facts import gather_facts
 from auditline.workers.router.decode.fields import GROUP_SEPARATOR, kernel_fields, split_enrichment
 from auditline.workers.router.decode.records import LAST_KEYS, UNSET, title_list, title_text
+from auditline.workers.router.decode.socket_address import decode_socket_address
 from auditline.workers.router.decode.suspicious import is_harmless, is_suspicious, title_parts
 from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts, Names
@@ -182,7 +183,10 @@ def make_directory(body: str) -> str | None:
 def make_title(body: str) -> Title | None:
     """Return the JSON of a PROCTITLE, and its exact bytes where it has blanks of its own."""
     if body[:10] == "proctitle=" and (raw := _from_hex(body[10:])) is not None:
-        text, exact = title_text(raw)
+        if raw.isascii() and b" " not in raw and raw[-1:] != b"\0":
+            text, exact = raw.replace(b"\0", b" ").decode("ascii"), None
+        else:
+            text, exact = title_text(raw)
         if text in NULL_VALUES or not (is_harmless(text) or _is_honest_title(text, exact)):
             return None
         if exact is None:
@@ -281,10 +285,14 @@ def _plain_arguments(body: str) -> list[str] | None:
 
 def make_address(body: str) -> Address | None:
     """Return the address of a SOCKADDR of a little-endian machine."""
-    facts = facts_of(types.SOCKADDR, body)
-    if _is_odd(body, facts):
+    raw = _from_hex(body[6:]) if body[:6] == "saddr=" else None
+    if raw is None:
         return None
-    socket = facts.socket
+    socket: dict[str, str] = {}
+    for key, value in decode_socket_address(raw, None).items():
+        if isinstance(value, bytes) or is_suspicious(value):
+            return None
+        socket[key] = value
     return Address(
         parts=socket,
         json=to_json(socket),

@@ -215,6 +215,34 @@ def test_the_text_of_open_events_is_bounded_and_the_oldest_goes_out_with_the_rea
     assert {event.reasons for event in collected.events} == {("evicted",)}
 
 
+@pytest.mark.parametrize("batch_records", [500, 100_000])
+def test_a_flood_of_events_that_do_not_end_leaves_a_bounded_number_open(collected: Collected, batch_records: int):
+    most = 0
+
+    for first in range(0, 100_000, batch_records):
+        collected.feed([record(SYSCALL, serial) for serial in range(first, first + batch_records)])
+        most = max(most, len(collected.grouper.open))
+
+    assert most <= MAX_YOUNGER_EVENTS + 256
+    assert len(collected.events) + len(collected.grouper.open) == 100_000
+    assert collected.serials == list(range(len(collected.events)))
+
+
+def test_an_event_of_a_hundred_megabytes_in_one_batch_is_not_kept_beyond_it(collected: Collected):
+    collected.feed([record(SYSCALL, 1), *(record(PATH, 2, "x" * 1_000_000) for _ in range(100)), record(SYSCALL, 3)])
+
+    assert [(event.serial, event.reasons) for event in collected.events] == [(1, ("evicted",)), (2, ("evicted",))]
+    assert list(collected.grouper.open) == [f"audit({T}.123:3"]
+
+
+def test_an_event_of_very_many_short_records_is_bounded_by_what_they_take(collected: Collected):
+    for _ in range(100):
+        collected.feed([record(PATH, 1, "")] * 10_000)
+
+    assert collected.events
+    assert sum(len(event.types) for event in collected.grouper.open.values()) < MAX_OPEN_BYTES / 100
+
+
 def test_an_event_without_end_that_grows_and_grows_goes_out_in_parts(collected: Collected):
     for _ in range(100):
         collected.feed([record(PATH, 1, "x" * 1_000_000)])

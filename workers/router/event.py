@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+RECORD_BYTES = 100
+"""What a record in memory takes beside its text, about."""
+
+
 class Event:
     """The raw records of one event, in order of arrival, and how the event ended."""
 
@@ -48,7 +52,7 @@ class Event:
         self.records_by_batch: dict[int, int] | None = None
         """How many records it has in each batch, if it goes on beyond its first one."""
         self.counted_bytes = 0
-        """Of these records."""
+        """Of these records, with what each takes beside its text."""
 
     def count_records(self, batch: int) -> None:
         """Note which of the records so far came in *batch*, the latest one."""
@@ -57,7 +61,7 @@ class Event:
         count = len(self.types) + self.has_eoe - sum(self.records_by_batch.values())
         if count:
             self.records_by_batch[batch] = self.records_by_batch.get(batch, 0) + count
-            self.counted_bytes += sum(map(len, self.bodies[-count:]))
+            self.counted_bytes += sum(map(len, self.bodies[-count:])) + RECORD_BYTES * count
 
 
 Names = dict[tuple[str, str], str]

@@ -115,6 +115,32 @@ def test_a_stopped_stdout_does_not_hold_up_the_segments_beside_it(loaded, make_p
     loaded.segments.assert_well_formed()
 
 
+def test_what_a_detached_stdout_missed_is_counted_line_by_line(loaded, make_pipe, wait_until):
+    pipe = make_pipe()
+    segments = f'[outputs.segments]\nenabled = true\ndirectory = "{loaded.segments_directory}"\n'
+    run = loaded.start_into(pipe.write_fd, tables=f"{segments}[outputs.stdout]\nstall_seconds = 0.5\n")
+    pipe.give_away()
+    pipe.pause()
+    loaded.open_names("missed", per_second=1000, seconds=1.5).wait()
+    wait_until(lambda: "outputs.stdout: its reader stalls: detached" in run.stderr)
+
+    pipe.resume()
+    wait_until(lambda: "outputs.stdout: attached again" in run.stderr)
+    later = loaded.open_names("later", per_second=500, seconds=0.5)
+    loaded.wait_until_done()
+    loaded.stop()
+
+    events, on_pipe = loaded.segments, pipe.events
+    events.assert_well_formed()
+    events.assert_balance()
+    on_pipe.assert_well_formed()
+    assert events.names.keys() == loaded.names
+    assert later.names <= on_pipe.names.keys()
+    missed = events.health["balance"]["outputs"]["stdout"]["missed"]
+    assert missed == len(events.lines_by_id) - len(on_pipe.lines_by_id) > 0
+    assert events.losses == {"rejected": missed}
+
+
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
 def test_jq_behind_the_pipe_reads_every_line_over_a_stop_of_its_own_and_a_kill_of_the_router(loaded, make_pipe):
     pipe = make_pipe()

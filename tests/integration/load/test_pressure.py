@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -112,3 +113,34 @@ def test_of_an_event_from_which_the_kernel_refused_records_none_is_called_comple
     calls = complete_calls_of(loaded)
     assert len(calls) > 100
     assert [call for call in calls if not ({"cwd", "proctitle"} <= call["data"].keys() and call.get("paths"))] == []
+
+
+@pytest.mark.soak
+def test_a_kernel_that_lets_askers_wait_holds_up_nobody_for_long(kernel_audit, loaded, wait_until):
+    kernel_audit.set_status(backlog_limit=64, backlog_wait_time=1000)
+    tables = SEGMENTS.format(loaded.segments_directory)
+    run = loaded.start_into(subprocess.DEVNULL, audit="backlog_limit = 64", tables=tables, prefix=SMALL_BUFFER)
+    reader = loaded.worker("audit reader")
+
+    reader.suspend()
+    for tag in ("one", "two"):
+        loaded.open_names(tag, per_second=10_000, seconds=1)
+    # The socket's buffer is full, then the queue: whoever makes a record, or asks for the status, has to wait.
+    wait_until(lambda: loaded.counters("control")["kernel_backlog"] > 64 or is_waiting(loaded.worker("control")))
+    run.process.send_signal(signal.SIGHUP)
+    reader.resume()
+    loaded.wait_until_quiet()
+    loaded.stop()
+
+    events = loaded.segments
+    events.assert_well_formed()
+    events.assert_balance()
+    lost = events.losses.get("kernel_lost", 0) + events.losses.get("serial_gaps", 0) + events.incomplete
+    assert len(loaded.names - events.names.keys()) <= lost
+
+
+def is_waiting(process):
+    """Whether one of its threads waits where no signal reaches it."""
+    return any(
+        path.read_text().rpartition(") ")[2][0] == "D" for path in Path(f"/proc/{process.pid}/task").glob("*/stat")
+    )

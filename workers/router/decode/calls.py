@@ -5,7 +5,7 @@ and what a pointer leads to is in other records or nowhere.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -108,7 +108,7 @@ def decode_registers(architecture: str, call: str, registers: Sequence[str]) -> 
     """
     found: dict[str, Decoded] = {}
     for parameter in find_call(architecture, call).parameters:
-        if parameter.name in found or not _applies(parameter, found):
+        if parameter.name in found or not applies(parameter, found):
             continue
         text = registers[parameter.register] if parameter.register < len(registers) else ""
         if _REGISTER.fullmatch(text) is None:
@@ -192,11 +192,12 @@ def _number(text: str | None, base: int) -> int | None:
     return int(text, base) if text is not None and _NUMBERS[base].fullmatch(text) is not None else None
 
 
-def _applies(parameter: Parameter, found: dict[str, Decoded]) -> bool:
+def applies(parameter: Parameter, found: Mapping[str, Decoded]) -> bool:
+    """Return whether a parameter says something, by what an earlier one, if it hangs on that, was *found* to say."""
     if not parameter.if_name:
         return True
     value = found.get(parameter.if_name, "")
-    return not parameter.if_values.isdisjoint([value] if isinstance(value, str) else value)
+    return value in parameter.if_values if isinstance(value, str) else not parameter.if_values.isdisjoint(value)
 
 
 def find_call(architecture: str, name: str) -> Call:

@@ -9,16 +9,15 @@ import ujson
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.calls import (
     REGISTERS,
+    applies,
     decode_call,
-    decode_parameters,
     find_call,
     used_registers,
 )
 from auditline.workers.router.decode.places import LINKS, RENAMES, SYMLINKS, names_both
-from auditline.workers.router.decode.values import Decoded
 from auditline.workers.router.event import Facts
 from auditline.workers.router.render.lines import to_json
-from auditline.workers.router.render.memo import MEMO_ENTRIES
+from auditline.workers.router.render.memo import TRIAL_USES, Memo
 
 Item = tuple[str | None, str]
 """Of a PATH: its nametype, and the JSON of its name, empty if it has none."""
@@ -36,27 +35,50 @@ class Called:
     def __init__(self, architecture: str, call: str) -> None:
         self._architecture = architecture
         self._call = call
-        self._parameters = find_call(architecture, call).parameters
         used = [register for register in used_registers(architecture, call) if register < len(REGISTERS)]
         self._pick: Callable[[Sequence[str]], Any] | None = itemgetter(*used) if used else None
-        self._arguments: dict[Any, str] = {}
+        self._parameters = [
+            (used.index(parameter.register), parameter)
+            for parameter in find_call(architecture, call).parameters
+            if parameter.register in used
+        ]
+        self._arguments = Memo(self._make_arguments)
+        self._uses = 0
         self._directories = find_call(architecture, call).directories
         self._two_items = _TWO_ITEMS.get(call)
         self._is_odd = call in _ODD_CALLS
         self.names_both = names_both(call)
 
+    def reconsider(self) -> None:
+        """Look, once in a while, whether it pays to remember arguments."""
+        if self._uses >= TRIAL_USES:
+            self._arguments.reconsider(self._uses)
+            self._uses = 0
+
     def arguments(self, registers: Sequence[str]) -> str:
         """Return the member `arguments` with a comma before it, empty if there is nothing to say."""
         if self._pick is None:
             return ""
-        picked = self._pick(registers)
-        if (known := self._arguments.get(picked)) is not None:
-            return known
-        if len(self._arguments) >= MEMO_ENTRIES:
-            self._arguments.clear()
-        numbers = [int(register, 16) for register in registers[: len(REGISTERS)]]
-        made = self._arguments[picked] = _arguments_member(decode_parameters(self._parameters, numbers))
-        return made
+        self._uses += 1
+        return self._arguments.find(self._pick(registers))
+
+    def _make_arguments(self, picked: str | tuple[str, ...]) -> str:
+        """Return the same; in names and numbers nothing needs an escape."""
+        texts = (picked,) if isinstance(picked, str) else picked
+        found: dict[str, Any] = {}
+        members = ""
+        for position, parameter in self._parameters:
+            name = parameter.name
+            if name in found or (parameter.if_name and not applies(parameter, found)):
+                continue
+            if value := parameter.decode(int(texts[position], 16)):
+                found[name] = value
+                if isinstance(value, str):
+                    members += f',"{name}":"{value}"'
+                else:
+                    words = '","'.join(value)
+                    members += f',"{name}":["{words}"]'
+        return f',"arguments":{{{members[1:]}}}' if members else ""
 
     def places(self, registers: Sequence[str], directory: str, items: Sequence[Item], acted: Item) -> Mapping[str, str]:
         """Return `path`, `old_path`, `new_path`, `target`, as far as they are known, as JSON.
@@ -104,16 +126,3 @@ class Called:
             path = {"nametype": name_type} if name_type is not None else {}
             facts.paths.append(path | {"name": ujson.loads(name)} if name else path)
         return facts
-
-
-def _arguments_member(arguments: Mapping[str, Decoded]) -> str:
-    """Return the member for names and numbers, in which nothing needs an escape."""
-    members = [
-        f'"{name}":"{value}"' if isinstance(value, str) else f'"{name}":[{_quoted(value)}]'
-        for name, value in arguments.items()
-    ]
-    return f',"arguments":{{{",".join(members)}}}' if members else ""
-
-
-def _quoted(words: Sequence[str]) -> str:
-    return '"' + '","'.join(words) + '"'

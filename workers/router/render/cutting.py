@@ -103,8 +103,11 @@ class Schema(Protocol):
     def make_ids(self, facts: Facts, meaning: Meaning) -> Any:
         """Make something of the ids, and of the names that auditd added."""
 
-    def make_tail(self, ids: Any, terminal: Terminal, program: Program) -> Any:
-        """Put together what stands behind the pids."""
+    def make_terminal(self, terminal: Terminal) -> Any:
+        """Make something of the session and the terminal."""
+
+    def make_program(self, program: Program) -> Any:
+        """Make something of the program, its labels and the keys."""
 
     def make_path_tail(self, path: Mapping[str, str], names: Names) -> tuple[str, Any]:
         """Return the members of `paths`, with a comma before each, and something more."""
@@ -126,9 +129,9 @@ Parts = tuple[
 ]
 """An event, cut; the JSON of what is not there is empty:
 
-head; call; a0, a1, a2, a3, items, ppid and pid as they stand there; tail; JSON of the directory and of the title;
-command; address; paths; the one of them that was acted on; the JSON of `path`, `old_path`, `new_path` and `target`,
-where they are in `auditline.decoded`; the object `auditline`.
+head; call; a0, a1, a2, a3, items, ppid and pid as they stand there; what the schema made of ids, terminal and program;
+JSON of the directory and of the title; command; address; paths; the one of them that was acted on; the JSON of `path`,
+`old_path`, `new_path` and `target`, where they are in `auditline.decoded`; the object `auditline`.
 """
 
 
@@ -139,8 +142,8 @@ class Cutter:
         self._schema = schema
         self._heads = Memo(self._make_head)
         self._ids = Memo(self._make_ids)
-        self._terminals = Memo(make_terminal)
-        self._programs = Memo(make_program)
+        self._terminals = Memo(self._make_terminal)
+        self._programs = Memo(self._make_program)
         self._path_tails = Memo(self._make_path_tail)
         self._items = Memo(make_item)
         self._commands = Memo(make_command)
@@ -227,7 +230,10 @@ class Cutter:
     def _reconsider(self) -> None:
         self._until_trial = TRIAL_USES
         for memo in self._on_trial:
-            memo.reconsider()
+            memo.reconsider(TRIAL_USES)
+        for head in self._heads.values():
+            if head is not None:
+                head.called.reconsider()
 
     def _make_head(self, text: str) -> Head | None:
         if _HEAD(text) is None:
@@ -258,7 +264,7 @@ class Cutter:
         head = self._heads[call_text]
         return None if head is None else (head, self._schema.make_call(head, exit_text))
 
-    def _make_tail(self, text: str) -> Any:
+    def _make_tail(self, text: str) -> tuple[Any, Any, Any] | None:
         ids_text, _, context_text = text.partition(" tty=")
         terminal_text, _, program_text = context_text.partition(" comm=")
         if GROUP_SEPARATOR in program_text:
@@ -269,7 +275,7 @@ class Cutter:
         program = self._programs[program_text]
         if ids is None or terminal is None or program is None:
             return None
-        return self._schema.make_tail(ids, terminal, program)
+        return ids, terminal, program
 
     def _make_ids(self, text: str) -> Any:
         ids, _ = split_enrichment(text)
@@ -277,6 +283,14 @@ class Cutter:
             return None
         facts = facts_of(types.SYSCALL, f"auid={text}")
         return self._schema.make_ids(facts, find_meaning(facts))
+
+    def _make_terminal(self, text: str) -> Any:
+        terminal = make_terminal(text)
+        return None if terminal is None else self._schema.make_terminal(terminal)
+
+    def _make_program(self, text: str) -> Any:
+        program = make_program(text)
+        return None if program is None else self._schema.make_program(program)
 
     def _make_path(self, body: str) -> Path | None:
         parts = body.split(" ", 2)

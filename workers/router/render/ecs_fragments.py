@@ -54,10 +54,6 @@ class Ids(NamedTuple):
     """True if auditd wrote names behind the record."""
 
 
-Tail = tuple[str, str, str, str, str, str, bool]
-"""The session, the actor with a comma behind it, how, the end of the data, the user, the process's end, the tags."""
-
-
 class FileTail(NamedTuple):
     """What a PATH has behind its inode, as members of `file`."""
 
@@ -93,12 +89,16 @@ class EcsFragmentRenderer:
             pass
         return self._plain.render(event, host, host_name)
 
-    def _compose(self, event: Event, host: str, host_name: str | None, parts: Parts) -> tuple[str, str, bool] | None:
+    def _compose(  # noqa: C901 (one condition for each part that may be there)
+        self, event: Event, host: str, host_name: str | None, parts: Parts
+    ) -> tuple[str, str, bool] | None:
         head, call, registers, tail, directory, title, command, address, paths, acted, places, ours = parts
         classes, result, thing, how, data, is_rename, peer = call
-        session, actor, program_how, program_data, user, program, tags, has_names = tail
+        (user, actor, has_names), (session, tty), (selinux, program_how, program_data, program, tags) = tail
         a0, a1, a2, a3, _, ppid, pid = registers
         paths_json = file = process = network = ""
+        if user:
+            user = f'"user":{{{user}{selinux}}},'
         if acted is not None:
             paths_json = f',"paths":[{",".join([path[1] for path in paths])}]'
             if head.on_path:
@@ -120,17 +120,16 @@ class EcsFragmentRenderer:
                 process += f',"args":{command.arguments}'
         if address is not None:
             program_data += f',"socket":{address.json}'
+            network = _network(peer, address)
             if head.on_socket:
                 thing = _object("socket", address.primary, address.secondary)
-            if peer is not None:
-                network = _network(peer, address)
         identity = f"{host}-{event.seconds}.{event.milliseconds}-{event.serial}"
         line = (
             f'{{"@timestamp":"{timestamp_of_second(event.seconds)}.{event.milliseconds}Z",'
             f'"event":{{"id":"{identity}",{classes}'
             f"{self._beginnings.get(host_name) or self._begin(host_name)}{event.serial},"
             f"{session}{result}{actor}{thing}{how or program_how}}},"
-            f'{data},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}"{program_data}}}{paths_json}}},'
+            f'{data},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}"{tty}{program_data}}}{paths_json}}},'
             f'{user}"process":{{"pid":{pid},"parent":{{"pid":{ppid}}}{program}{process}}},'
             f'{file}{network}{tags}"auditline":{ours}}}'
         )
@@ -176,22 +175,20 @@ class EcsFragmentRenderer:
             user=inside(people.user), actor=to_json(find_summary(meaning, people)["actor"]), has_names=bool(facts.names)
         )
 
-    def make_tail(
-        self, ids: Ids, terminal: Terminal, program: Program
-    ) -> tuple[str, str, str, str, str, str, str, bool]:
-        """Return what stands behind the pids."""
+    def make_terminal(self, terminal: Terminal) -> tuple[str, str]:
+        """Return the session, and the terminal among the data."""
         session, tty = terminal
+        return "" if session == UNSET else f'"session":"{session}",', f',"tty":"{tty}"'
+
+    def make_program(self, program: Program) -> tuple[str, str, str, str, str]:
+        """Return the user's labels, how, what of the program is in the data, and in the process, and the tags."""
         comm, exe, how, _, keys, selinux, subject = program
-        user = f',"selinux":{to_json(selinux)}' if selinux else ""
         return (
-            "" if session == UNSET else f'"session":"{session}",',
-            ids.actor,
+            f',"selinux":{to_json(selinux)}' if selinux else "",
             f',"how":{how}' if how else "",
-            f',"tty":"{tty}"' + (f',"subj":{subject}' if subject else ""),
-            f'"user":{{{ids.user}{user}}},' if ids.user else "",
+            f',"subj":{subject}' if subject else "",
             (f',"name":{comm}' if comm else "") + (f',"executable":{exe}' if exe else ""),
             f'"tags":{keys},' if keys else "",
-            ids.has_names,
         )
 
     def make_path_tail(self, path: Mapping[str, str], names: Names) -> tuple[str, FileTail]:
@@ -235,7 +232,9 @@ def _file(
     return f'"file":{{{f"{name}{device}{inode}{rest}"[1:]}}},'
 
 
-def _network(peer: tuple[str, str], address: Address) -> str:
+def _network(peer: tuple[str, str] | None, address: Address) -> str:
+    if peer is None:
+        return ""
     end, direction = peer
     members = address_of(address.parts)
     return (f'"{end}":{to_json(members)},' if members else "") + f'"network":{{"direction":"{direction}"}},'

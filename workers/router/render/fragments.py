@@ -17,8 +17,6 @@ from auditline.workers.router.render.pieces import Program, Terminal, inside, me
 
 Call = tuple[str, str, str, str, str]
 """What stands before the actor, the action, the thing if no record tells it, how, and the data's beginning."""
-Tail = tuple[str, str, str, str, str]
-"""The session, the actor, how, the key and the rest of the data."""
 
 
 class FragmentRenderer:
@@ -47,7 +45,7 @@ class FragmentRenderer:
     def _compose(self, event: Event, host: str, host_name: str | None, parts: Parts) -> tuple[str, str, bool]:
         head, call, registers, tail, directory, title, command, address, paths, acted, _, ours = parts
         until_actor, action, thing, how, data = call
-        session, actor, program_how, key, program_data = tail
+        actor, (session, tty), (selinux, program_how, key, program_data) = tail
         a0, a1, a2, a3, _, ppid, pid = registers
         more = paths_json = socket = ""
         if acted is not None:
@@ -69,10 +67,10 @@ class FragmentRenderer:
         line = (
             f'{{"@timestamp":"{timestamp_of_second(event.seconds)}.{event.milliseconds}Z",'
             f'"event":{{"id":"{identity}"}},{self._beginnings.get(host_name) or self._begin(host_name)}{event.serial},'
-            f'"category":"audit-rule","record_type":"syscall",{session}{until_actor}{actor}}},'
+            f'"category":"audit-rule","record_type":"syscall",{session}{until_actor}{actor}{selinux}}},'
             f"{action}{thing}{how or program_how}{key}"
             f'{data},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}","ppid":"{ppid}","pid":"{pid}"'
-            f'{program_data}{more}}}{paths_json}{socket}}}}},"auditline":{ours}}}'
+            f'{tty}{program_data}{more}}}{paths_json}{socket}}}}},"auditline":{ours}}}'
         )
         return identity, line, True
 
@@ -107,14 +105,20 @@ class FragmentRenderer:
         """Return the members of the actor."""
         return inside(self._plain.actor(facts, meaning))
 
-    def make_tail(self, ids: str, terminal: Terminal, program: Program) -> Tail:
-        """Return what stands behind the pids."""
+    def make_terminal(self, terminal: Terminal) -> tuple[str, str]:
+        """Return the session, and the terminal among the data."""
         session, tty = terminal
-        comm, exe, how, key, keys, selinux, subject = program
-        key = f'"key":{program.key},' if keys else ""
-        data = f',"tty":"{tty}"' + _data("comm", comm) + _data("exe", exe) + _data("subj", subject)
-        actor = f'{ids},"selinux":{to_json(selinux)}' if selinux else ids
-        return f'"session":"{session}",', actor, f'"how":{how},' if how else "", key, data
+        return f'"session":"{session}",', f',"tty":"{tty}"'
+
+    def make_program(self, program: Program) -> tuple[str, str, str, str]:
+        """Return the actor's labels, how, the key and the end of the data."""
+        comm, exe, how, key, _, selinux, subject = program
+        return (
+            f',"selinux":{to_json(selinux)}' if selinux else "",
+            f'"how":{how},' if how else "",
+            f'"key":{key},' if key else "",
+            _data("comm", comm) + _data("exe", exe) + _data("subj", subject),
+        )
 
     def make_path_tail(self, path: Mapping[str, str], names: Names) -> tuple[str, str]:
         """Return the members of the path, and the labels of the thing."""

@@ -21,8 +21,8 @@ from auditline.workers.router.decode.text import NULL_VALUES
 from auditline.workers.router.event import Event, Facts, Names
 from auditline.workers.router.naming.engine import default_how, is_interpreted
 from auditline.workers.router.render.lines import to_json
-from auditline.workers.router.render.ours import TITLE_FIELD
 from auditline.workers.router.render.memo import MEMO_ENTRIES
+from auditline.workers.router.render.ours import TITLE_FIELD
 
 _PLAIN_PROGRAM = re.compile(r'("[^"]+") exe=("[^"]+") key=(\(null\)|"(?!key=)[^"]+")').fullmatch
 _PROGRAM_KEYS = frozenset({"comm", "exe", "subj", "key"})

@@ -158,6 +158,7 @@ def test_arguments_come_back_however_they_were_split(arguments: list[bytes], pie
 
 @given(keys=st.lists(names_with_something.map(lambda raw: raw.replace(b"\x01", b"") or b"x"), min_size=1, max_size=3))
 @example(keys=[b"a", b"a"])
+@example(keys=[b"key="])
 @example(keys=[b"a\xff", b"a\\xff"])
 def test_keys_come_back(keys: list[bytes]):
     document = render(system_call(key=b"\x01".join(keys)))

@@ -174,6 +174,17 @@ def test_keys_of_several_rules_are_told_apart(key: str, keys: list[str]):
             {"seqno": "2"},
             "avc:  received policyload notice",
         ),
+        (
+            "pid=1 msg='PAM: accounting acct=root : exe=\"/usr/sbin/crond\" hostname=?, res=success'",
+            {"acct": "root", "exe": "/usr/sbin/crond"},
+            "PAM: accounting",
+        ),
+        ("pid=1 msg='op=adding : a group res=success'", {"op": "adding : a group"}, ""),
+        (
+            "pid=1 msg='op=x name.uid=0 op.y=1 socket=7'",
+            {"op": "x", "socket": "7", "uid": None, "y": None},
+            "name.uid=0 op.y=1",
+        ),
         ("pid=1 msg='op=start it\\'s fine res=success'", {"op": "start it\\'s fine", "res": "success"}, ""),
         ("pid=1 msg='a 'quoted' word op=x res=success'", {"op": "x", "res": "success"}, "a 'quoted' word"),
         ("user pid=1 uid=0 auid=5 msg='PAM: x acct=root'", {"acct": "root"}, "PAM: x"),
@@ -342,6 +353,14 @@ def test_owners_of_objects_are_no_actors():
     assert facts.data["ouid"] == "1000"
 
 
+@pytest.mark.parametrize("key", ["uuid", "xuid", "obj_gid", "vm-uid"])
+def test_names_that_end_like_ids_are_no_actors(key: str):
+    facts = facts_of((2500, f"pid=1 uid=0 auid=5 ses=1 msg='virt=kvm {key}=fb4149f5 res=success'"))
+
+    assert facts.ids == {"uid": "0", "auid": "5"}
+    assert facts.data[key] == "fb4149f5"
+
+
 @pytest.mark.parametrize(
     ("label", "parts"),
     [
@@ -351,6 +370,11 @@ def test_owners_of_objects_are_no_actors():
         ("/usr/bin/man//&unconfined", {}),
         ("=unconfined", {}),
         ("a:b", {}),
+        (":root://ns:profile", {}),
+        ("=/usr/sbin/ntpd (enforce)", {}),
+        ("/usr/sbin/cupsd (complain)", {}),
+        ("a//&b (mixed)", {}),
+        ("MongoDB Compass (unconfined)", {}),
     ],
 )
 def test_labels_are_taken_apart_if_they_are_selinux_s(label: str, parts: dict[str, str]):
@@ -358,6 +382,43 @@ def test_labels_are_taken_apart_if_they_are_selinux_s(label: str, parts: dict[st
 
     assert facts.selinux == parts
     assert facts.data.get("subj") == (None if parts else label)
+    assert facts.reasons == []
+
+
+def test_the_mode_of_a_profile_is_part_of_the_label_in_every_record():
+    label = "=/usr/sbin/x y (enforce)"
+
+    facts = facts_of(
+        (types.SYSCALL, CALL.format(2, "yes", 3, f"(null) subj={label}").replace("items=0", "items=1")),
+        (types.PATH, f'item=0 name="/x" obj={label} nametype=NORMAL'),
+        (types.OBJ_PID, f'opid=7 oauid=0 ouid=0 oses=1 obj={label} ocomm="y"'),
+        (types.MAC_TASK_CONTEXTS, f"subj_apparmor={label} subj_selinux=u:r:t"),
+    )
+
+    assert (facts.data["subj"], facts.data["obj"], facts.paths[0]["obj"]) == (label, label, label)
+    assert (facts.data["subj_apparmor"], facts.data["subj_selinux"], facts.data["ocomm"]) == (label, "u:r:t", "y")
+    assert facts.reasons == []
+    assert "msg" not in facts.data
+
+
+def test_a_sender_has_the_label_with_its_mode():
+    facts = facts_of((USER_AUTH, "pid=1 uid=0 auid=5 ses=1 subj=/usr/sbin/sshd (enforce) msg='op=x res=success'"))
+
+    assert (facts.data["subj"], facts.data["op"]) == ("/usr/sbin/sshd (enforce)", "x")
+    assert "msg" not in facts.data
+
+
+@pytest.mark.parametrize("word", ["(null)", "(deleted)", "(enforce) x"])
+def test_other_words_behind_a_label_are_damage(word: str):
+    assert facts_of((types.SYSCALL, CALL.format(59, "yes", 0, f"(null) subj=a {word}"))).reasons == ["truncated_record"]
+
+
+@pytest.mark.parametrize("rest", ["de=338944 dev=fe:00", 'x="y" dev=fe:00', '"b"', "x"])
+def test_text_that_follows_a_quote_at_once_is_damage(rest: str):
+    fields = decode_record(types.PATH, f'item=0 name="/lib64/ld.so"{rest} nametype=NORMAL')
+
+    assert fields.is_truncated
+    assert fields.warnings == ["text that is no field"]
 
 
 values = st.text(st.characters(blacklist_categories=["Cs"]), max_size=12)

@@ -116,6 +116,17 @@ def test_the_name_of_an_interface_does_not_end_a_record_and_is_marked(added: str
     assert ("uid", "1000") not in facts.names
 
 
+@pytest.mark.parametrize("added", ["", '\x1dUID="root" AUID="admin"'])
+@pytest.mark.parametrize("text", ['x \x1dUID="evil"', 'acct=x \x1dUID="evil"', 'acct=x\x1dUID="evil" op=y'])
+def test_names_that_a_sender_adds_are_no_names_and_are_marked(text: str, added: str):
+    facts = facts_of((USER_AUTH, f"pid=7 uid=0 auid=1000 ses=3 msg='{text}'{added}"))
+
+    (mark,) = facts.suspicious
+    assert mark["reasons"] == ["control_character", "group_separator", "forged_enrichment"]
+    assert "UID" not in facts.data
+    assert ("uid", "0") not in facts.names or facts.names["uid", "0"] == "root"
+
+
 def test_the_keys_of_somebody_who_types_are_no_deception():
     typed = facts_of((USER_TTY, f"pid=1 data={encode('lx')}7F730D"))
 

@@ -1,5 +1,7 @@
 """From the records of one event to its facts: decoded, merged, checked for what is missing."""
 
+import re
+
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.arguments import join_arguments, to_command_line
 from auditline.workers.router.decode.records import UNSET, UNSET_NUMBERS, Fields, decode_record
@@ -15,11 +17,11 @@ HIDING_CALLS = frozenset({"mq_open", "mq_unlink"})
 
 _PARTS = frozenset({types.PATH, types.SOCKADDR, types.EXECVE})
 
+_SELINUX = re.compile(r"[\w.-]+:[\w.-]+:[\w.-]+(?::\S*)?", re.ASCII)
 _SELINUX_PARTS = ("user", "role", "domain", "level", "category")
 _DATA_ELSEWHERE = frozenset({"success", "res", "ses", "key", "items", "subj"})
-_IDS_OF_OBJECTS = frozenset(
-    {"ouid", "ogid", "oauid", "sauid", "iuid", "igid", "inode_uid", "inode_gid", "obj_uid", "obj_gid", "new_gid"}
-)
+_IDS_OF_SUBJECT = frozenset({"auid", "uid", "gid", "euid", "suid", "fsuid", "egid", "sgid", "fsgid", "old-auid"})
+"""All else that ends like them is somebody's or something's else: ouid, oauid, sauid, obj_uid, uuid."""
 _KEY_SEPARATOR = b"\x01"
 """The kernel joins the keys of several `-k` with it. Source: libaudit, AUDIT_KEY_SEPARATOR."""
 
@@ -116,7 +118,7 @@ def _merge(key: str, value: str, exact: bytes | None, facts: Facts, *, is_naming
 
 
 def _is_of_subject(key: str) -> bool:
-    return key.endswith(("uid", "gid")) and key not in _IDS_OF_OBJECTS
+    return key in _IDS_OF_SUBJECT
 
 
 def _set_id(key: str, value: str, exact: bytes | None, facts: Facts) -> None:
@@ -158,7 +160,7 @@ def _add_keys(text: str, exact: bytes | None, facts: Facts) -> None:
         facts.exact["key"] = raw
     before = frozenset(facts.keys)
     for name in names:
-        plain = name.removeprefix(b"key=")
+        plain = name.removeprefix(b"key=") or name
         readable, is_readable_form = to_text(plain)
         if plain and readable not in before:
             if is_readable_form or plain != name:
@@ -225,8 +227,9 @@ def _take_arguments(records: list[tuple[int, Fields]], facts: Facts) -> None:
 
 def _selinux_context(text: str) -> dict[str, str]:
     """Return the parts of `user:role:domain:level:category`; empty if it is another module's label."""
-    parts = text.split(":", len(_SELINUX_PARTS) - 1)
-    return dict(zip(_SELINUX_PARTS, parts, strict=False)) if len(parts) >= 3 else {}
+    if _SELINUX.fullmatch(text) is None:
+        return {}
+    return dict(zip(_SELINUX_PARTS, text.split(":", len(_SELINUX_PARTS) - 1), strict=False))
 
 
 def _enriched_names(fields: Fields) -> dict[tuple[str, str], str]:

@@ -113,10 +113,16 @@ def _decode_system_call_record(record_type: int, body: str, decoded: Fields) -> 
                 _note_damage(f"{key} is no argument", decoded)
     if body.count('"') % 2:
         _note_damage("a quoted value does not end", decoded)
-    elif len(keys) != len(body.split()) and text_without_fields(body):
+    elif (len(keys) != len(body.split()) and text_without_fields(body)) or _goes_on_behind_quotes(body):
         _note_damage("text that is no field", decoded)
     for key, _, _ in decoded.further:
         _note_damage(f"{key} comes twice", decoded)
+
+
+def _goes_on_behind_quotes(body: str) -> bool:
+    """True if something other than a blank follows a quoted value: parts of the record have gone."""
+    behind = body.split('"')[2::2]
+    return bool(behind) and (any(part[:1] != " " for part in behind[:-1]) or behind[-1][:1] not in ("", " "))
 
 
 def _decode_user_record(record_type: int, body: str, decoded: Fields) -> None:

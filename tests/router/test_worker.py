@@ -71,12 +71,14 @@ class HeldOutput:
     lines: list[Line] = field(default_factory=list)
     confirmed: int = 0
     resends_ended: bool = False
+    lines_at_pumps: list[int] = field(default_factory=list)
+    """How many lines it had at each pump."""
 
     def write(self, lines: Sequence[Line]) -> None:
         self.lines.extend(lines)
 
     def pump(self) -> None:
-        """Nothing waits."""
+        self.lines_at_pumps.append(len(self.lines))
 
     def confirm(self, sequence: int) -> None:
         self.confirmed = sequence
@@ -191,6 +193,17 @@ def test_producer_with_a_full_window_goes_on_though_older_batches_are_done_in_th
     bench.turn_until(lambda: len(output.lines) == 4 * WINDOW_BATCHES)
 
     bench.turn_until(lambda: store.done_number == 1)
+
+
+def test_each_batch_is_written_before_the_next_is_taken_so_that_a_pipe_can_be_read_meanwhile(make_bench) -> None:
+    bench, store = make_bench("audit"), KeptBatches()
+    bench.connect(store)
+    for serial in range(WINDOW_BATCHES):
+        store.append(*event(serial))
+
+    bench.turn_until(lambda: len(bench.output.lines) == WINDOW_BATCHES)
+
+    assert set(range(WINDOW_BATCHES)) <= set(bench.output.lines_at_pumps)
 
 
 def test_events_and_changes_go_out_beside_one_another_and_each_producer_is_told_of_its_own(make_bench) -> None:

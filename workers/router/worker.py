@@ -25,7 +25,7 @@ from auditline.workers.router.streams import Streams
 AUDIT_SOURCE = "audit"
 TURN_SECONDS = 1.0
 MESSAGES_PER_TURN = 64
-"""Messages taken before the outputs have their turn."""
+"""Messages taken before acknowledgements are sent."""
 DRAIN_SECONDS = 2.0
 """After SIGTERM: how long the producers' byes and the outputs are waited for."""
 CLOSE_SECONDS = 0.7
@@ -142,6 +142,10 @@ class Router:
                 return
             if isinstance(message, Arrival):
                 self._streams.take(message)
+                # A pipe holds less than one batch may give: written once a turn, it would seem to stall.
+                self._destinations.write(self._lines.take())
+                if self._destinations.is_blocked:
+                    return
             elif isinstance(message, Hello):
                 self._greet(message)
             elif isinstance(message, Stored):

@@ -51,6 +51,7 @@ TOKENS = [
     "success=no", "success=", "success=maybe", "arch=c000003e", "arch=40000003", "arch=80000016", "arch=xyz", "arch=",
     "syscall=59", "syscall=42", "syscall=62", "syscall=9999", "syscall=1073742344", "syscall=x", "syscall=240",
     "a0=", "a0=xyz", "a1=-1", "pid=x", "ppid=", "auid=4294967295", "auid=x", "uid=", "uid=-1", "gid=07", "per=8",
+    "a2=11111111111111111",
     "saddr=", "saddr=0", "saddr=01", "saddr=0100", "saddr=010000", "saddr=0100FF00", "saddr=02000050C0000201",
     "saddr=0A", "saddr=xyz", "saddr=(null)", "saddr=FFFF", "saddr=010000616263", "saddr=0200005",
     'cwd="/"', "cwd=(null)", 'cwd=""', "cwd=FF", 'cwd="?"', "cwd=2F", "proctitle=(null)", "proctitle=00",

@@ -41,7 +41,7 @@ _EXECVE, _SOCKADDR, _SYSCALL = types.EXECVE, types.SOCKADDR, types.SYSCALL
 
 _HEAD = re.compile(r"arch=[0-9a-f]+ syscall=[0-9]+(?: success=(?:yes|no)(?: exit=-?[0-9]+)?)?").fullmatch
 _REGISTERS = re.compile(
-    r"([0-9a-f]+) a1=([0-9a-f]+) a2=([0-9a-f]+) a3=([0-9a-f]+)"
+    r"([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16})"
     r" items=([0-9]+) ppid=(0|[1-9][0-9]{0,8}) pid=(0|[1-9][0-9]{0,8})"
 ).fullmatch
 _IDS = re.compile(

@@ -72,8 +72,9 @@ class Grouper:
 
     def feed(self, kinds: Iterable[int], payloads: Iterable[str], batch: int) -> None:
         """Take the records of one batch: their types, and `audit(…): body` each."""
-        open_events = self.open
+        open_events, expectations = self.open, self.expectations
         get = open_events.get
+        end, config_change = _EOE, _CONFIG_CHANGE
         for kind, payload in zip(kinds, payloads, strict=True):
             header, blank, body = payload.partition("): ")
             event = get(header)
@@ -85,16 +86,16 @@ class Grouper:
                     if event is None:
                         continue
                     header, body = event.header, payload[len(event.header) + 2 :].removeprefix(" ")
-            if kind == _EOE:
+            if kind == end:
                 del open_events[header]
                 event.has_eoe = True
-                self.expectations.events_since_eoe = 0
+                expectations.events_since_eoe = 0
                 self._finish(event, batch)
             else:
                 event.types.append(kind)
                 event.bodies.append(body)
-                if kind == _CONFIG_CHANGE:
-                    self.expectations.note_rule_change(body)
+                if kind == config_change:
+                    expectations.note_rule_change(body)
         self._end_batch(batch)
 
     def idle(self, batch: int) -> None:

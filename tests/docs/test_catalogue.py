@@ -39,6 +39,10 @@ type=SYSCALL msg=audit(1.002:2): arch=c000003e syscall=43 success=yes exit=4 a0=
 type=SOCKADDR msg=audit(1.002:2): saddr=01002F7372762F7800
 type=SYSCALL msg=audit(1.003:3): arch=c000003e syscall=2 success=yes exit=3 a0=1 a1=0 a2=0 a3=0 items=1 {SUBJECT} comm="x" exe="/x" key=(null)
 type=PATH msg=audit(1.003:3): item=0 name="/x" inode=1 dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 obj=u:r:t:s0:c1 nametype=NORMAL
+type=SYSCALL msg=audit(1.003:5): arch=c000003e syscall=165 success=yes exit=0 a0=1 a1=0 a2=0 a3=1000 items=2 {SUBJECT} comm="x" exe="/x" key=(null)
+type=CWD msg=audit(1.003:5): cwd="/srv"
+type=PATH msg=audit(1.003:5): item=0 name="x" inode=1 dev=fe:00 mode=040755 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL
+type=PATH msg=audit(1.003:5): item=1 name="y" inode=2 dev=fe:00 mode=040755 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL
 type=USER_LOGIN msg=audit(1.004:4): pid=1 uid=0 auid=0 ses=1 msg='op=login acct="x" exe="/x" hostname=? addr=client.example terminal=ssh res=success'
 """.encode()  # noqa: E501
 """Records with what is in none of the logs."""

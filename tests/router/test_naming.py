@@ -342,7 +342,7 @@ def test_the_path_that_was_acted_on_is_chosen(types_in_order: list[str], chosen:
     for key in ("nametype", "objtype"):
         paths = [{"item": str(item), key: name} for item, name in enumerate(types_in_order)]
 
-        path = choose_path(paths)
+        path = choose_path(paths, "open")
 
         assert path == (None if chosen is None else paths[chosen])
 

@@ -163,6 +163,27 @@ def test_symbolic_link_has_its_path_and_what_it_points_to(call: str, items: Item
     assert places_of(facts_of(call, items, a1=a1)) == wanted
 
 
+MOUNT = [("NORMAL", "mnt"), ("NORMAL", "src")]
+
+
+def test_mount_has_the_paths_of_what_and_where():
+    facts = facts_of("mount", MOUNT)
+
+    assert places_of(facts) == {"path": "/home/me/src", "mount_point": "/home/me/mnt"}
+    assert acted_path(facts) == "/home/me/src"
+
+
+def test_mount_of_no_file_has_the_path_of_where_it_is_as_that_of_the_thing():
+    assert places_of(facts_of("mount", [("NORMAL", "mnt")])) == {"path": "/home/me/mnt"}
+
+
+def test_mount_point_is_not_named_if_an_item_before_may_be_missing():
+    facts = facts_of("mount", [("NORMAL", "src"), ("NORMAL", "x")])
+    facts.reasons.append("missing_path_items")
+
+    assert "mount_point" not in places_of(facts)
+
+
 def test_link_in_the_root_under_its_targets_name_could_be_either():
     facts = facts_of("symlink", [("PARENT", "/"), ("CREATE", "abc")], cwd="/")
 

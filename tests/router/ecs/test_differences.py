@@ -11,8 +11,8 @@ Document = dict[str, Any]
 RenderOne = Callable[..., Document]
 SystemCall = Callable[..., str]
 
-OPENAT, CONNECT, EXECVE, RENAME, RENAMEAT2, MKNOD, SETRESUID, KILL, SENDTO, PTRACE = (
-    257, 42, 59, 82, 316, 133, 117, 62, 44, 101
+OPENAT, CONNECT, EXECVE, RENAME, RENAMEAT2, MKNOD, SETRESUID, KILL, SENDTO, PTRACE, OPENAT2, MOUNT = (
+    257, 42, 59, 82, 316, 133, 117, 62, 44, 101, 437, 165
 )  # fmt: skip
 
 
@@ -91,6 +91,30 @@ def test_renamed_file_has_its_new_name_also_where_both_are_relative(render_one: 
     document = render_one(records)
 
     assert document["file"]["path"] == "/root/new"
+
+
+def test_name_within_a_directory_that_is_its_root_is_no_path(render_one: RenderOne, system_call: SystemCall):
+    how = ("OPENAT2", "oflag=0 mode=0 resolve=0x10")
+
+    document = render_one(system_call(OPENAT2, ("CWD", 'cwd="/"'), path(0, "/etc/passwd"), how, a0="3"))
+
+    assert "path" not in document["file"]
+    assert document["auditd"]["paths"][0]["name"] == "/etc/passwd"
+
+
+def test_file_of_a_mount_is_what_is_mounted(render_one: RenderOne, system_call: SystemCall):
+    document = render_one(system_call(MOUNT, ("CWD", 'cwd="/a"'), path(0, "mnt"), path(1, "src", inode=9)))
+
+    assert (document["file"]["path"], document["file"]["inode"]) == ("/a/src", "9")
+    assert document["auditline"]["decoded"]["path"] == "/a/src"
+
+
+def test_nobody_is_unset_as_the_owner_of_a_signalled_process(render_one: RenderOne, system_call: SystemCall):
+    target = ("OBJ_PID", 'opid=12 oauid=4294967295 ouid=0 oses=4294967295 ocomm="x"')
+
+    document = render_one(system_call(KILL, target))
+
+    assert (document["auditd"]["data"]["oauid"], document["auditd"]["data"]["oses"]) == ("unset", "unset")
 
 
 def test_connect_that_has_begun_is_no_failure(render_one: RenderOne, system_call: SystemCall):

@@ -28,6 +28,28 @@ def test_text_with_blanks_is_whole(render_one: RenderOne):
     assert document["auditd"]["data"]["op"] == "adding group to /etc/group"
 
 
+def test_name_with_dots_is_text(render_one: RenderOne):
+    document = render_one(message("USER_ACCT", "op=x name.uid=5 op.y=1 a.b=c res=success"))
+
+    assert document["auditd"]["data"]["msg"] == "name.uid=5 op.y=1 a.b=c"
+    assert document["auditd"]["data"]["op"] == "x"
+    assert "name" not in document["user"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("socket=7", "7"), ("socket=7 socket=8", ["7", "8"])])
+def test_text_called_socket_is_no_address(render_one: RenderOne, text: str, value: Any):
+    document = render_one(message("USER_ACCT", f"op=x {text} res=success"))
+
+    assert document["auditd"]["data"]["socket"] == {"text": value}
+
+
+def test_uuid_is_nobody(render_one: RenderOne):
+    document = render_one(message("VIRT_CONTROL", 'virt=kvm op=start vm="x" uuid=fb4149f5-7b60 res=success'))
+
+    assert document["auditd"]["data"]["uuid"] == "fb4149f5-7b60"
+    assert "uuid" not in document["user"]
+
+
 def test_text_beside_the_fields_is_kept(render_one: RenderOne):
     document = render_one(message("USER_ACCT", "pam_tally2 reset=0 res=success"))
 

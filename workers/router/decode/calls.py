@@ -67,8 +67,8 @@ def decode_call(facts: Facts) -> DecodedCall:
     """Return what the call of an event was asked to do; nothing where it is not known for sure.
 
     `arguments` has the parameters by the manual page's names: lists for sets of flags (the rest of the bits as one
-    hexadecimal number; a set without a member is left out), texts for all else. `path`, `old_path`, `new_path`,
-    `target`: see places.find_places().
+    hexadecimal number; a set without a member is left out), texts for all else. `path` and other places: see
+    places.find_places().
     """
     call = DecodedCall({}, [])
     architecture, name = facts.data.get("arch"), facts.data.get("syscall")
@@ -89,9 +89,11 @@ def acted_path(facts: Facts) -> str | None:
     None where it is not known for sure: then the record's name is relative to a directory that no record names, or
     it is the working directory in place of another one.
     """
-    position = acted_item(facts.paths)
     architecture, name = facts.data.get("arch"), facts.data.get("syscall")
-    if position is None or not isinstance(architecture, str) or not isinstance(name, str):
+    if not isinstance(architecture, str) or not isinstance(name, str):
+        return None
+    position = acted_item(facts.paths, name)
+    if position is None:
         return None
     directories = find_call(architecture, name).directories
     if name in SYMLINKS:

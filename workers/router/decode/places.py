@@ -12,6 +12,7 @@ A PATH record has the name as the program gave it. What follows was measured on 
 * symlink: PARENT, UNKNOWN what it points to, CREATE. If what it points to ends like the link, and its beginning has the
   length of the link's directory, the kernel takes the one for the other: UNKNOWN is missing, and CREATE's name is what
   the link points to.
+* mount: where, then, if that is a file, what.
 * A working directory that is deleted ends in ` (deleted)`, as may the name of one that is not.
 """
 
@@ -23,6 +24,7 @@ from auditline.workers.router.event import Facts
 RENAMES = frozenset({"rename", "renameat", "renameat2"})
 LINKS = frozenset({"link", "linkat"})
 SYMLINKS = frozenset({"symlink", "symlinkat"})
+MOUNTS = frozenset({"mount"})
 
 _AT_FDCWD = 0xFFFFFF9C
 _IN_ROOT = 0x10
@@ -37,8 +39,9 @@ def find_places(call: str, directories: Sequence[int] | None, facts: Facts) -> d
     """Return the paths that are known for sure, each absolute.
 
     `path`: of what was acted on, if the record's own is relative; `old_path` and `new_path`: both names of a rename
-    or link; `target`: of a symlink, as it is, beside the `path` of the link. *directories* are the registers with
-    descriptors that the names are relative to: none for the working directory, None where that is not known.
+    or link; `target`: of a symlink, as it is, beside the `path` of the link; `mount_point`: where something that has a
+    path is mounted. *directories* are the registers with descriptors that the names are relative to: none for the
+    working directory, None where that is not known.
     """
     if not facts.paths:
         return {}
@@ -49,11 +52,13 @@ def find_places(call: str, directories: Sequence[int] | None, facts: Facts) -> d
         return where.both(where.first("NORMAL"), where.first("CREATE"))
     if call in SYMLINKS:
         return where.symlink()
-    position = acted_item(facts.paths)
-    if position is None or facts.paths[position].get("name", "/").startswith("/"):
-        return {}
-    path = where.path(position)
-    return {} if path is None else {"path": path}
+    position = acted_item(facts.paths, call)
+    places = {}
+    if position is not None and not facts.paths[position].get("name", "/").startswith("/"):
+        places["path"] = where.path(position)
+    if position and call in MOUNTS:
+        places["mount_point"] = where.mount_point()
+    return {name: place for name, place in places.items() if place is not None}
 
 
 def names_both(call: str) -> bool:
@@ -66,16 +71,23 @@ def absolute_path(position: int, call: str, directories: Sequence[int] | None, f
     return _Where(call, directories, facts).path(position)
 
 
-def acted_item(paths: Sequence[dict[str, str]]) -> int | None:
+def acted_item(paths: Sequence[dict[str, str]], call: str) -> int | None:
     """Return the position of the PATH record that the action was on.
 
-    Not a parent directory, not one that only was looked for, if there is another one.
+    Not a parent directory, not one that only was looked for, not where something is mounted, if there is another one.
     """
+    first = 1 if call in MOUNTS and len(paths) > 1 else 0
     for unwanted in (("PARENT", "UNKNOWN"), ("PARENT",), ()):
-        for position, path in enumerate(paths):
-            if _name_type(path) not in unwanted:
+        for position in range(first, len(paths)):
+            if _name_type(paths[position]) not in unwanted:
                 return position
     return None
+
+
+def is_in_root(facts: Facts) -> bool:
+    """True if names that begin with a slash are known to begin at the directory of openat2()'s descriptor."""
+    resolve = _resolve(facts)
+    return resolve is not None and bool(resolve & _IN_ROOT)
 
 
 def join_path(directory: bytes, name: bytes) -> bytes:
@@ -107,7 +119,7 @@ class _Where:
         self._exact = dict(facts.undecodable)
         self._cwd = self._working_directory(facts)
         self._is_whole = _LOST_ITEMS.isdisjoint(facts.reasons)
-        self._is_at_root = call == "openat2" and not _resolves_as_usual(facts)
+        self._is_at_root = call == "openat2" and (_resolve(facts) is None or is_in_root(facts))
         self._is_known_call = directories is not None
         self._is_relative_to_cwd = [
             _is_working_directory(facts.value(f"a{register}")) for register in directories or ()
@@ -134,6 +146,10 @@ class _Where:
         """Return the position of the first item of a type; None if an item is missing that may have been before it."""
         found = (position for position, path in enumerate(self._paths) if _name_type(path) == name_type)
         return next(found, None) if self._is_whole else None
+
+    def mount_point(self) -> bytes | None:
+        """Return where something is mounted; None if an item is missing that may have been that."""
+        return self.path(0) if self._is_whole else None
 
     def symlink(self) -> dict[str, bytes]:
         """Return the path of a symbolic link and what it points to."""
@@ -193,6 +209,6 @@ def _is_working_directory(register: str | None) -> bool:
     return register is not None and _HEX.fullmatch(register) is not None and int(register, 16) & 0xFFFFFFFF == _AT_FDCWD
 
 
-def _resolves_as_usual(facts: Facts) -> bool:
+def _resolve(facts: Facts) -> int | None:
     resolve = facts.value("resolve")
-    return resolve is not None and _RESOLVE.fullmatch(resolve) is not None and not int(resolve, 16) & _IN_ROOT
+    return int(resolve, 16) if resolve is not None and _RESOLVE.fullmatch(resolve) is not None else None

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from auditline.workers.common.tables.lookup import record_type_number, uring_operation_name
 from auditline.workers.router.decode import types
-from auditline.workers.router.decode.places import acted_item
+from auditline.workers.router.decode.places import MOUNTS, acted_item
 from auditline.workers.router.event import Facts, Meaning
 from auditline.workers.router.record_names import type_name
 
@@ -56,8 +56,6 @@ class Row:
     if_field: str | None = None
     actor_primary: tuple[str, ...] = ("auid",)
     actor_secondary: tuple[str, ...] = ("uid",)
-    first_item: int = 0
-    """Where among the event's paths the search for the thing begins."""
     people: str | None = None
     """A row of people.tsv."""
     source: tuple[str, ...] = ()
@@ -71,7 +69,7 @@ UNMAPPED_SYSTEM_CALL = replace(UNMAPPED, categories=("process",), types=("info",
 def find_meaning(facts: Facts) -> Meaning:
     """Return what the event means; ids in it are still numbers."""
     row = _find_row(facts)
-    path = choose_path(facts.paths, row.first_item) if row.what in ("file", "filesystem") else None
+    path = choose_path(facts.paths, called(facts)) if row.what in ("file", "filesystem") else None
     what, primary, secondary, thing_selinux = _find_thing(row, path, facts)
     actor_primary = _first_field(row.actor_primary, facts)
     actor_secondary = _first_field(row.actor_secondary, facts)
@@ -111,11 +109,10 @@ def file_kind(mode: str) -> str | None:
     return _FILE_KINDS.get(stat.S_IFMT(int(mode, 8))) if _MODE.fullmatch(mode) else None
 
 
-def choose_path(paths: list[dict[str, str]], first: int = 0) -> dict[str, str] | None:
-    """Return the PATH record that the action was on; not one before *first*, if there are so many."""
-    candidates = paths[first:] or paths
-    position = acted_item(candidates)
-    return None if position is None else candidates[position]
+def choose_path(paths: list[dict[str, str]], call: str) -> dict[str, str] | None:
+    """Return the PATH record that the action of a system call was on."""
+    position = acted_item(paths, call)
+    return None if position is None else paths[position]
 
 
 def system_call_row(name: str) -> Row:
@@ -140,7 +137,7 @@ def called(facts: Facts) -> str:
 
 def is_usual(call: str) -> bool:
     """Return whether its row and the types of its paths say what a call means, as of nearly all they do."""
-    return call not in PARTED_CALLS and not system_call_row(call).first_item
+    return call not in PARTED_CALLS | MOUNTS
 
 
 def default_how(exe: str | None, comm: str | None) -> str | None:
@@ -234,16 +231,14 @@ def system_call_rows() -> dict[str, Row]:
     """Return the rows of all system calls, by name, in the order of the table."""
     rows = {}
     for names, action, what, primary, secondary, how, categories, kinds in _read_table("syscalls.tsv"):
-        kind, _, first_item = what.partition("@")
         row = Row(
             action=_word(action),
-            what=_word(kind),
+            what=_word(what),
             primary=_fields(primary),
             secondary=_fields(secondary),
             how=_fields(how),
             categories=_fields(categories),
             types=_fields(kinds),
-            first_item=int(first_item or 0),
         )
         rows.update(dict.fromkeys(names.split(","), row))
     return rows

@@ -155,8 +155,11 @@ def _data(facts: Facts, meaning: Meaning) -> dict[str, Any]:
         if isinstance(value, list)
         or not (key in _PROCESS_TEXTS or key in _PROCESS_NUMBERS or key in _LEFT_OUT or key == source)
     }
-    if facts.socket:
-        data["socket"] = facts.socket
+    # A field of that name is a text; in a place that is an object in other documents Elasticsearch would refuse it.
+    text = data.pop("socket", None)
+    socket: dict[str, Any] = facts.socket if text is None else {**facts.socket, "text": text}
+    if socket:
+        data["socket"] = socket
     return data
 
 

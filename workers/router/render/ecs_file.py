@@ -4,9 +4,8 @@ import re
 from typing import Any
 
 from auditline.workers.router.decode.calls import acted_path, decode_call
-from auditline.workers.router.decode.places import RENAMES, SYMLINKS
+from auditline.workers.router.decode.places import RENAMES, SYMLINKS, is_in_root
 from auditline.workers.router.event import Facts
-from auditline.workers.router.naming.engine import choose_path
 from auditline.workers.router.render.ecs_user import People
 
 _MODE = re.compile("[0-7]{1,8}")
@@ -38,9 +37,8 @@ def _path_of(path: dict[str, str], facts: Facts) -> str | None:
     """Return a name as it is seen from the root, where the directory that it counts from is known for sure."""
     name, call = path.get("name"), facts.value("syscall")
     if name is not None and name.startswith("/") and call not in SYMLINKS:
-        return name
-    # Of a mount the kernel acted on the directory, and what was mounted is the thing.
-    return acted_path(facts) or name if path is choose_path(facts.paths) else name
+        return None if call == "openat2" and is_in_root(facts) else name
+    return acted_path(facts) or name
 
 
 def _new_path_of(path: dict[str, str], facts: Facts) -> str | None:

@@ -45,6 +45,14 @@ def encode(text: str) -> str:
         ("ro\u200bot", ["zero_width"]),
         ("ro\u200dot", ["zero_width"]),
         ("ro\u00adot", ["zero_width"]),
+        ("ro\u200cot", ["zero_width"]),
+        ("\u200d", ["zero_width"]),
+        ("\U0001f468\u200d", ["zero_width"]),
+        ("\u200d\U0001f468", ["zero_width"]),
+        ("a\u200d\U0001f468", ["zero_width"]),
+        ("\u0645\u200ca", ["zero_width"]),
+        ("\u0645\u200d\u0645", ["zero_width"]),
+        ("\u0915\u200d", ["zero_width"]),
         ("\ufeffroot", ["zero_width"]),
         ("root\u3164", ["zero_width"]),
         ("root\U000e0041", ["zero_width"]),
@@ -70,7 +78,9 @@ def test_what_may_deceive_is_marked_with_its_reasons(text: str, reasons: list[st
     [
         "", "root", "/usr/bin/ls", "with blank", "Grüße", "日本語", "مرحبا", "🙂", "👍️", "é", "e\u0301", "a\xa0b",
         "uid=0", "a=b", "/data/dt=2020/type=x", "uid=bob,ou=people,dc=example", "x guid=1", "x uid=", "x UID=0",
-        "\\xff", "x uid",
+        "\\xff", "x uid", "\U0001f468\u200d\U0001f469\u200d\U0001f467.jpg", "\u2764\ufe0f\u200d\U0001f525",
+        "\U0001f468\U0001f3fd\u200d\u2695\ufe0f", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        "\u0915\u094d\u200d\u0937", "\u0d28\u0d4d\u200d.txt",
     ],
 )  # fmt: skip
 def test_ordinary_names_are_not_marked(text: str):
@@ -211,7 +221,9 @@ def test_every_character_that_is_only_there_to_format_is_marked(category: str):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("part", [" uid=", "type=", " type=SYSCALL ", "msg=audit(", "audit(1.000:", "\x1d", " ", "='"])
+@pytest.mark.parametrize(
+    "part", [" uid=", "type=", " type=SYSCALL ", "msg=audit(", "audit(1.000:", "\x1d", " ", "='", "\u200d"]
+)
 def test_time_grows_no_faster_than_the_text(part: str):
     text = part * (200_000 // len(part))
     begun = time.process_time()

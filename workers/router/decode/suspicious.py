@@ -1,6 +1,7 @@
 """Texts that may deceive their reader: what does not show, what turns lines around, what looks like a field."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -22,9 +23,17 @@ _COMMAND_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _TYPED_CONTROLS = re.compile("[\x80-\x9f\u2028\u2029]")
 _BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _INVISIBLE = re.compile(
-    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
+    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
     "\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
+
+_BETWEEN_PICTURES = "\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
+"""Emoji have a variation selector or a tone of skin behind a picture."""
+_JOINERS = re.compile("[\u200c\u200d]")
+_VIRAMA = 9
+"""The combining class of a sign that takes the vowel from a letter of India's scripts."""
+_ARABIC = frozenset({"AL", "NSM"})
+"""The directions of letters and of the marks on them."""
 
 _ANY_FIELD = (
     "a[0-3]|acct|addr|apparmor|arch|argc|auid|cmd|comm|cwd|dev|egid|euid|exe|exit|fsgid|fsuid|gid|hostname|id|ino|inode"
@@ -69,8 +78,10 @@ def find_reasons(text: str, *, is_command: bool = False, is_typed: bool = False)
     - `bidi_override`: what turns the order of the text around it: U+202A-202E, 2066-2069, and the marks U+061C, 200E,
       200F (Unicode's property Bidi_Control; Unicode Technical Report 36, section 2.5).
     - `zero_width`: other characters that show nothing (Unicode's Default_Ignorable_Code_Point, without those above and
-      the variation selectors U+FE00-FE0F, which belong to emoji): soft hyphen, joiners, ZERO WIDTH SPACE, WORD JOINER,
-      Hangul fillers, Khmer inherent vowels, the byte order mark, tags, and the interlinear annotation U+FFF9-FFFB.
+      the variation selectors U+FE00-FE0F, which belong to emoji): soft hyphen, ZERO WIDTH SPACE, WORD JOINER, Hangul
+      fillers, Khmer inherent vowels, the byte order mark, tags, and the interlinear annotation U+FFF9-FFFB. The joiners
+      U+200C and 200D where writing has no need of them (RFC 5892, A.1 and A.2): they belong behind a virama, U+200C
+      between letters of Arabic script, U+200D between pictures.
     - `field_lookalike`: after white space or a quote the name of a well-known field and `=` with a value, so that
       somebody who searches records for `acct=root` finds it; or what looks like the beginning of a record. A text that
       begins with it is not marked (`uid=1000` is an argument of mount). In commands and free text, where
@@ -113,7 +124,7 @@ def _reasons(text: str, *, is_command: bool, is_typed: bool = False) -> Iterator
     if not text.isascii():
         if _BIDI.search(text) is not None:
             yield BIDI_OVERRIDE
-        if _INVISIBLE.search(text) is not None:
+        if _INVISIBLE.search(text) is not None or _has_stray_joiner(text):
             yield ZERO_WIDTH
     if "=" in text and (_is_record(text) or (_tells_who(text) if is_command else _LOOKALIKE.search(text) is not None)):
         yield FIELD_LOOKALIKE
@@ -121,6 +132,24 @@ def _reasons(text: str, *, is_command: bool, is_typed: bool = False) -> Iterator
         yield GROUP_SEPARATOR_INSIDE
         if _ADDED.search(text) is not None:
             yield FORGED_ENRICHMENT
+
+
+def _has_stray_joiner(text: str) -> bool:
+    places = (match.start() for match in _JOINERS.finditer(text))
+    return any(not _is_at_home(text[place], text[place - 1 : place], text[place + 1 : place + 2]) for place in places)
+
+
+def _is_at_home(joiner: str, before: str, behind: str) -> bool:
+    """True for a joiner that changes how the characters around it look, as writing wants it."""
+    if not before or not behind:
+        return False
+    if unicodedata.combining(before) == _VIRAMA:
+        return True
+    if joiner == "\u200c":
+        return unicodedata.bidirectional(behind) == "AL" and unicodedata.bidirectional(before) in _ARABIC
+    return unicodedata.category(behind) == "So" and (
+        unicodedata.category(before) == "So" or before in _BETWEEN_PICTURES
+    )
 
 
 def _is_record(text: str) -> bool:

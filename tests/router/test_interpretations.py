@@ -41,6 +41,7 @@ FCAPS = (
         ([("NETFILTER_CFG", "table=filter family=10 entries=4")], {"family": "NFPROTO_IPV6"}),
         ([("NETFILTER_CFG", "table=filter family=0 entries=4")], {"family": "NFPROTO_UNSPEC"}),
         ([("NETFILTER_CFG", "table=filter family=x entries=4")], {}),
+        ([("NETFILTER_CFG", "table=filter family=99999999999999999 entries=4")], {}),
         ([("FANOTIFY", "resp=2 fan_type=0")], {"resp": "FAN_DENY"}),
         ([("AVC", "avc:  denied  { x } for  pid=1 capability=21  scontext=a:b:c")], {"capability": "CAP_SYS_ADMIN"}),
         ([("AVC", "avc:  denied  { x } for  pid=1 capability=99  scontext=a:b:c")], {}),

@@ -59,11 +59,13 @@ def _seccomp_action(text: str) -> str | None:
 
 
 def _netfilter_family(text: str) -> str | None:
-    return _NETFILTER_FAMILIES.get(_number(text, 10) or 0) if text.isdigit() else None
+    number = _number(text, 10)
+    return None if number is None else _NETFILTER_FAMILIES.get(number)
 
 
 def _fanotify_response(text: str) -> str | None:
-    return _FANOTIFY_RESPONSES.get(_number(text, 10) or 0)
+    number = _number(text, 10)
+    return None if number is None else _FANOTIFY_RESPONSES.get(number)
 
 
 def _capability(text: str) -> str | None:

@@ -38,7 +38,7 @@ class Called:
         used = [register for register in used_registers(architecture, call) if register < len(REGISTERS)]
         self._pick: Callable[[Sequence[str]], Any] | None = itemgetter(*used) if used else None
         self._parameters = [
-            (used.index(parameter.register), parameter)
+            (used.index(parameter.register), parameter.name, parameter.decode, parameter.if_name, parameter)
             for parameter in find_call(architecture, call).parameters
             if parameter.register in used
         ]
@@ -67,11 +67,10 @@ class Called:
         texts = (picked,) if isinstance(picked, str) else picked
         found: dict[str, Any] = {}
         members = ""
-        for position, parameter in self._parameters:
-            name = parameter.name
-            if name in found or (parameter.if_name and not applies(parameter, found)):
+        for position, name, decode, if_name, parameter in self._parameters:
+            if name in found or (if_name and not applies(parameter, found)):
                 continue
-            if value := parameter.decode(int(texts[position], 16)):
+            if value := decode(int(texts[position], 16)):
                 found[name] = value
                 if isinstance(value, str):
                     members += f',"{name}":"{value}"'

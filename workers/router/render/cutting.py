@@ -42,7 +42,7 @@ _EXECVE, _SOCKADDR, _SYSCALL = types.EXECVE, types.SOCKADDR, types.SYSCALL
 _HEAD = re.compile(r"arch=[0-9a-f]+ syscall=[0-9]+(?: success=(?:yes|no)(?: exit=-?[0-9]+)?)?").fullmatch
 _REGISTERS = re.compile(
     r"([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16})"
-    r" items=([0-9]+) ppid=(0|[1-9][0-9]{0,8}) pid=(0|[1-9][0-9]{0,8})"
+    r" items=([0-9]+) ppid=([0-9]{1,9}) pid=([0-9]{1,9})"
 ).fullmatch
 _IDS = re.compile(
     r"[0-9]+ uid=[0-9]+ gid=[0-9]+ euid=[0-9]+ suid=[0-9]+ fsuid=[0-9]+ egid=[0-9]+ sgid=[0-9]+ fsgid=[0-9]+"
@@ -109,6 +109,9 @@ class Schema(Protocol):
     def make_program(self, program: Program) -> Any:
         """Make something of the program, its labels and the keys."""
 
+    def make_frame(self, call: Any, ids: Any, terminal: Any, program: Any) -> Any:
+        """Put these together, as far as they stand side by side in a line."""
+
     def make_path_tail(self, path: Mapping[str, str], names: Names) -> tuple[str, Any]:
         """Return the members of `paths`, with a comma before each, and something more."""
 
@@ -117,7 +120,6 @@ Parts = tuple[
     Head,
     Any,
     tuple[str, ...],
-    Any,
     str,
     str,
     Command | None,
@@ -129,9 +131,9 @@ Parts = tuple[
 ]
 """An event, cut; the JSON of what is not there is empty:
 
-head; call; a0, a1, a2, a3, items, ppid and pid as they stand there; what the schema made of ids, terminal and program;
-JSON of the directory and of the title; command; address; paths; the one of them that was acted on; the JSON of `path`,
-`old_path`, `new_path` and `target`, where they are in `auditline.decoded`; the object `auditline`.
+head; what the schema made of it and of what stands behind the pids; a0, a1, a2, a3, items, ppid and pid; JSON of the
+directory and of the title; command; address; paths; the one of them that was acted on; the JSON of `path`, `old_path`,
+`new_path` and `target`, where they are in `auditline.decoded`; the object `auditline`.
 """
 
 
@@ -151,15 +153,16 @@ class Cutter:
         # These are larger parts, made of the former; where they never repeat it is better not to remember them.
         self._calls = Memo(self._make_call)
         self._tails = Memo(self._make_tail)
+        self._frames = Memo(self._make_frame)
         self._paths = Memo(self._make_path)
         self._directories = Memo(make_directory)
         self._titles = Memo(make_title)
-        self._on_trial = (self._calls, self._tails, self._paths, self._directories, self._titles)
+        self._on_trial = (self._frames, self._calls, self._tails, self._paths, self._directories, self._titles)
         self._until_trial = TRIAL_USES
 
     def forget_names(self) -> None:
         """Names of ids have changed: what was made with the old ones must go."""
-        for memo in (self._ids, self._tails, self._path_tails, self._paths):
+        for memo in (self._ids, self._tails, self._frames, self._path_tails, self._paths):
             memo.clear()
 
     # Longer than other functions, because every call costs a tenth of the time that the whole of it takes.
@@ -171,12 +174,11 @@ class Cutter:
         bodies = event.bodies
         head_text, _, rest = bodies[0].partition(" a0=")
         registers_text, _, tail_text = rest.partition(" auid=")
-        call = self._calls.find(head_text)
+        found = self._frames.find((head_text, tail_text))
         match = _REGISTERS(registers_text)
-        tail = self._tails.find(tail_text)
-        if call is None or match is None or tail is None:
+        if found is None or match is None:
             return None
-        head, made_call = call
+        head, frame = found
         directory = title = title_parts = undecodable = ""
         command = address = acted = None
         rank = _NO_RANK
@@ -195,9 +197,9 @@ class Cutter:
                 if directory or title or (directory := self._directories.find(body)) is None:  # type: ignore[assignment]
                     return None
             elif kind == _PROCTITLE:
-                if title or (found := self._titles.find(body)) is None:
+                if title or (made := self._titles.find(body)) is None:
                     return None
-                title, title_parts, undecodable = found
+                title, title_parts, undecodable = made
             elif kind == _EXECVE:
                 if command or (command := self._commands[body]) is None:
                     return None
@@ -225,7 +227,7 @@ class Cutter:
         if decoded:
             decoded = f',"decoded":{{{decoded[1:]}}}'
         ours = f'{{"complete":true{decoded}{undecodable}}}'
-        return head, made_call, registers, tail, directory, title, command, address, paths, acted, places, ours
+        return head, frame, registers, directory, title, command, address, paths, acted, places, ours
 
     def _reconsider(self) -> None:
         self._until_trial = TRIAL_USES
@@ -256,6 +258,12 @@ class Cutter:
             called=Called(facts.value("arch") or "", call),
             made=self._schema.make_head(facts, meaning),
         )
+
+    def _make_frame(self, texts: tuple[str, str]) -> tuple[Head, Any] | None:
+        head_text, tail_text = texts
+        call = self._calls.find(head_text)
+        tail = self._tails.find(tail_text)
+        return None if call is None or tail is None else (call[0], self._schema.make_frame(call[1], *tail))
 
     def _make_call(self, text: str) -> tuple[Head, Any] | None:
         call_text, _, exit_text = text.partition(" exit=")

@@ -44,6 +44,10 @@ class Call:
     """At which end the address is, and which way it goes."""
 
 
+CallTexts = tuple[str, str, str, str, str, bool, tuple[str, str] | None]
+"""The same, with the number that was returned."""
+
+
 class Ids(NamedTuple):
     """What the ids give."""
 
@@ -92,13 +96,12 @@ class EcsFragmentRenderer:
     def _compose(  # noqa: C901 (one condition for each part that may be there)
         self, event: Event, host: str, host_name: str | None, parts: Parts
     ) -> tuple[str, str, bool] | None:
-        head, call, registers, tail, directory, title, command, address, paths, acted, places, ours = parts
-        classes, result, thing, how, data, is_rename, peer = call
-        (user, actor, has_names), (session, tty), (selinux, program_how, program_data, program, tags) = tail
+        head, frame, registers, directory, title, command, address, paths, acted, places, ours = parts
+        classes, until_object, thing, until_a0, behind_a3, until_pid, program, tags, is_rename, has_names, peer = frame
         a0, a1, a2, a3, _, ppid, pid = registers
         paths_json = file = process = network = ""
-        if user:
-            user = f'"user":{{{user}{selinux}}},'
+        if not (_is_plain_number(pid) and _is_plain_number(ppid)):
+            return None
         if acted is not None:
             paths_json = f',"paths":[{",".join([path[1] for path in paths])}]'
             if head.on_path:
@@ -115,11 +118,11 @@ class EcsFragmentRenderer:
         if directory:
             process += f',"working_directory":{directory}'
         if command is not None:
-            program_data += f',"argc":{command.count}'
+            behind_a3 += f',"argc":{command.count}'
             if command.arguments:
                 process += f',"args":{command.arguments}'
         if address is not None:
-            program_data += f',"socket":{address.json}'
+            behind_a3 += f',"socket":{address.json}'
             network = _network(peer, address)
             if head.on_socket:
                 thing = _object("socket", address.primary, address.secondary)
@@ -127,11 +130,9 @@ class EcsFragmentRenderer:
         line = (
             f'{{"@timestamp":"{timestamp_of_second(event.seconds)}.{event.milliseconds}Z",'
             f'"event":{{"id":"{identity}",{classes}'
-            f"{self._beginnings.get(host_name) or self._begin(host_name)}{event.serial},"
-            f"{session}{result}{actor}{thing}{how or program_how}}},"
-            f'{data},"a0":"{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}"{tty}{program_data}}}{paths_json}}},'
-            f'{user}"process":{{"pid":{pid},"parent":{{"pid":{ppid}}}{program}{process}}},'
-            f'{file}{network}{tags}"auditline":{ours}}}'
+            f"{self._beginnings.get(host_name) or self._begin(host_name)}{event.serial}{until_object}{thing}"
+            f'{until_a0}{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}{behind_a3}}}{paths_json}}},{until_pid}{pid},"parent":{{"pid":{ppid}}}'
+            f'{program}{process}}},{file}{network}{tags}"auditline":{ours}}}'
         )
         return identity, line, True
 
@@ -157,7 +158,7 @@ class EcsFragmentRenderer:
             peer=PEERS.get(meaning.action or ""),
         )
 
-    def make_call(self, head: Head, exit_text: str) -> tuple[str, str, str, str, str, bool, tuple[str, str] | None]:
+    def make_call(self, head: Head, exit_text: str) -> CallTexts:
         """Return the same with a number that was returned."""
         call: Call = head.made
         thing, data = call.object, call.data
@@ -189,6 +190,32 @@ class EcsFragmentRenderer:
             f',"subj":{subject}' if subject else "",
             (f',"name":{comm}' if comm else "") + (f',"executable":{exe}' if exe else ""),
             f'"tags":{keys},' if keys else "",
+        )
+
+    def make_frame(
+        self,
+        call: CallTexts,
+        ids: Ids,
+        terminal: tuple[str, str],
+        program: tuple[str, str, str, str, str],
+    ) -> tuple[str, str, str, str, str, str, str, str, bool, bool, tuple[str, str] | None]:
+        """Return what stands around the object, the registers and the process, and what decides on the rest."""
+        classes, result, thing, how, data, is_rename, peer = call
+        session, tty = terminal
+        selinux, program_how, program_data, process, tags = program
+        user = f'"user":{{{ids.user}{selinux}}},' if ids.user else ""
+        return (
+            classes,
+            f",{session}{result}{ids.actor}",
+            thing,
+            f'{how or program_how}}},{data},"a0":"',
+            f'"{tty}{program_data}',
+            f'{user}"process":{{"pid":',
+            process,
+            tags,
+            is_rename,
+            ids.has_names,
+            peer,
         )
 
     def make_path_tail(self, path: Mapping[str, str], names: Names) -> tuple[str, FileTail]:
@@ -238,3 +265,7 @@ def _network(peer: tuple[str, str] | None, address: Address) -> str:
     end, direction = peer
     members = address_of(address.parts)
     return (f'"{end}":{to_json(members)},' if members else "") + f'"network":{{"direction":"{direction}"}},'
+
+
+def _is_plain_number(text: str) -> bool:
+    return text[0] != "0" or text == "0"

@@ -183,8 +183,16 @@ def make_directory(body: str) -> str | None:
 def make_title(body: str) -> Title | None:
     """Return the JSON of a PROCTITLE, and its exact bytes where it has blanks of its own."""
     if body[:10] == "proctitle=" and (raw := _from_hex(body[10:])) is not None:
-        if raw.isascii() and b" " not in raw and raw[-1:] != b"\0":
+        if b" " not in raw and raw[-1:] != b"\0" and raw.isascii():
             text, exact = raw.replace(b"\0", b" ").decode("ascii"), None
+            if (
+                text.isprintable()
+                and '"' not in text
+                and "\\" not in text
+                and "=" not in text
+                and text not in NULL_VALUES
+            ):
+                return f'"{text}"', "", ""
         else:
             text, exact = title_text(raw)
         if text in NULL_VALUES or not (is_harmless(text) or _is_honest_title(text, exact)):

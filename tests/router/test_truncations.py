@@ -122,6 +122,27 @@ def test_a_record_that_is_cut_says_so_and_is_kept_whole(replay_bytes: ReplayByte
     assert document["audit"]["kernel"]["messages"] == [cut]
 
 
+def test_lines_without_a_record_are_kept_each_as_it_is(replay_bytes: ReplayBytes):
+    log = b"type=P\ntype=PATH msg=\ntype=P msg=x\ntype=PATH msg=x\ntype=P"
+
+    documents = list(map(parse, replay_bytes(log)))
+
+    assert [document["audit"]["kernel"]["messages"] for document in documents] == [
+        ["type=P"], ["type=PATH msg="], ["type=P msg=x"], ["type=PATH msg=x"], ["type=P"],
+    ]  # fmt: skip
+
+
+def test_line_that_begins_like_a_record_but_is_none_joins_no_event(replay_bytes: ReplayBytes):
+    record = b'type=PATH msg=audit(1.001:7): item=0 name="/x" inode=1 nametype=NORMAL'
+    torn = b'audit(1.001:7): item=1 name="/etc/shadow" nametype=NORMAL'
+
+    documents = list(map(parse, replay_bytes(record + b"\n" + torn + b"\n" + torn.replace(b":7", b":8") + b"\n")))
+
+    *unparsed, event = (document["audit"]["kernel"] for document in documents)
+    assert [kernel["messages"] for kernel in unparsed] == [[torn.decode()], [torn.replace(b":7", b":8").decode()]]
+    assert (event["sequence"], len(event["paths"])) == (7, 1)
+
+
 @settings(max_examples=200)
 @given(log=st.binary(max_size=400))
 def test_arbitrary_bytes_give_lines_that_can_be_trusted(replay_bytes: ReplayBytes, log: bytes):

@@ -1,7 +1,7 @@
 """A batch of lines of an audit log: the records in it, and each one's line."""
 
 from auditline.workers.common.batch import Batch
-from auditline.workers.router.log_lines import UNPARSED, frame
+from auditline.workers.router.log_lines import UNPARSED, LinesByRecord, frame, unparsed_text
 
 
 class LineBatch:
@@ -10,7 +10,7 @@ class LineBatch:
     def __init__(self, batch: Batch) -> None:
         text = batch.payload.replace(b"\r\n", b"\n").removesuffix(b"\n")
         self._lines = text.decode("utf-8", "surrogateescape").split("\n")
-        self._by_record: dict[str, str] | None = None
+        self._by_record: LinesByRecord | None = None
         kinds, payloads = frame(self._lines)
         self.kinds = kinds
         """The records' types."""
@@ -22,7 +22,7 @@ class LineBatch:
     def line_of(self, kind: int, payload: str) -> str:
         """Return the line of a record as it stands in the log."""
         if kind == UNPARSED:
-            return payload
+            return unparsed_text(payload)
         if self._by_record is None:
-            self._by_record = {record: line for line in self._lines for record in frame([line])[1]}
-        return self._by_record.get(payload, payload)
+            self._by_record = LinesByRecord(self._lines)
+        return self._by_record.take(payload)

@@ -7,6 +7,8 @@ from auditline.workers.router.record_names import type_number
 
 UNPARSED = -(1 << 31)
 """The type of a line that is no record at all."""
+_NO_HEADER = "\n"
+"""Stands before such a line, which has none in it: so it is never taken for a record whose header it begins with."""
 
 MAX_TYPE_NAME = 64
 """A longer name is no record type; what is kept of names stays small."""
@@ -17,9 +19,9 @@ TakeOther = Callable[[str], tuple[int, str] | None]
 
 
 def frame(lines: list[str], take_other: TakeOther = lambda line: (UNPARSED, line)) -> tuple[list[int], list[str]]:
-    """Return the types and `audit(…): body` texts of log lines; a line that is no record has type UNPARSED, whole.
+    """Return the types and `audit(…): body` texts of log lines; a line that is no record has type UNPARSED.
 
-    *take_other* is asked about each of those.
+    *take_other* is asked about each of those; unparsed_text() gives the line back.
     """
     if lines and lines[0].startswith("type="):
         prefixes, _, records = zip(*[line.partition(" msg=") for line in lines], strict=True)
@@ -27,6 +29,22 @@ def frame(lines: list[str], take_other: TakeOther = lambda line: (UNPARSED, line
         if min(kinds) > _OTHER:
             return kinds, list(records)
     return _frame_one_by_one(lines, take_other)
+
+
+class LinesByRecord:
+    """The lines that records without a readable header were taken from; several may have given the same."""
+
+    def __init__(self, lines: list[str], take_other: TakeOther = lambda _: None) -> None:
+        """*take_other* is that of frame()."""
+        self._lines: dict[str, list[str]] = {}
+        for line in reversed(lines):
+            for record in frame([line], take_other)[1]:
+                self._lines.setdefault(record, []).append(line)
+
+    def take(self, record: str) -> str:
+        """Return the line of a record, each one's once: to be asked in the order of the lines."""
+        lines = self._lines.get(record)
+        return lines.pop() if lines else record
 
 
 class _Prefixes(dict[str, int]):
@@ -73,8 +91,9 @@ def _frame_one_by_one(lines: list[str], take_other: TakeOther) -> tuple[list[int
             continue
         taken = _read_plain(line) or take_other(line)
         if taken is not None:
-            kinds.append(taken[0])
-            payloads.append(taken[1])
+            kind, payload = taken
+            kinds.append(kind)
+            payloads.append(f"{_NO_HEADER}{payload}" if kind == UNPARSED else payload)
     return kinds, payloads
 
 
@@ -84,6 +103,11 @@ def _read_plain(line: str) -> tuple[int, str] | None:
     prefix, _, record = line.partition(" msg=")
     kind, node = parse_prefix(prefix)
     return None if kind == UNPARSED else (kind, node + record)
+
+
+def unparsed_text(payload: str) -> str:
+    """Return the line of a record of type UNPARSED."""
+    return payload.removeprefix(_NO_HEADER)
 
 
 def _is_separator(line: str) -> bool:

@@ -16,7 +16,7 @@ from auditline.workers.common.progress import Progress
 from auditline.workers.common.text import make_safe
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
-from auditline.workers.router.log_lines import UNPARSED, frame
+from auditline.workers.router.log_lines import UNPARSED, LinesByRecord, frame, unparsed_text
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, timestamp_of_record
 from auditline.workers.router.render.schemas import open_renderer
@@ -54,7 +54,7 @@ class Replay:
         self._pending: list[str] = []
         self._unparsed_count = 0
         self._lines: list[str] = []
-        self._originals: dict[str, str] | None = None
+        self._originals: LinesByRecord | None = None
 
     def remarks(self) -> Iterator[str]:
         """Yield what is to be said of the logs as a whole."""
@@ -149,10 +149,10 @@ class Replay:
     def _original(self, kind: int, payload: str) -> str:
         """Return the line of a record as it stands in the log."""
         if kind == UNPARSED:
-            return payload
+            return unparsed_text(payload)
         if self._originals is None:
-            self._originals = {record: line for line in self._lines for record in frame([line], find_record)[1]}
-        return self._originals.get(payload, payload)
+            self._originals = LinesByRecord(self._lines, find_record)
+        return self._originals.take(payload)
 
     def _host_of(self, node: str) -> str:
         if node not in self._hosts:

@@ -194,6 +194,7 @@ def test_machine_names_are_understood_as_architectures() -> None:
         ("ppc", 286, "openat"),
         ("s390x", 288, "openat"),
         ("s390", 288, "openat"),
+        ("s390", 447, "memfd_secret"),
     ],
 )
 def test_system_call_is_named(architecture: str, number: int, name: str) -> None:

@@ -233,6 +233,18 @@ def test_system_call_that_no_table_names_is_its_own_action(render_one: RenderOne
     assert (document["event"]["category"], document["event"]["type"]) == (["process"], ["info"])
 
 
+@pytest.mark.parametrize(
+    ("architecture", "number", "name"),
+    [("c000003e", 17, "pread64"), ("c000003e", 18, "pwrite64"), ("40000003", 219, "madvise")],
+)
+def test_system_call_has_the_name_that_the_kernel_gives_it(
+    render_one: RenderOne, system_call: SystemCall, architecture: str, number: int, name: str
+):
+    document = render_one(system_call(number).replace("c000003e", architecture))
+
+    assert document["auditd"]["data"]["syscall"] == name
+
+
 def test_operation_of_io_uring_is_named_as_the_system_call(render_one: RenderOne):
     document = render_one(
         "type=URINGOP msg=audit(1700000000.100:7): uring_op=18 success=yes exit=5 items=1 ppid=10 pid=11 uid=0 gid=0"
@@ -281,6 +293,7 @@ def test_subject_is_not_said_twice(render_one: RenderOne, system_call: SystemCal
         ("/bin/bash", "nightly", "nightly"),
         ("/usr/bin/bash", "bash", "bash"),
         ("/usr/bin/shred", "shred", "/usr/bin/shred"),
+        ("/usr/bin/python2.7;58d1ccfb (deleted)", "google_accounts", "google_accounts"),
     ],
 )
 def test_means_is_the_script_wherever_the_interpreter_lies(

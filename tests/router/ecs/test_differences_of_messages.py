@@ -50,6 +50,14 @@ def test_uuid_is_nobody(render_one: RenderOne):
     assert "uuid" not in document["user"]
 
 
+@pytest.mark.parametrize(("kind", "key"), [("USER_AVC", "sauid"), ("CHGRP_ID", "new_gid")])
+def test_ids_of_others_are_no_ids_of_the_user(render_one: RenderOne, kind: str, key: str):
+    document = render_one(message(kind, f"op=x {key}=81 res=success"))
+
+    assert document["auditd"]["data"][key] == "81"
+    assert key not in document["user"]
+
+
 def test_text_beside_the_fields_is_kept(render_one: RenderOne):
     document = render_one(message("USER_ACCT", "pam_tally2 reset=0 res=success"))
 
@@ -127,6 +135,18 @@ def test_record_that_auditbeat_does_not_name_well_has_a_name(
 
     assert document["event"]["action"] == action
     assert document["auditd"]["summary"].get("object") == thing
+
+
+@pytest.mark.parametrize(
+    ("kind", "categories", "kinds"),
+    [("MAC_POLICY_LOAD", ["configuration"], ["access"]), ("CRYPTO_SESSION", ["process"], ["info"])],
+)
+def test_record_without_a_category_has_one_where_one_fits(
+    render_one: RenderOne, kind: str, categories: list[str], kinds: list[str]
+):
+    document = render_one(message(kind, "op=x res=success"))
+
+    assert (document["event"]["category"], document["event"]["type"]) == (categories, kinds)
 
 
 def test_type_that_no_table_knows_is_its_own_action(render_one: RenderOne):

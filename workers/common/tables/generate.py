@@ -192,6 +192,9 @@ def syscalls(source: CallSource, newer: Mapping[str, int], scratch: Path) -> Tab
     if source.machine is not None:
         rows.append(sources.libaudit_pairs("audit_syscall_to_name", range(1000), source.machine))
         origins.append(sources.package_version("libaudit1"))
+    if kept_by_hand := additions(f"syscalls_{source.table}"):
+        rows.append(kept_by_hand)
+        origins.append("additions.tsv")
     return Table(", ".join(origins), decimal(merge(*rows)))
 
 

@@ -13,9 +13,12 @@ from auditline.workers.router.decode.places import MOUNTS, acted_item
 from auditline.workers.router.event import Facts, Meaning
 from auditline.workers.router.record_names import type_name
 
-_INTERPRETER = re.compile(
-    r"(?:ba|da|k|z|mk|a)?sh|busybox|python[\d.]*|perl[\d.]*|ruby[\d.]*|node(?:js)?|php[\d.]*|lua[\d.]*|tclsh[\d.]*"
+_INTERPRETERS = (
+    r"(?:(?:ba|da|k|z|mk|a)?sh|busybox|python[\d.]*|perl[\d.]*|ruby[\d.]*|node(?:js)?|php[\d.]*|lua[\d.]*|tclsh[\d.]*)"
 )
+_INTERPRETER = re.compile(_INTERPRETERS)
+_INTERPRETER_FILE = re.compile(rf"{_INTERPRETERS}(?:;[0-9a-f]{{8}})?(?: \(deleted\))?")
+"""Also one that an upgrade has replaced while it ran; rpm gives the old file such a name first."""
 _ALWAYS_BY_COMM = ("/usr/bin/python", "/usr/bin/sh", "/usr/bin/bash", "/usr/bin/perl")
 """Interpreters of which Auditbeat gives comm, also where that is their own name (setHowDefaults() in go-libaudit)."""
 
@@ -149,7 +152,7 @@ def default_how(exe: str | None, comm: str | None) -> str | None:
 
 def is_interpreted(exe: str, comm: str) -> bool:
     """Return whether a program's own path says less than comm, because it is an interpreter and that its script."""
-    if _INTERPRETER.fullmatch(os.path.basename(exe)) is None:
+    if _INTERPRETER_FILE.fullmatch(os.path.basename(exe)) is None:
         return False
     return exe.startswith(_ALWAYS_BY_COMM) or _INTERPRETER.fullmatch(comm) is None
 

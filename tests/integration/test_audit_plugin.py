@@ -197,6 +197,24 @@ def test_sighup_reads_the_configuration_again_and_loses_nothing(start_run: Any, 
     assert without_names(run.events) == replay(b"".join(map(event, range(20))))
 
 
+def catches(pid: int, number: int) -> bool:
+    """Say whether that process has a handler for that signal."""
+    _, _, caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")
+    return bool(int(caught.split(maxsplit=1)[0], 16) >> (number - 1) & 1)
+
+
+def test_a_sighup_while_it_starts_is_taken_once_it_is_up(start_run: Any, stdin: Input, wait_until: Any) -> None:
+    run = start_run(stdin=stdin.fd, audit=STDIN)
+    wait_until(lambda: catches(run.pid, signal.SIGTERM))
+
+    os.kill(run.pid, signal.SIGHUP)
+    stdin.write(event(1))
+    stdin.end()
+
+    assert run.wait(20) == 0
+    assert without_names(run.events) == replay(event(1))
+
+
 def test_a_start_with_signals_blocked_is_stopped_all_the_same(start_run: Any, stdin: Input, wait_until: Any) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD])
     try:

@@ -16,6 +16,7 @@ from auditline.workers.router.render.audit import AuditRenderer
 from auditline.workers.router.render.ecs import EcsRenderer
 from auditline.workers.router.render.ecs_fragments import EcsFragmentRenderer
 from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.render.lines import Keep
 from auditline.workers.router.render.memo import MEMO_ENTRIES
 
 HOST = "0123456789abcdef"
@@ -182,6 +183,25 @@ def test_every_event_of_a_log_is_rendered_alike_both_ways(
             rendered_fast += fast._cutter.cut(event) is not None
 
     assert rendered_fast >= len(grouped) * RENDERED_FAST.get(any_log.name, 0)
+
+
+@pytest.mark.parametrize(
+    ("make_fast", "make_plain"), [(FragmentRenderer, AuditRenderer), (EcsFragmentRenderer, EcsRenderer)]
+)
+def test_records_as_they_came_are_kept_alike_both_ways(
+    events: Events, names: IdNames, make_fast: type[Fast], make_plain: type[AuditRenderer | EcsRenderer]
+):
+    renderers = make_fast(names, Keep(raw=True)), make_plain(names, Keep(raw=True))
+
+    for event in events[:500]:
+        assert_same(event, renderers, "web1")
+    assert_same(copy_event(events[0], *odd_but_whole(events[0])), renderers, "web1")
+
+
+def odd_but_whole(event: Event) -> tuple[list[int], list[str]]:
+    """Return its records with one more field, in which there is what JSON has to escape."""
+    bodies = [event.bodies[0].replace(" key=", ' exe="/a\\\x7f\udcff" key='), *event.bodies[1:]]
+    return event.types, bodies
 
 
 @settings(max_examples=400)

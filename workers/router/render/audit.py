@@ -16,8 +16,7 @@ from auditline.workers.router.render.lines import (
     DEFAULT_KEEP,
     Keep,
     event_id,
-    printable,
-    raw_records,
+    printable_records,
     timestamp,
     to_json,
 )
@@ -68,7 +67,7 @@ class AuditRenderer:
             "socket": facts.socket,
         }
         if self._keep.raw or "truncated_record" in facts.reasons:
-            kernel["messages"] = [printable(record) for record in raw_records(event)]
+            kernel["messages"] = printable_records(event)
         if self._keep.warnings or facts.reasons:
             kernel["warnings"] = facts.warnings
         return {key: value for key, value in kernel.items() if value not in (None, {}, [])}

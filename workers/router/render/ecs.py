@@ -21,8 +21,7 @@ from auditline.workers.router.render.lines import (
     DEFAULT_KEEP,
     Keep,
     event_id,
-    printable,
-    raw_records,
+    printable_records,
     timestamp,
     to_json,
 )
@@ -98,7 +97,7 @@ class EcsRenderer:
             or "truncated_record" in facts.reasons
             or (facts.warnings and (self._keep.warnings or facts.reasons))
         ):
-            member["original"] = [printable(record) for record in raw_records(event)]
+            member["original"] = printable_records(event)
         return member
 
 

@@ -19,7 +19,7 @@ from auditline.workers.router.render.ecs import PEERS, EcsRenderer, address_of, 
 from auditline.workers.router.render.ecs_file import ecs_file
 from auditline.workers.router.render.ecs_user import People
 from auditline.workers.router.render.envelope import ecs_envelope
-from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, timestamp_of_second, to_json
+from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, printable_records, timestamp_of_second, to_json
 from auditline.workers.router.render.pieces import Address, Program, Terminal, inside
 
 _OWNERS = (("ouid", "uid"), ("ogid", "gid"))
@@ -85,7 +85,7 @@ class EcsFragmentRenderer:
         """Return the event's id, its line without the newline, and whether it is complete."""
         try:
             is_common = event.has_eoe and event.types[0] == types.SYSCALL and not (event.amends or event.reasons)
-            if is_common and not self._keeps_raw and (parts := self._cutter.cut(event)) is not None:
+            if is_common and (parts := self._cutter.cut(event)) is not None:
                 line = self._compose(event, host, host_name, parts)
                 if line is not None:
                     return line
@@ -126,10 +126,11 @@ class EcsFragmentRenderer:
             network = _network(peer, address)
             if head.on_socket:
                 thing = _object("socket", address.primary, address.secondary)
+        original = f',"original":{to_json(printable_records(event))}' if self._keeps_raw else ""
         identity = f"{host}-{event.seconds}.{event.milliseconds}-{event.serial}"
         line = (
             f'{{"@timestamp":"{timestamp_of_second(event.seconds)}.{event.milliseconds}Z",'
-            f'"event":{{"id":"{identity}",{classes}'
+            f'"event":{{"id":"{identity}",{classes}{original}}},'
             f"{self._beginnings.get(host_name) or self._begin(host_name)}{event.serial}{until_object}{thing}"
             f'{until_a0}{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}{behind_a3}}}{paths_json}}},{until_pid}{pid},"parent":{{"pid":{ppid}}}'
             f'{program}{process}}},{file}{network}{tags}"auditline":{ours}}}'
@@ -149,7 +150,7 @@ class EcsFragmentRenderer:
         thing = find_summary(meaning, People(self._names, facts)).get("object")
         call = called(facts)
         return Call(
-            classes=f"{inside(event_classes(facts, meaning))}}},",
+            classes=inside(event_classes(facts, meaning)),
             result=f'"result":"{facts.result}","summary":{{"actor":',
             object=f',"object":{to_json(thing)}' if thing else "",
             how=f',"how":{to_json(meaning.how)}' if meaning.how else "",

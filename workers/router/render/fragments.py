@@ -12,7 +12,7 @@ from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.audit import AuditRenderer
 from auditline.workers.router.render.cutting import Cutter, Head, Parts
 from auditline.workers.router.render.last_resort import render_raw
-from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, timestamp_of_second, to_json
+from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, printable_records, timestamp_of_second, to_json
 from auditline.workers.router.render.pieces import Program, Terminal, inside, member
 
 Call = tuple[str, str, str, str, str]
@@ -40,7 +40,7 @@ class FragmentRenderer:
         """Return the event's id, its line without the newline, and whether it is complete."""
         try:
             is_common = event.has_eoe and event.types[0] == types.SYSCALL and not (event.amends or event.reasons)
-            if is_common and not self._keeps_raw and (parts := self._cutter.cut(event)) is not None:
+            if is_common and (parts := self._cutter.cut(event)) is not None:
                 return self._compose(event, host, host_name, parts)
             return self._plain.render(event, host, host_name)
         except Exception as error:  # noqa: BLE001 (whatever it is, the event is kept and the next one is read)
@@ -68,12 +68,13 @@ class FragmentRenderer:
             socket = f',"socket":{address.json}'
             if head.on_socket:
                 thing = _thing("socket", address.primary, address.secondary, "")
+        messages = f',"messages":{to_json(printable_records(event))}' if self._keeps_raw else ""
         identity = f"{host}-{event.seconds}.{event.milliseconds}-{event.serial}"
         line = (
             f'{{"@timestamp":"{timestamp_of_second(event.seconds)}.{event.milliseconds}Z",'
             f'"event":{{"id":"{identity}"}},{self._beginnings.get(host_name) or self._begin(host_name)}{event.serial}'
             f'{until_thing}{thing}{until_a0}{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}","ppid":"{ppid}","pid":"{pid}'
-            f'{behind_pids}{more}}}{paths_json}{socket}}}}},"auditline":{ours}}}'
+            f'{behind_pids}{more}}}{paths_json}{socket}{messages}}}}},"auditline":{ours}}}'
         )
         return identity, line, True
 

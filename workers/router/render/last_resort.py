@@ -5,7 +5,7 @@ import logging
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.router.event import Event
 from auditline.workers.router.record_names import type_name
-from auditline.workers.router.render.lines import event_id, printable, raw_records, timestamp, to_json
+from auditline.workers.router.render.lines import event_id, printable_records, timestamp, to_json
 from auditline.workers.router.render.unreadable import unreadable
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def render_raw(
         identity,
         host_name,
         type_name(event.types[0]),
-        [printable(record) for record in raw_records(event)],
+        printable_records(event),
         f"the records could not be decoded: {type(error).__name__}",
         event.serial,
     )

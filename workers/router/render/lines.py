@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import ujson
 
-from auditline.workers.router.decode.text import to_text
+from auditline.workers.router.decode.text import surrogates_to_text, to_text
 from auditline.workers.router.event import Event
 from auditline.workers.router.record_names import type_name
 
@@ -102,9 +102,9 @@ def raw_records(event: Event) -> list[str]:
     ]
 
 
-def printable(record: str) -> str:
-    """Return a raw record with bytes that are not UTF-8 in their readable form."""
-    return record.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def printable_records(event: Event) -> list[str]:
+    """Return the same with bytes that are not UTF-8 in their readable form."""
+    return [surrogates_to_text(record)[0] for record in raw_records(event)]
 
 
 class Undecodable:

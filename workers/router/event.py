@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-
 RECORD_BYTES = 100
 """What a record in memory takes beside its text, about."""
 
@@ -126,6 +125,6 @@ class Meaning:
     """The class of the event, and its sub-class in *types*, in the words of the Elastic Common Schema."""
     types: tuple[str, ...]
     people: dict[str, str | None]
-    """`user`, `user.effective`, `user.target` or `group`: whom the event is about, by id or name; None: nobody known."""
+    """`user`, `user.effective`, `user.target` or `group`: whom the event is about, by id or name; None: nobody."""
     source: tuple[str, str] | None
     """The field and its value: the address that somebody came from."""

@@ -2,9 +2,10 @@
 
     python benchmarks/normalize.py --laurel PATH LOG...
 
-For each log (plain or compressed) two ratios, ours over laurel's, each with both raw numbers:
+For each log (plain or compressed) two ratios, ours over laurel's, and one of ours, each with both raw numbers:
 * CPU per event of normalizing alone: grouping, decoding, naming, rendering, encoding. Ours is timed in this process
   over batches as the kernel reader makes them; laurel's is its whole process minus one that reads an empty log.
+* The same in schema `ecs` over that in schema `audit`.
 * CPU of the whole commands, start-up included: `auditline replay LOG` and laurel reading LOG.
 The runs are interleaved; the median of --rounds counts.
 """
@@ -24,7 +25,8 @@ from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import IdNames
-from auditline.workers.router.render.fragments import FragmentRenderer
+from auditline.workers.router.render.lines import DEFAULT_KEEP
+from auditline.workers.router.render.schemas import open_renderer
 from auditline.workers.router.replaying.reading import read_chunks
 
 BATCH_RECORDS = 256
@@ -59,11 +61,11 @@ def make_batches(path: str) -> list[Batch]:
     return batches
 
 
-def normalize(batches: Sequence[Batch]) -> tuple[int, float]:
+def normalize(batches: Sequence[Batch], schema: str) -> tuple[int, float]:
     """Return the number of events and our CPU seconds for them."""
     lines: list[str] = []
     names = IdNames(Path("/etc/passwd"), Path("/etc/group"))
-    render = FragmentRenderer(names).render
+    render = open_renderer(schema, names, DEFAULT_KEEP).render
 
     def take(event: Event) -> None:
         lines.append(render(event, "0" * 16, "host")[1])
@@ -95,22 +97,25 @@ def compare(laurel: Sequence[str], path: str, scratch: Path, rounds: int) -> Non
     plain.write_text("\n".join(line for chunk, _ in read_chunks(path) for line in chunk), errors="surrogateescape")
     empty.write_bytes(b"")
     batches = make_batches(path)
-    ours, theirs, our_command, their_command = [], [], [], []
+    ours, ours_in_ecs, theirs, our_command, their_command = [], [], [], [], []
     events = 0
     for _ in range(rounds):
-        events, seconds = normalize(batches)
+        events, seconds = normalize(batches, "audit")
         ours.append(seconds)
+        ours_in_ecs.append(normalize(batches, "ecs")[1])
         their_command.append(cpu_of(laurel, plain))
         theirs.append(their_command[-1] - cpu_of(laurel, empty))
         our_command.append(cpu_of([sys.executable, "-m", "auditline.workers.supervisor", "replay", "-"], plain))
     name = Path(path).name
-    show(f"{name}: normalizing", median(ours) / events * 1e6, median(theirs) / events * 1e6, "us/event")
-    show(f"{name}: whole command", median(our_command), median(their_command), "CPU s")
+    per_event = [median(seconds) / events * 1e6 for seconds in (ours, theirs, ours_in_ecs)]
+    show(f"{name}: normalizing", ("auditline", per_event[0]), ("laurel", per_event[1]), "us/event")
+    show(f"{name}: schema ecs", ("ecs", per_event[2]), ("audit", per_event[0]), "us/event")
+    show(f"{name}: whole command", ("auditline", median(our_command)), ("laurel", median(their_command)), "CPU s")
 
 
-def show(what: str, ours: float, theirs: float, unit: str) -> None:
+def show(what: str, one: tuple[str, float], other: tuple[str, float], unit: str) -> None:
     """Print a ratio and what it is made of."""
-    print(f"{what}: ratio {ours / theirs:.2f} (auditline {ours:.2f} {unit}, laurel {theirs:.2f} {unit})")
+    print(f"{what}: ratio {one[1] / other[1]:.2f} ({one[0]} {one[1]:.2f} {unit}, {other[0]} {other[1]:.2f} {unit})")
 
 
 def main() -> None:

@@ -41,22 +41,22 @@ def decoder(kind: str, architecture: str) -> Decode:
 
 def set_decoder(names: Sequence[FlagName]) -> Decode:
     """Return what makes of an int the names of its bits, in the order of the bits, and what is left in one number."""
-    decode = long_set_decoder(names)
-    return lambda number: decode(number & _WORD)
+    return long_set_decoder(names, _WORD)
 
 
-def long_set_decoder(names: Sequence[FlagName]) -> Decode:
-    """Return the same for a whole register."""
-    groups = _group(names)
-    named = sum(group.bits for group in groups)
+def long_set_decoder(names: Sequence[FlagName], mask: int = -1) -> Decode:
+    """Return the same for a whole register, or for those of its bits that are in *mask*."""
+    groups = [(group.bits, group) for group in _group(names)]
+    unnamed = ~sum(bits for bits, _ in groups)
 
     def decode(number: int) -> list[str]:
+        number &= mask
         if number == _WORD:
             return [hex(number)]
         words: list[str] = []
-        rest = number & ~named
-        for group in groups:
-            found, left = group[number & group.bits]
+        rest = number & unnamed
+        for bits, group in groups:
+            found, left = group[number & bits]
             words += found
             rest |= left
         return [*words, hex(rest)] if rest else words

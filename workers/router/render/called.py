@@ -37,11 +37,21 @@ class Called:
         self._call = call
         used = [register for register in used_registers(architecture, call) if register < len(REGISTERS)]
         self._pick: Callable[[Sequence[str]], Any] | None = itemgetter(*used) if used else None
+        parameters = [each for each in find_call(architecture, call).parameters if each.register in used]
+        names = [each.name for each in parameters]
+        conditions = {each.if_name for each in parameters}
         self._parameters = [
-            (used.index(parameter.register), parameter.name, parameter.decode, parameter.if_name, parameter)
-            for parameter in find_call(architecture, call).parameters
-            if parameter.register in used
+            (
+                used.index(each.register),
+                each.name,
+                each.decode,
+                each.if_name,
+                each,
+                each.name in conditions or names.count(each.name) > 1,
+            )
+            for each in parameters
         ]
+        """Place among those used, name, how to decode it, what it hangs on, and whether something hangs on it."""
         self._arguments = Memo(self._make_arguments)
         self._uses = 0
         self._directories = find_call(architecture, call).directories
@@ -67,11 +77,12 @@ class Called:
         texts = (picked,) if isinstance(picked, str) else picked
         found: dict[str, Any] = {}
         members = ""
-        for position, name, decode, if_name, parameter in self._parameters:
-            if name in found or (if_name and not applies(parameter, found)):
+        for position, name, decode, if_name, parameter, matters in self._parameters:
+            if (matters and name in found) or (if_name and not applies(parameter, found)):
                 continue
             if value := decode(int(texts[position], 16)):
-                found[name] = value
+                if matters:
+                    found[name] = value
                 if isinstance(value, str):
                     members += f',"{name}":"{value}"'
                 else:

@@ -275,6 +275,9 @@ class Cutter:
     def _make_tail(self, text: str) -> tuple[Any, Any, Any] | None:
         ids_text, _, context_text = text.partition(" tty=")
         terminal_text, _, program_text = context_text.partition(" comm=")
+        if GROUP_SEPARATOR in ids_text:
+            # A record ends at the first one.
+            return None
         if GROUP_SEPARATOR in program_text:
             program_text, _, names_text = program_text.partition(GROUP_SEPARATOR)
             ids_text = f"{ids_text}{GROUP_SEPARATOR}{names_text}"

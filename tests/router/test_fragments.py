@@ -59,7 +59,8 @@ TOKENS = [
     'proctitle=""', "proctitle=FF", 'proctitle="a"', "proctitle=610062", "proctitle=61006", 'proctitle="?"',
     "proctitle=3F", "argc=0", "argc=1", "argc=2", "argc=99", "argc=", "argc=x", 'a0="ls"', 'a1="?"', 'a1=""',
     "a1=(null)", "a1=FF", "a1[0]=61", 'a1[0]="x"', "a1[1]=62", "a1_len=2", "a4294967295=41", 'a2="a b"', "a01=41",
-    "unknown=1", "\x1d", "fsgid=6\x1d5534", "suid=0\x1dUID=\"x\"", '\x1dUID="root"', '\x1dAUID="x" UID="y\\"', "\x1dOUID=root", '\x1dOUID="é" OGID="\udcff"',
+    "unknown=1", "\x1d", "fsgid=6\x1d5534", 'suid=0\x1dUID="x"',
+    '\x1dUID="root"', '\x1dAUID="x" UID="y\\"', "\x1dOUID=root", '\x1dOUID="é" OGID="\udcff"',
     "word", "=", "",
 ]  # fmt: skip
 KINDS = [1300, 1302, 1306, 1307, 1309, 1320, 1327, 1334, 1400]

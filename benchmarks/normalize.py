@@ -19,9 +19,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from auditline.workers.common.memory import relax_collector
-from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import IdNames
@@ -63,23 +63,19 @@ def make_batches(path: str) -> list[Batch]:
 
 def normalize(batches: Sequence[Batch], schema: str) -> tuple[int, float]:
     """Return the number of events and our CPU seconds for them."""
-    lines: list[str] = []
     names = IdNames(Path("/etc/passwd"), Path("/etc/group"))
     render = open_renderer(schema, names, DEFAULT_KEEP).render
-
-    def take(event: Event) -> None:
-        lines.append(render(event, "0" * 16, "host")[1])
-
-    grouper = Grouper(take, lambda *_: None)
+    events: list[Any] = []
+    grouper = Grouper(events.append, lambda *_: None)
     count = 0
     start = time.process_time()
     for number, (kinds, payload) in enumerate(batches):
         grouper.feed(kinds, payload.decode("utf-8", "surrogateescape").split("\0"), number)
-        count += len(lines)
-        "\n".join(lines).encode()
-        lines.clear()
+        "\n".join([render(event, "0" * 16, "host")[1] for event in events]).encode()
+        count += len(events)
+        events.clear()
     grouper.idle(len(batches))
-    return count + len(lines), time.process_time() - start
+    return count + len(events), time.process_time() - start
 
 
 def cpu_of(command: Sequence[str], stdin: Path) -> float:

@@ -153,6 +153,26 @@ def test_config_check_warns_of_a_watch_that_is_not_there(tmp_path, capsys):
     assert verdict == f"{file}: ok"
 
 
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ('rules = ["-w /etc/hosts"]', "rules"),
+        ("immutable = true", "immutable"),
+        ("repair_rules = true", "repair_rules"),
+    ],
+)
+def test_config_check_warns_of_what_a_plugin_of_auditd_does_not_do(tmp_path, capsys, setting, name):
+    file = tmp_path / "auditline.toml"
+    file.touch(mode=0o644)
+    file.write_text(f'[audit]\nsocket = "stdin"\n{setting}\n')
+
+    code = main(["config", "check", "--config", str(file)])
+
+    warning, _ = capsys.readouterr().out.splitlines()
+    assert code == Exit.OK
+    assert warning.startswith(f'warning: audit.{name} has no effect with audit.socket = "stdin"')
+
+
 def test_config_check_warns_of_a_pattern_without_a_match(tmp_path, capsys):
     file = tmp_path / "auditline.toml"
     file.touch(mode=0o644)

@@ -71,7 +71,9 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 def _config_check(options: Namespace) -> Exit:
     settings = _load_settings(options)
-    for warning in (*_check_rules(settings), *_check_watches(settings)):
+    from auditline.workers.supervisor.stdin_source import find_idle_settings
+
+    for warning in (*_check_rules(settings), *find_idle_settings(settings.audit), *_check_watches(settings)):
         sys.stdout.write(f"warning: {make_safe(warning)}\n")
     sys.stdout.write(f"{make_safe(str(settings.source or 'no file, the defaults'))}: ok\n")
     return Exit.OK

@@ -8,10 +8,16 @@ from dataclasses import dataclass, field
 
 from auditline.workers.audit.line_buffer import LineBuffer
 from auditline.workers.common.errors import InputError
-from auditline.workers.common.settings import Settings, StdoutSettings
+from auditline.workers.common.settings import AuditSettings, Settings, StdoutSettings
 
 _STDIN, _STDOUT = 0, 1
 _FIRST_OTHER_FD = 3
+_DEFAULTS = AuditSettings()
+_OF_THE_KERNEL = (
+    "rules_files", "rules", "ignore_rule_errors", "immutable", "repair_rules", "backlog_limit", "backlog_wait_seconds",
+    "failure_mode", "rate_limit",
+)  # fmt: skip
+"""Settings of `[audit]` that change something in the kernel, or say how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +53,18 @@ def open_stdin_source() -> StdinSource:
     return source
 
 
+def find_idle_settings(audit: AuditSettings) -> Iterator[str]:
+    """Name the settings that somebody made although the source is standard input, where none of them counts."""
+    if audit.socket != "stdin":
+        return
+    for name in _OF_THE_KERNEL:
+        if getattr(audit, name) != getattr(_DEFAULTS, name):
+            yield f"audit.{name} has no effect with audit.socket = \"stdin\": the kernel's audit is auditd's"
+
+
 def find_stdin_notices(settings: Settings) -> Iterator[str]:
     """Give what is to be said about being a plugin with this configuration."""
+    yield from find_idle_settings(settings.audit)
     writes_to_stdout = any(isinstance(output, StdoutSettings) for output in settings.enabled_outputs)
     if writes_to_stdout and os.fstat(_STDOUT).st_rdev == os.stat(os.devnull).st_rdev:
         yield (

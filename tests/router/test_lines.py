@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditline.workers.router.event import Event
-from auditline.workers.router.render.lines import event_id, printable, raw_records, timestamp_of_second, to_json
+from auditline.workers.router.render.lines import event_id, printable_records, raw_records, timestamp_of_second, to_json
 
 
 def make_event(*records: tuple[int, str], node: str | None = None) -> Event:
@@ -51,7 +51,9 @@ def test_text_is_as_readable_as_it_can_be():
 
 @given(raw=st.binary())
 def test_bytes_that_are_not_utf_8_become_printable(raw: bytes):
-    printable(raw.decode("utf-8", "surrogateescape")).encode("utf-8")
+    (record,) = printable_records(make_event((1300, raw.decode("utf-8", "surrogateescape"))))
+
+    assert record.encode("utf-8")
 
 
 def test_a_whole_event_has_the_kernel_s_identity():

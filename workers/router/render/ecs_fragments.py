@@ -118,7 +118,7 @@ class EcsFragmentRenderer:
         if directory:
             process += f',"working_directory":{directory}'
         if command is not None:
-            behind_a3 += f',"argc":{command.count}'
+            behind_a3 += f',"argc":{command.argc}'
             if command.arguments:
                 process += f',"args":{command.arguments}'
         if address is not None:
@@ -145,7 +145,7 @@ class EcsFragmentRenderer:
         self._beginnings[host_name] = beginning = f'{inside(document)},"auditd":{{"message_type":"syscall","sequence":'
         return beginning
 
-    def make_head(self, facts: Facts, meaning: Meaning) -> tuple[Call, str | None]:
+    def make_head(self, facts: Facts, meaning: Meaning) -> Call:
         """Return what there is to say before the arguments are known."""
         thing = find_summary(meaning, People(self._names, facts)).get("object")
         call = called(facts)

@@ -63,7 +63,7 @@ class FragmentRenderer:
         if title:
             more += f',"proctitle":{title}'
         if command is not None:
-            more += f',"argc":{command.count},"cmdline":{command.line}'
+            more += f',"argc":{command.argc},"cmdline":{command.line}'
         if address is not None:
             socket = f',"socket":{address.json}'
             if head.on_socket:

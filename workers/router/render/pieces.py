@@ -63,7 +63,7 @@ class Program(NamedTuple):
 class Command(NamedTuple):
     """The JSON of what an EXECVE says."""
 
-    count: str
+    argc: str
     line: str
     arguments: str
 

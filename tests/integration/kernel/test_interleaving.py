@@ -14,6 +14,7 @@ from auditline.workers.control.kernel import claim_pid, release_pid
 from auditline.workers.control.language import parse_rules
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.facts import gather_facts
+from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 
 pytestmark = pytest.mark.kernel
@@ -52,7 +53,9 @@ def open_names(folder, tag):
 
 def read_all(receiver, wait_until, wanted):
     """Return the types and texts of all records until each of the *wanted* texts has come."""
-    kinds, texts, seen = [], [], set()
+    kinds: list[int] = []
+    texts: list[str] = []
+    seen: set[str] = set()
 
     def has_all():
         for received in iter(receiver.receive, None):
@@ -76,7 +79,7 @@ def share_of_interleaved(kinds, texts):
 
 
 def test_events_of_two_loaded_processes_are_complete_though_their_records_are_mixed(receiver, closed, wait_until):
-    events = []
+    events: list[Event] = []
     grouper = Grouper(events.append, lambda *_: None)
 
     with open_names(closed, "one"), open_names(closed, "two"):

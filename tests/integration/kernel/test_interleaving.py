@@ -4,6 +4,7 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,8 +15,10 @@ from auditline.workers.control.kernel import claim_pid, release_pid
 from auditline.workers.control.language import parse_rules
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.facts import gather_facts
-from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
+
+if TYPE_CHECKING:
+    from auditline.workers.router.event import Event
 
 pytestmark = pytest.mark.kernel
 

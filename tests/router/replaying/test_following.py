@@ -10,6 +10,7 @@ import pytest
 
 from auditline.workers.common.errors import StorageError
 from auditline.workers.router.replaying.following import FollowedLog, follow
+from auditline.workers.router.replaying.reading import CHUNK_BYTES
 
 
 @pytest.fixture
@@ -163,6 +164,18 @@ def test_a_file_that_has_grown_again_since_it_was_emptied_is_read_from_its_begin
     path.write_text("two\nthree\n")
 
     assert (first, lines()) == (["one"], ["two", "three"])
+
+
+def test_a_file_that_is_emptied_and_grows_again_before_its_end_was_reached_is_read_from_its_beginning(
+    path, log, lines, told
+):
+    append(path, "old\n" * CHUNK_BYTES)
+    first = log.read()
+    path.write_text("new\n" * CHUNK_BYTES)
+
+    rest = lines()
+
+    assert (set(first), rest, len(told)) == ({"old"}, ["new"] * CHUNK_BYTES, 1)
 
 
 def test_of_a_file_that_was_copied_and_emptied_the_rest_is_read_in_the_copy(path, lines, told):

@@ -74,9 +74,10 @@ class FollowedLog:
         file = self._file or self._open()
         if file is None:
             return None
-        if file.is_at_end and file.was_emptied():
+        chunk = file.read()
+        if chunk is None:
             return self._begin_again(file)
-        if chunk := file.read():
+        if chunk:
             return self._splitter.split(chunk)
         if not self._next_files:
             self._next_files = _find_next(self._path, file)
@@ -126,33 +127,33 @@ class _File:
         self.position = 0
         self.last = b""
         """What stands before that position."""
-        self.is_at_end = False
 
-    def read(self) -> bytes:
+    def read(self) -> bytes | None:
+        """Return what comes next; None if the file was emptied: what was read last is not there, whatever is now.
+
+        Both are looked at in one read, so that it does not matter how long ago the last one was.
+        """
+        start = self.position - len(self.last)
         try:
-            chunk = os.read(self.descriptor, CHUNK_BYTES)
+            found = os.pread(self.descriptor, len(self.last) + CHUNK_BYTES, start)
         except OSError as error:
             raise StorageError(f"{self._path}: {error.strerror}") from error
+        if not found.startswith(self.last):
+            return None
+        chunk = found[len(self.last) :]
         self.position += len(chunk)
-        self.last = (self.last + chunk)[-_COMPARED_BYTES:]
-        self.is_at_end = not chunk
+        self.last = found[-_COMPARED_BYTES:]
         return chunk
-
-    def was_emptied(self) -> bool:
-        """Return whether what was read last is no longer there, also if the file has grown since."""
-        return not self.has_before(self.descriptor)
 
     def go_on_from(self, other: "_File") -> bool:
         """Go to where *other* was read to, if this is a copy of it."""
         if not other.has_before(self.descriptor):
             return False
-        self.position = os.lseek(self.descriptor, other.position, os.SEEK_SET)
-        self.last = other.last
+        self.position, self.last = other.position, other.last
         return True
 
     def rewind(self) -> None:
-        self.position = os.lseek(self.descriptor, 0, os.SEEK_SET)
-        self.last = b""
+        self.position, self.last = 0, b""
 
     def has_before(self, descriptor: int) -> bool:
         """Return whether what stands before our position stands there, too."""

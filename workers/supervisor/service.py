@@ -78,17 +78,7 @@ def run_command(settings: Settings) -> Exit:
         AuditlineError: it cannot start; BusyError: another instance runs.
     """
     log_sink = log_where_it_is_read("supervisor")
-    life = Life("supervisor", CounterPage.unshared(()))
-    life.take_signals()
-    # Its handler has nothing to do: that it came makes the wake-up descriptor readable.
-    signal.signal(signal.SIGCHLD, _ignore)
-    # A plugin that auditd 3.0 starts anew has the signals blocked that the starting thread has blocked.
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    setproctitle("auditline: supervisor")
-    os.umask(0o027)
-    filter_fork_warning()
-    # multiprocessing-logging insists on the default being fork, which it is no longer from Python 3.14 on.
-    multiprocessing.set_start_method("fork", force=True)
+    life = _prepare_process()
     account = find_account(settings.run.user) if settings.run.user else None
     run_directory = settings.run.directory
     make_directories(settings, account)
@@ -121,6 +111,22 @@ def run_command(settings: Settings) -> Exit:
         logging.shutdown()
         os._exit(code)
     return code
+
+
+def _prepare_process() -> Life:
+    """Take the signals, and be ready to fork."""
+    life = Life("supervisor", CounterPage.unshared(()))
+    life.take_signals()
+    # Its handler has nothing to do: that it came makes the wake-up descriptor readable.
+    signal.signal(signal.SIGCHLD, _ignore)
+    # A plugin that auditd 3.0 starts anew has the signals blocked that the starting thread has blocked.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    setproctitle("auditline: supervisor")
+    os.umask(0o027)
+    filter_fork_warning()
+    # multiprocessing-logging insists on the default being fork, which it is no longer from Python 3.14 on.
+    multiprocessing.set_start_method("fork", force=True)
+    return life
 
 
 class Service:

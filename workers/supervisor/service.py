@@ -281,7 +281,7 @@ class Service:
             logger.info("whoever read our stdout is gone and there is no other output: ending")
             self._is_output_gone = True
         elif worker.exit_code == EXIT_INPUT_ENDED:
-            logger.info("standard input has ended, and all of it is written: ending")
+            logger.info("standard input has ended, and what was taken of it is written: ending")
             self.is_input_over = True
         elif worker.state is WorkerState.GIVEN_UP:
             self._on_given_up(worker)

@@ -128,6 +128,26 @@ def test_a_reader_that_goes_away_ends_following(tmp_path, wait_until: WaitUntil)
         assert (process.wait(10), process.stderr.read()) == (0, b"")
 
 
+def test_what_a_reader_has_not_taken_some_seconds_after_the_signal_is_given_up_and_said(
+    tmp_path, wait_until: WaitUntil
+):
+    log = tmp_path / "audit.log"
+    log.write_text("".join(LOGIN.format(1700000000, number) for number in range(2000)))
+    with subprocess.Popen([*COMMAND, "--follow", str(log)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        stat = Path(f"/proc/{process.pid}/wchan")
+        wait_until(lambda: "pipe_write" in stat.read_text() or process.poll() is not None)
+
+        process.terminate()
+
+        assert process.wait(20) == 1
+        assert process.stderr.read() == (
+            b"auditline: stdout did not take all events within 5 s: the last ones are not written\n"
+        )
+
+
 def test_a_reader_that_takes_nothing_does_not_keep_us_when_asked_twice(tmp_path, wait_until: WaitUntil):
     log = tmp_path / "audit.log"
     log.write_text("".join(LOGIN.format(1700000000, number) for number in range(2000)))

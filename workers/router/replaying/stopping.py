@@ -11,7 +11,7 @@ from auditline.workers.common.errors import Exit
 from auditline.workers.common.lifecycle import SAME_REQUEST_SECONDS, leave_at_once
 
 LEAVE_SECONDS = 5
-"""A reader of stdout that takes nothing for so long does not keep us."""
+"""A reader of stdout that takes nothing for so long does not keep us, nor does a host that is too busy."""
 
 
 class StopRequest:
@@ -53,5 +53,6 @@ class StopRequest:
 
 
 def _leave_unfinished(_number: int, _frame: FrameType | None) -> None:
-    os.write(sys.stderr.fileno(), b"auditline: stdout is not read; the last events are not written\n")
+    text = f"auditline: stdout did not take all events within {LEAVE_SECONDS} s: the last ones are not written\n"
+    os.write(sys.stderr.fileno(), text.encode())
     os._exit(Exit.FAILURE)

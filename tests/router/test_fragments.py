@@ -180,7 +180,7 @@ def test_every_event_of_a_log_is_rendered_alike_both_ways(
     grouped = group_lines(lines)
     for event in grouped:
         assert_same(event, renderers, None)
-        if event.has_eoe and event.types[0] == types.SYSCALL and not event.amends:
+        if event.types[0] == types.SYSCALL and not (event.amends or event.reasons):
             rendered_fast += fast._cutter.cut(event) is not None
 
     assert rendered_fast >= len(grouped) * RENDERED_FAST.get(any_log.name, 0)
@@ -286,6 +286,18 @@ def test_what_is_remembered_stays_within_bounds(group_lines: GroupLines):
 
     remembered = [len(value) for value in vars(fast._cutter).values() if isinstance(value, dict)]
     assert max(remembered) <= MEMO_ENTRIES
+
+
+def test_an_event_of_a_log_without_ends_goes_the_fast_way(events: Events, renderers: Renderers, monkeypatch):
+    without_end = copy_event(events[0], events[0].types, events[0].bodies)
+    without_end.has_eoe = False
+    fast, plain = renderers
+    wanted = plain.render(without_end, HOST, None)
+
+    monkeypatch.delattr(fast, "_plain")
+    rendered = fast.render(without_end, HOST, None)
+
+    assert rendered == wanted
 
 
 def test_an_event_that_is_an_amendment_or_not_whole_goes_the_plain_way(events: Events, renderers: Renderers):

@@ -39,7 +39,7 @@ class FragmentRenderer:
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
         """Return the event's id, its line without the newline, and whether it is complete."""
         try:
-            is_common = event.has_eoe and event.types[0] == types.SYSCALL and not (event.amends or event.reasons)
+            is_common = event.types[0] == types.SYSCALL and not (event.amends or event.reasons)
             if is_common and (parts := self._cutter.cut(event)) is not None:
                 return self._compose(event, host, host_name, parts)
             return self._plain.render(event, host, host_name)

@@ -102,8 +102,9 @@ class Run:
 
     @staticmethod
     def lines_of(directory: Path) -> list[dict[str, Any]]:
-        """The whole lines of all segments in *directory*."""
-        lines = b"".join(path.read_bytes() for path in sorted(directory.glob("*.jsonl"))).splitlines(keepends=True)
+        """The whole lines of all segments in *directory*; one that a kill left torn is skipped, as readers do."""
+        segments = (path.read_bytes() for path in sorted(directory.glob("*.jsonl")))
+        lines = (line for segment in segments for line in segment.splitlines(keepends=True))
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
     @property

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: Namespace) -> Exit:
     # It would end us, and auditd may have just started us. The service unblocks it when it can take it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    found_mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     # Until the service has its own handlers: nothing has been touched yet that would have to be put back.
     signal.signal(signal.SIGTERM, _leave)
     # What is imported stays: to look through it again and again would be a tenth of the start. Once started, the
@@ -63,6 +63,9 @@ def _run(options: Namespace) -> Exit:
         return run_command(settings)
     finally:
         gc.enable()
+        # One that waits would end us before it is told why we end.
+        if signal.SIGHUP not in signal.sigpending():
+            signal.pthread_sigmask(signal.SIG_SETMASK, found_mask)
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:

@@ -39,7 +39,7 @@ from auditline.workers.router.render.pieces import (
 _PATH, _CWD, _PROCTITLE = types.PATH, types.CWD, types.PROCTITLE
 _EXECVE, _SOCKADDR, _SYSCALL = types.EXECVE, types.SOCKADDR, types.SYSCALL
 
-_HEAD = re.compile(r"arch=[0-9a-f]+ syscall=[0-9]+(?: success=(?:yes|no)(?: exit=-?[0-9]+)?)?").fullmatch
+_HEAD = re.compile(r"arch=[0-9a-f]{1,8} syscall=[0-9]+(?: success=(?:yes|no)(?: exit=-?[0-9]+)?)?").fullmatch
 _REGISTERS = re.compile(
     r"([0-9a-f]{1,16}) a1=([0-9a-f]{1,16}) a2=([0-9a-f]{1,16}) a3=([0-9a-f]{1,16})"
     r" items=([0-9]+) ppid=([0-9]{1,9}) pid=([0-9]{1,9})"

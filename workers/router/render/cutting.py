@@ -167,7 +167,9 @@ class Cutter:
 
     # Longer than other functions, because every call costs a tenth of the time that the whole of it takes.
     def cut(self, event: Event) -> Parts | None:  # noqa: C901, PLR0911, PLR0912
-        """Return the parts of an event that begins with a SYSCALL; None if it is not of the common shape."""
+        """Return the parts of an event; None if it is not whole, or not of the common shape: a SYSCALL comes first."""
+        if event.types[0] != _SYSCALL or event.amends or event.reasons:
+            return None
         self._until_trial -= 1
         if not self._until_trial:
             self._reconsider()

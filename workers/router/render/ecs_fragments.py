@@ -84,11 +84,9 @@ class EcsFragmentRenderer:
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
         """Return the event's id, its line without the newline, and whether it is complete."""
         try:
-            is_common = event.types[0] == types.SYSCALL and not (event.amends or event.reasons)
-            if is_common and (parts := self._cutter.cut(event)) is not None:
-                line = self._compose(event, host, host_name, parts)
-                if line is not None:
-                    return line
+            parts = self._cutter.cut(event)
+            if parts is not None and (line := self._compose(event, host, host_name, parts)) is not None:
+                return line
         except Exception:  # noqa: BLE001, S110 (the plain way will say what is the matter)
             pass
         return self._plain.render(event, host, host_name)

@@ -6,7 +6,6 @@ byte for byte.
 
 from collections.abc import Mapping
 
-from auditline.workers.router.decode import types
 from auditline.workers.router.event import Event, Facts, Meaning, Names
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.audit import AuditRenderer
@@ -39,8 +38,7 @@ class FragmentRenderer:
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
         """Return the event's id, its line without the newline, and whether it is complete."""
         try:
-            is_common = event.types[0] == types.SYSCALL and not (event.amends or event.reasons)
-            if is_common and (parts := self._cutter.cut(event)) is not None:
+            if (parts := self._cutter.cut(event)) is not None:
                 return self._compose(event, host, host_name, parts)
             return self._plain.render(event, host, host_name)
         except Exception as error:  # noqa: BLE001 (whatever it is, the event is kept and the next one is read)

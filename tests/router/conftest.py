@@ -4,6 +4,7 @@ import io
 import json
 import lzma
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -109,11 +110,36 @@ def group_lines() -> GroupLines:
     return group
 
 
+def reference_cases() -> list[tuple[str, str, dict[str, Any]]]:
+    """Name, records and event of each case of go-libaudit's."""
+    cases: list[tuple[str, str, dict[str, Any]]] = []
+    for golden in sorted(DATA.glob("go-libaudit/aucoalesce/*.golden")):
+        records = read_reference_records(golden.with_suffix("").with_suffix(".yaml"))
+        expected = json.loads(golden.read_text())
+        cases.extend((case["test_name"], records[case["test_name"]], case["event"]) for case in expected)
+    return cases
+
+
+def read_reference_records(path: Path) -> dict[str, str]:
+    records: dict[str, str] = {}
+    name = ""
+    for line in path.read_text().splitlines():
+        if match := re.match(r"  (\S.*): \|", line):
+            name = match[1]
+            records[name] = ""
+        elif line.startswith("    "):
+            records[name] += line.strip() + "\n"
+    return records
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test that asks for `any_log` each log of ours, and those beside the checkout if there are some."""
+    """Give each log to a test that asks for `any_log`, each of the reference's cases to one for `records`, `golden`."""
     if "any_log" in metafunc.fixturenames:
         logs = [*own_logs(), *shared_logs()]
         metafunc.parametrize("any_log", logs, ids=[f"{path.parent.name}/{path.name}" for path in logs])
+    if {"records", "golden"} <= set(metafunc.fixturenames):
+        cases = reference_cases()
+        metafunc.parametrize(("name", "records", "golden"), cases, ids=[case[0] for case in cases])
 
 
 @pytest.fixture(scope="session")

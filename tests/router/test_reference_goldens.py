@@ -1,18 +1,12 @@
 """Events that go-libaudit coalesced, and ours for the same records, in the words of schema `audit`."""
 
 import json
-import re
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import NoNames
 from auditline.workers.router.render.audit import AuditRenderer
-
-GOLDENS = sorted((Path(__file__).parents[1] / "data" / "go-libaudit" / "aucoalesce").glob("*.golden"))
 
 DIFFERENT_ON_PURPOSE = {
     # The reference takes a raw Unix mode for a Go mode, and so every thing for a file.
@@ -23,27 +17,6 @@ DIFFERENT_ON_PURPOSE = {
     # A connect that has begun is no failure.
     ("connect syscall", "result"): "success",
 }
-
-
-def load_cases() -> list[tuple[str, str, dict[str, Any]]]:
-    cases: list[tuple[str, str, dict[str, Any]]] = []
-    for golden in GOLDENS:
-        records = read_records(golden.with_suffix("").with_suffix(".yaml"))
-        expected = json.loads(golden.read_text())
-        cases.extend((case["test_name"], records[case["test_name"]], case["event"]) for case in expected)
-    return cases
-
-
-def read_records(path: Path) -> dict[str, str]:
-    records: dict[str, str] = {}
-    name = ""
-    for line in path.read_text().splitlines():
-        if match := re.match(r"  (\S.*): \|", line):
-            name = match[1]
-            records[name] = ""
-        elif line.startswith("    "):
-            records[name] += line.strip() + "\n"
-    return records
 
 
 def render(text: str) -> dict[str, Any]:
@@ -103,7 +76,6 @@ def look_up(kernel: dict[str, Any], path: str) -> Any:
     return value
 
 
-@pytest.mark.parametrize(("name", "records", "golden"), load_cases(), ids=[case[0] for case in load_cases()])
 def test_event_says_what_the_reference_says_or_differs_on_purpose(
     name: str, records: str, golden: dict[str, Any]
 ) -> None:

@@ -1,17 +1,11 @@
 """Events that go-libaudit coalesced, and ours for the same records, in the words of schema `ecs`."""
 
-import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from auditline.workers.router.naming.engine import category_of
 from auditline.workers.router.record_names import type_number
-
-GOLDENS = sorted((Path(__file__).parents[2] / "data" / "go-libaudit" / "aucoalesce").glob("*.golden"))
 
 TYPE_BY_MODE = "`auditd.summary.object.type`"
 PARENT = "`file`, `auditd.summary.object.primary` where the kernel writes `objtype=`"
@@ -25,27 +19,6 @@ DIFFERENT_ON_PURPOSE = {
 
 Document = dict[str, Any]
 RenderOne = Callable[..., Document]
-
-
-def load_cases() -> list[tuple[str, str, Document]]:
-    cases: list[tuple[str, str, Document]] = []
-    for golden in GOLDENS:
-        records = read_records(golden.with_suffix("").with_suffix(".yaml"))
-        events = json.loads(golden.read_text())
-        cases.extend((case["test_name"], records[case["test_name"]], case["event"]) for case in events)
-    return cases
-
-
-def read_records(path: Path) -> dict[str, str]:
-    records: dict[str, str] = {}
-    name = ""
-    for line in path.read_text().splitlines():
-        if match := re.match(r"  (\S.*): \|", line):
-            name = match[1]
-            records[name] = ""
-        elif line.startswith("    "):
-            records[name] += line.strip() + "\n"
-    return records
 
 
 def in_our_words(event: Document) -> Document:
@@ -83,7 +56,6 @@ def look_up(document: Document, path: str) -> Any:
     return value
 
 
-@pytest.mark.parametrize(("name", "records", "golden"), load_cases(), ids=[case[0] for case in load_cases()])
 def test_event_says_what_the_reference_says_but_for_listed_differences(
     name: str, records: str, golden: Document, render_one: RenderOne
 ):

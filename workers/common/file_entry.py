@@ -27,7 +27,9 @@ class FileChange:
     time_ns: int
     """When it was seen, in nanoseconds since 1970."""
     moved_from: bytes | None = None
-    """The old path of a move."""
+    """The old path of a move; absolute."""
+    actor: Mapping[str, Any] | None = None
+    """Who did it, as the document has it; None: nothing is known of that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ def encode_entry(entry: Entry) -> bytes:
                 "detected_by": entry.detected_by,
                 "time_ns": entry.time_ns,
                 "moved_from": None if entry.moved_from is None else os.fsdecode(entry.moved_from),
+                "actor": entry.actor,
             },
         )
     return json.dumps({kind: values}, ensure_ascii=True, separators=(",", ":")).encode()

@@ -35,6 +35,10 @@ class FileState(NamedTuple):
     """STABLE, NOT_HASHED, or why there is no certain hash: too_large, unstable, unreadable, quarantined."""
     checked_ns: int
     """When it was looked at, before the first look, in nanoseconds since 1970."""
+    xattrs: bytes = b""
+    """Its extended attributes, packed; empty if it has none."""
+    flags: int = 0
+    """Those of `struct statx`'s attributes that are kept: immutable, append only and the like."""
 
     @property
     def is_regular(self) -> bool:
@@ -54,6 +58,8 @@ def state_of(
     target: bytes | None = None,
     hashes: bytes = b"",
     hash_state: str = NOT_HASHED,
+    xattrs: bytes = b"",
+    flags: int = 0,
 ) -> FileState:
     """Return the state that `lstat` or `fstat` tells, with what it cannot tell beside it."""
     return FileState(
@@ -72,6 +78,8 @@ def state_of(
         hashes,
         hash_state,
         checked_ns,
+        xattrs,
+        flags,
     )
 
 
@@ -80,7 +88,7 @@ def to_plain(state: FileState | None) -> list[Any] | None:
     if state is None:
         return None
     target = None if state.target is None else os.fsdecode(state.target)
-    return [*state[:11], target, state.hashes.hex(), *state[13:]]
+    return [*state[:11], target, state.hashes.hex(), *state[13:15], state.xattrs.hex(), state.flags]
 
 
 def from_plain(plain: Any) -> FileState | None:
@@ -93,11 +101,12 @@ def from_plain(plain: Any) -> FileState | None:
         return None
     if not isinstance(plain, list) or len(plain) != len(FileState._fields):
         raise ValueError(f"a file's state has {len(FileState._fields)} values")
-    *numbers, target, hashes, hash_state, checked_ns = plain
-    if not all(isinstance(number, int) for number in (*numbers, checked_ns)) or not isinstance(hash_state, str):
+    *numbers, target, hashes, hash_state, checked_ns, xattrs, flags = plain
+    if not all(isinstance(number, int) for number in (*numbers, checked_ns, flags)) or not isinstance(hash_state, str):
         raise ValueError("a file's state has numbers, a target, hashes, the hashes' state, and a time")
     try:
         decoded_target = None if target is None else os.fsencode(target)
-        return FileState._make((*numbers, decoded_target, bytes.fromhex(hashes), hash_state, checked_ns))
+        packed = (bytes.fromhex(hashes), hash_state, checked_ns, bytes.fromhex(xattrs), flags)
+        return FileState._make((*numbers, decoded_target, *packed))
     except TypeError as error:
-        raise ValueError("a file's target and hashes are texts") from error
+        raise ValueError("a file's target, hashes and extended attributes are texts") from error

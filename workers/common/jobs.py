@@ -17,7 +17,7 @@ from auditline.workers.common.text import make_safe
 
 logger = logging.getLogger(__name__)
 
-JOBS_VERSION = 1
+JOBS_VERSION = 2
 
 LEASE_FILES = 128
 """So many small files are given out at once,"""
@@ -35,7 +35,7 @@ _LANE = struct.Struct("<B")
 _NUMBER = struct.Struct("<Q")
 _WORK_HEAD = struct.Struct("<QQ")
 _JOBS_HEAD = struct.Struct("<QBQQQ")
-_RESULT = struct.Struct("<BBHHIIIQQQQqqqQq")
+_RESULT = struct.Struct("<BBHHIIIIQQQQqqqQqQ")
 _MALFORMED = (IndexError, KeyError, TypeError, ValueError, struct.error)
 
 _HASH_STATES = (NOT_HASHED, STABLE, "too_large", "unstable", "unreadable")
@@ -327,45 +327,50 @@ def _parse_from_watcher(frames: list[bytes]) -> Work | Lease | NoWork:
 
 
 def _encode_results(results: Sequence[Result]) -> list[bytes]:
-    """Return the frames: one record for each result, their hashes, their errors."""
-    records, hashes, errors = [], [], []
+    """Return the frames: one record for each result, their hashes, their extended attributes, their errors."""
+    records, hashes, xattrs, errors = [], [], [], []
     for outcome, state, error in results:
         text = error.encode(errors="backslashreplace")[:_LONGEST_ERROR] if error else b""
         errors.append(text)
         if state is None:
-            records.append(_RESULT.pack(outcome, 0, 0, len(text), *(0,) * 12))
+            records.append(_RESULT.pack(outcome, 0, 0, len(text), *(0,) * 14))
         else:
             hashes.append(state.hashes)
+            xattrs.append(state.xattrs)
             records.append(_pack_state(outcome, state, len(text)))
-    return [b"".join(records), b"".join(hashes), b"".join(errors)]
+    return [b"".join(records), b"".join(hashes), b"".join(xattrs), b"".join(errors)]
 
 
 def _pack_state(outcome: Outcome, state: FileState, error_bytes: int) -> bytes:
-    head = (outcome, _HASH_STATE_NUMBERS[state.hash_state], len(state.hashes), error_bytes)
+    head = (outcome, _HASH_STATE_NUMBERS[state.hash_state], len(state.hashes), error_bytes, len(state.xattrs))
     try:
-        return _RESULT.pack(*head, *state[:11], state.checked_ns)
+        return _RESULT.pack(*head, *state[:11], state.checked_ns, state.flags)
     except struct.error:
         # File systems may hold times beyond the year 2262.
         times = (min(max(time, _LEAST_TIME), _LATEST_TIME) for time in state[7:10])
-        return _RESULT.pack(*head, *state[:7], *times, state.rdev, state.checked_ns)
+        return _RESULT.pack(*head, *state[:7], *times, state.rdev, state.checked_ns, state.flags)
 
 
-def _decode_results(records: bytes, hashes: bytes, errors: bytes) -> list[Result]:
+def _decode_results(records: bytes, hashes: bytes, xattrs: bytes, errors: bytes) -> list[Result]:
     if len(records) > MOST_RESULTS * _RESULT.size:
         raise ValueError(f"{len(records)} bytes of results")
     results = []
-    hashes_at = errors_at = 0
-    for outcome, hash_state, hash_bytes, error_bytes, *numbers, checked_ns in _RESULT.iter_unpack(records):
+    hashes_at = xattrs_at = errors_at = 0
+    for outcome, hash_state, hash_bytes, error_bytes, xattr_bytes, *numbers, checked_ns, flags in _RESULT.iter_unpack(
+        records
+    ):
         state = None
         if outcome == Outcome.LOOKED_AT:
-            values = (*numbers, None, hashes[hashes_at : hashes_at + hash_bytes], _HASH_STATES[hash_state], checked_ns)
+            packed, own_xattrs = hashes[hashes_at : hashes_at + hash_bytes], xattrs[xattrs_at : xattrs_at + xattr_bytes]
+            values = (*numbers, None, packed, _HASH_STATES[hash_state], checked_ns, own_xattrs, flags)
             state = FileState._make(values)
             hashes_at += hash_bytes
+            xattrs_at += xattr_bytes
         error = errors[errors_at : errors_at + error_bytes].decode(errors="replace") if error_bytes else ""
         errors_at += error_bytes
         results.append(Result(_OUTCOMES[outcome], state, error))
-    if (hashes_at, errors_at) != (len(hashes), len(errors)):
-        raise ValueError("hashes or errors do not fit the results")
+    if (hashes_at, xattrs_at, errors_at) != (len(hashes), len(xattrs), len(errors)):
+        raise ValueError("hashes, extended attributes or errors do not fit the results")
     return results
 
 

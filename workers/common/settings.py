@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 from auditline.workers.common.settings_file import Range, section_to_toml
 
 Schema = Literal["audit", "ecs"]
+BackendName = Literal["auto", "fanotify", "fanotify-filesystem", "inotify", "poll"]
+ActorSource = Literal["auto", "audit", "off"]
 _UNSIGNED = Range(0, 2**32 - 1)
 _FILE_BYTES = Range(4096, 2**62)
 _PERIOD = Range(0.1, 86400)
@@ -120,6 +122,14 @@ class WatchSettings:
     """Patterns as `common/patterns.py` reads them, of which a path must match one; none: all paths."""
     exclude: tuple[str, ...] = ()
     """Patterns of which a path must match none."""
+    backend: BackendName = "auto"
+    """What tells of changes; `auto`: the best that works here."""
+    rescan_seconds: Annotated[float, Range(0, 366 * 86400)] = 43200.0
+    """So often everything is compared, though no event said so; 0: never."""
+    max_depth: Annotated[int, Range(0, 4096)] = 0
+    """Directories so many steps below `path` are not entered; 0: no limit."""
+    one_filesystem: bool = False
+    """What other file systems are mounted below `path` is not entered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +144,16 @@ class FimSettings:
     """Names of `common/hashes.py`; none: contents are not read."""
     max_file_bytes: Annotated[int, Range(0, 2**62)] = 100 * 1024**2
     """A file larger than this is not hashed."""
+    scan_bytes_per_second: Annotated[int, Range(0, 2**62)] = 0
+    """How much of files' contents scans read, for each watch; 0: no limit."""
     debounce_seconds: Annotated[float, Range(0, 3600)] = 0.2
     """A path is looked at once nothing has happened to it for so long."""
     max_delay_seconds: Annotated[float, Range(0, 3600)] = 2.0
     """A path to which something happens all the time is looked at after so long."""
     initial_events: bool = False
     """The first walk reports every file instead of filling the baseline silently."""
+    actor: ActorSource = "auto"
+    """Who did it: what the kernel tells; `audit`: rules are loaded, too, so that it can tell; `off`: nothing."""
     poll_seconds: Annotated[float, _PERIOD] = 5.0
     """How often directories are listed that the kernel does not report."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from auditline.workers.common.resolving import RESOLVE_SECONDS, resolve_paths
-from auditline.workers.common.settings import WatchSettings
+from auditline.workers.common.settings import BackendName, WatchSettings
 from auditline.workers.common.text import make_safe
 
 _LONGEST_NAME = 48
@@ -27,6 +27,12 @@ class WatchPlan:
     exclude: tuple[str, ...] = ()
     inner: tuple[tuple[bytes, bool], ...] = ()
     """Paths within it that other watchers own, and whether with all that is beneath them."""
+    backend: BackendName = "auto"
+    rescan_seconds: float = 0.0
+    """0: never."""
+    max_depth: int = 0
+    """0: no limit."""
+    one_filesystem: bool = False
 
     @property
     def name(self) -> str:
@@ -98,7 +104,16 @@ def _digest(path: bytes) -> str:
 
 
 def _plan(path: bytes, watch: WatchSettings) -> WatchPlan:
-    return WatchPlan(path=path, recursive=watch.recursive, include=watch.include, exclude=watch.exclude)
+    return WatchPlan(
+        path=path,
+        recursive=watch.recursive,
+        include=watch.include,
+        exclude=watch.exclude,
+        backend=watch.backend,
+        rescan_seconds=watch.rescan_seconds,
+        max_depth=watch.max_depth,
+        one_filesystem=watch.one_filesystem,
+    )
 
 
 def _note_names(path: bytes, watches: Sequence[WatchSettings]) -> Iterator[str]:

@@ -7,6 +7,8 @@ relative to the root of the watch, without a slash at either end; the root itsel
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from auditline.workers.common.process_info import Process
+
 
 class HintKind(Enum):
     """Why to look."""
@@ -17,6 +19,8 @@ class HintKind(Enum):
     """Its content may have changed, or several things happened to it."""
     ATTRIBUTES = "attributes"
     """Its attributes alone may have changed."""
+    MOVED = "moved"
+    """An entry was renamed within what is watched, from `moved_from`. A directory: `move` it."""
     GONE = "gone"
     """An entry was removed or moved away; another may be there by now. A directory: `forget` it first."""
     POLL = "poll"
@@ -36,6 +40,10 @@ class Hint(NamedTuple):
     """The kernel says that it is, or was, a directory."""
     is_content: bool = False
     """The content of a file may have changed: it was written to, or another file has its name."""
+    moved_from: bytes | None = None
+    """Its name before, with MOVED."""
+    process: Process | None = None
+    """Who did it, if the kernel tells."""
 
 
 class Backend(Protocol):
@@ -79,6 +87,15 @@ class Backend(Protocol):
 
     def forget(self, relative: bytes) -> None:
         """Neither watch nor poll that directory and all beneath it any more; unknown ones are no error."""
+
+    def move(self, old: bytes, new: bytes) -> None:
+        """Take note that the directory *old* is *new* now, and with it all beneath; unknown ones are no error."""
+
+    def watch_file(self, relative: bytes, parent_fd: int) -> None:
+        """Watch a file that has several names by itself, so that a write through a name elsewhere is told, too.
+
+        *parent_fd* is the directory that it lies in. Where that is not possible, only scans find such a write.
+        """
 
     def read(self) -> list[Hint]:
         """Return what has come, without waiting.

@@ -21,7 +21,7 @@ from auditline.workers.fim.database import BaselineDamaged, Database
 from auditline.workers.fim.directories import Directories, split_path
 from auditline.workers.fim.opening import open_or_make
 from auditline.workers.fim.outbox import GONE, Outbox
-from auditline.workers.fim.rows import Row, decode_row, encode_row
+from auditline.workers.fim.rows import STATE_COLUMNS, Row, decode_row, encode_row
 from auditline.workers.fim.schema import STORE_META, Meta, MetaValue, meta_row
 
 __all__ = ["Baseline", "BaselineDamaged", "Counts"]
@@ -33,8 +33,9 @@ _DIRECTORY_MODE = 0o750
 _PAGE = 1000
 _TELL_EVERY = 1000
 
-_ADD = "INSERT OR IGNORE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_REPLACE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_VALUES = ", ".join("?" * (2 + len(STATE_COLUMNS)))
+_ADD = f"INSERT OR IGNORE INTO seen VALUES ({_VALUES})"  # noqa: S608  # constant
+_REPLACE = f"INSERT OR REPLACE INTO seen VALUES ({_VALUES})"  # noqa: S608
 _REMOVE = "DELETE FROM seen WHERE directory = ? AND name = ?"
 _KNOWN = "SELECT * FROM seen WHERE directory = ? AND name = ?"
 _KNOWN_IN = "SELECT * FROM seen WHERE directory = ?"

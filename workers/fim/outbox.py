@@ -11,7 +11,7 @@ _NO_STATE: Row = (None,) * len(STATE_COLUMNS)
 _CHUNK = 1000
 """Entries moved by one statement, so that one never needs much memory."""
 
-_APPEND = "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_APPEND = f"INSERT INTO outbox VALUES ({', '.join('?' * (5 + len(STATE_COLUMNS)))})"  # noqa: S608  # constant
 _READ = "SELECT directory, name, entry, entry_checksum FROM outbox WHERE id = ?"
 _NEWEST = f"SELECT {COLUMNS} FROM outbox WHERE directory = ? AND name = ? ORDER BY id DESC LIMIT 1"  # noqa: S608  # constant
 # Beside max(), sqlite gives the other columns of the row that has it.

@@ -11,7 +11,7 @@ STATE_COLUMNS = (*FileState._fields, "checksum")
 """In the order of a row, behind `directory` and `name`."""
 COLUMNS = f"directory, name, {', '.join(STATE_COLUMNS)}"
 
-_NUMBERS = struct.Struct("<16q")
+_NUMBERS = struct.Struct("<18q")
 _MISSING = -1
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1
 _LARGE_NUMBER = re.compile(rb"-?[0-9]{1,40}")
@@ -67,6 +67,8 @@ def _checksum(  # noqa: PLR0913, PLR0917  # a row's values, one for one, because
     hashes: bytes,
     hash_state: str,
     checked_ns: int,
+    xattrs: bytes,
+    flags: int,
 ) -> int:
     """Return the crc32 of all values, with the lengths, so that no byte can wander from one to the next.
 
@@ -87,11 +89,13 @@ def _checksum(  # noqa: PLR0913, PLR0917  # a row's values, one for one, because
         atime_ns,
         rdev,
         checked_ns,
+        flags,
         len(name),
         _MISSING if target is None else len(target),
         len(hashes),
+        len(xattrs),
     )
-    return zlib.crc32(b"".join((numbers, name, target or b"", hashes, hash_state.encode())))
+    return zlib.crc32(b"".join((numbers, name, target or b"", hashes, xattrs, hash_state.encode())))
 
 
 def _slow_checksum(*values: object) -> int:
@@ -112,7 +116,7 @@ def _decode_slowly(row: Row) -> FileState:
     return FileState._make(value if column in _NO_NUMBERS else _number(value) for column, value in columns)
 
 
-_NO_NUMBERS = frozenset(("target", "hashes", "hash_state"))
+_NO_NUMBERS = frozenset(("target", "hashes", "hash_state", "xattrs"))
 
 
 def _number(value: object) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auditline.workers.fim.rows import STATE_COLUMNS
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x41444C42
 """Marks the file as ours, for `file` and for people: "ADLB"."""
 FILE_MODE = 0o640

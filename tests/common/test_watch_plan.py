@@ -32,10 +32,20 @@ def folder(tmp_path):
 
 
 def test_every_watch_is_planned_with_its_settings(folder):
-    planned = plan_watches([watch(folder / "a", recursive=False, include=("x",), exclude=("y",)), watch(folder / "b")])
+    first = {
+        "recursive": False,
+        "include": ("x",),
+        "exclude": ("y",),
+        "backend": "poll",
+        "rescan_seconds": 60.0,
+        "max_depth": 2,
+        "one_filesystem": True,
+    }
+
+    planned = plan_watches([watch(folder / "a", **first), watch(folder / "b", rescan_seconds=0.0)])
 
     assert planned.plans == (
-        WatchPlan(path=as_bytes(folder / "a"), recursive=False, include=("x",), exclude=("y",)),
+        WatchPlan(path=as_bytes(folder / "a"), **first),
         WatchPlan(path=as_bytes(folder / "b")),
     )
     assert planned.notes == ()

@@ -7,6 +7,7 @@ import time
 from typing import Literal, Protocol
 
 from auditline.workers.audit.flusher import Flusher
+from auditline.workers.audit.gathering import Gathering
 from auditline.workers.audit.journal import JOURNAL_COUNTERS, Journal
 from auditline.workers.audit.netlink import SOCKET_COUNTERS, Received, Receiver, receive_buffer_bytes
 from auditline.workers.audit.overflow import OVERFLOW_COUNTERS, Overflow
@@ -47,11 +48,11 @@ SYNC_SECONDS = 1.0
 _TURN_SECONDS = 1.0
 _LULL_SECONDS = 0.05
 """While draining: the kernel hands over what it has queued faster than this."""
-_PAUSE_SECONDS = 0.02
-"""After a batch that was not full: fewer and larger batches cost less, and nobody notices so small a delay."""
-_PAUSE_BUFFER_BYTES = 8 * 1024 * 1024
-"""Without a buffer as large as this one, a pause could cost records."""
-_STREAM_PAUSE_SECONDS = 0.003
+MOST_GATHER_SECONDS = 0.1
+"""Nobody notices so small a delay while events come all the time."""
+FASTEST_BYTES_PER_SECOND = 400 * 1024 * 1024
+"""So much of the socket's buffer would be filled by a load that no machine makes: 200,000 records of 2 KiB each."""
+STREAM_GATHER_SECONDS = 0.003
 """A socket of auditd holds some 280 lines, then auditd waits: so long a pause leaves it 90,000 lines per second."""
 _MOST_ROUNDS = 64
 """Full batches in a row before acknowledgements are looked at."""
@@ -107,10 +108,10 @@ class Reader:
         self._receiver = receiver
         self._data_fd = data_fd
         self._mode = mode
-        self._pause_seconds = _pause_seconds(data_fd, mode)
         self._overflow = Overflow(life.counters)
         self._flusher = Flusher(journal.sync)
         self._started = self._last_sync_check = time.monotonic()
+        self._gathering = Gathering(_most_gather_seconds(data_fd, mode), self._started)
         self._mark_due = self._started + IDLE_SECONDS
         self._last_number_then = self._last_number_synced = 0
         self._is_announced = False
@@ -141,7 +142,8 @@ class Reader:
         ready = self._sender.wait([self._data_fd, self._life.wakeup_fd], self._turn_seconds())
         if self._life.wakeup_fd in ready:
             self._life.drain_wakeup()
-        is_empty = True
+        is_empty = False
+        received = self._counters.get("records_received_total")
         if self._data_fd in ready:
             is_empty = self._read_socket()
         else:
@@ -150,8 +152,10 @@ class Reader:
         self._counters.set("journal_bytes", self._journal.kept_bytes)
         self._sync_what_waits()
         self._settle_deafness()
-        if self._data_fd in ready and is_empty and self._pause_seconds:
-            time.sleep(self._pause_seconds)
+        # Acknowledgements can wait as long as records do.
+        pause_seconds = self._gathering.note(self._counters.get("records_received_total") - received, time.monotonic())
+        if is_empty and pause_seconds:
+            time.sleep(pause_seconds)
 
     def _turn_seconds(self) -> float:
         return min(_TURN_SECONDS, max(0.01, self._mark_due - time.monotonic()))
@@ -259,7 +263,7 @@ class Reader:
                 return
 
 
-def _pause_seconds(data_fd: int, mode: Mode) -> float:
+def _most_gather_seconds(data_fd: int, mode: Mode) -> float:
     if mode == "stdin":
-        return _STREAM_PAUSE_SECONDS
-    return _PAUSE_SECONDS if receive_buffer_bytes(data_fd) >= _PAUSE_BUFFER_BYTES else 0.0
+        return STREAM_GATHER_SECONDS
+    return min(MOST_GATHER_SECONDS, receive_buffer_bytes(data_fd) / FASTEST_BYTES_PER_SECOND)

@@ -101,8 +101,8 @@ def test_a_loop_of_links_is_planned_as_it_stands(folder):
 def test_a_path_belongs_to_the_most_specific_watch(folder):
     planned = plan_watches([watch(folder), watch(folder / "ssl"), watch(folder / "ssl" / "private")])
 
-    assert planned.plans[0].inner == ((as_bytes(folder / "ssl"), True),)
-    assert planned.plans[1].inner == ((as_bytes(folder / "ssl" / "private"), True),)
+    assert planned.plans[0].inner == ((as_bytes(folder / "ssl"), 0),)
+    assert planned.plans[1].inner == ((as_bytes(folder / "ssl" / "private"), 0),)
     assert planned.plans[2].inner == ()
     assert f"{folder}/ssl is left to its own watch by that of {folder}" in planned.notes
 
@@ -110,14 +110,32 @@ def test_a_path_belongs_to_the_most_specific_watch(folder):
 def test_what_lies_beneath_a_flat_inner_watch_stays_with_the_outer_one(folder):
     planned = plan_watches([watch(folder), watch(folder / "a", recursive=False), watch(folder / "a" / "b" / "c")])
 
-    assert planned.plans[0].inner == ((as_bytes(folder / "a"), False), (as_bytes(folder / "a" / "b" / "c"), True))
+    assert planned.plans[0].inner == ((as_bytes(folder / "a"), 1), (as_bytes(folder / "a" / "b" / "c"), 0))
     assert planned.plans[1].inner == ()
 
 
 def test_a_flat_watch_leaves_alone_what_is_directly_in_it_only(folder):
     planned = plan_watches([watch(folder, recursive=False), watch(folder / "a"), watch(folder / "b" / "c")])
 
-    assert planned.plans[0].inner == ((as_bytes(folder / "a"), True),)
+    assert planned.plans[0].inner == ((as_bytes(folder / "a"), 0),)
+
+
+def test_what_lies_deeper_than_an_inner_watch_reaches_stays_with_the_outer_one(folder):
+    planned = plan_watches([watch(folder), watch(folder / "a", max_depth=3)])
+
+    assert planned.plans[0].inner == ((as_bytes(folder / "a"), 3),)
+
+
+def test_a_watch_of_a_certain_depth_has_no_watches_within_it_that_lie_deeper(folder):
+    planned = plan_watches([watch(folder, max_depth=2), watch(folder / "a" / "b"), watch(folder / "a" / "c" / "d")])
+
+    assert planned.plans[0].inner == ((as_bytes(folder / "a" / "b"), 0),)
+
+
+def test_a_watch_that_is_not_recursive_has_the_depth_of_one_step():
+    plans = plan_watches([watch("/nothing/a", recursive=False, max_depth=5)], as_written).plans
+
+    assert [plan.depth for plan in plans] == [1]
 
 
 def test_a_neighbour_whose_name_only_begins_alike_is_not_within(folder):
@@ -129,7 +147,7 @@ def test_a_neighbour_whose_name_only_begins_alike_is_not_within(folder):
 def test_everything_is_within_the_root_of_the_host():
     planned = plan_watches([watch("/"), watch("/etc")])
 
-    assert planned.plans[0].inner == ((b"/etc", True),)
+    assert planned.plans[0].inner == ((b"/etc", 0),)
     assert is_within(b"/etc", b"/")
     assert not is_within(b"/", b"/etc")
 
@@ -165,27 +183,30 @@ def test_names_of_watches_differ(found):
 
 
 @given(
-    st.lists(st.tuples(st.lists(st.sampled_from(["a", "b"]), max_size=3).map("/".join), st.booleans()), max_size=6),
+    st.lists(
+        st.tuples(st.lists(st.sampled_from(["a", "b"]), max_size=3).map("/".join), st.booleans(), st.integers(0, 2)),
+        max_size=6,
+    ),
     st.lists(st.sampled_from(["a", "b"]), max_size=4).map("/".join),
 )
 def test_every_path_has_at_most_one_owner(watches, path):
     base = "/nothing-is-here"
     plans = plan_watches(
-        [watch(f"{base}/{name}", recursive=recursive) for name, recursive in watches], as_written
+        [watch(f"{base}/{name}", recursive=recursive, max_depth=depth) for name, recursive, depth in watches],
+        as_written,
     ).plans
     path = as_bytes(f"{base}/{path}".rstrip("/"))
 
     owners = [plan for plan in plans if owns(plan, path)]
 
-    covered = any(covers(plan, path) for plan in plans)
+    covered = any(is_covered(path, plan.path, plan.depth) for plan in plans)
     assert len(owners) == covered
 
 
-def covers(plan: WatchPlan, path: bytes) -> bool:
-    return is_within(path, plan.path) if plan.recursive else plan.path in (path, os.path.dirname(path))
+def is_covered(path: bytes, directory: bytes, depth: int) -> bool:
+    return is_within(path, directory) and (not depth or path.count(b"/") - directory.count(b"/") <= depth)
 
 
 def owns(plan: WatchPlan, path: bytes) -> bool:
-    return covers(plan, path) and not any(
-        is_within(path, inner) if is_whole else inner in (path, os.path.dirname(path)) for inner, is_whole in plan.inner
-    )
+    inner = (is_covered(path, *each) for each in plan.inner)
+    return is_covered(path, plan.path, plan.depth) and not any(inner)

@@ -63,6 +63,52 @@ def test_without_recursion_only_what_is_directly_in_it_is_reported(folder):
     assert not scope.reports(b"a/b")
 
 
+@pytest.mark.parametrize(
+    ("max_depth", "entered", "reported"),
+    [
+        (1, [b""], [b"", b"a"]),
+        (2, [b"", b"a"], [b"", b"a", b"a/b"]),
+        (3, [b"", b"a", b"a/b"], [b"", b"a", b"a/b", b"a/b/c"]),
+        (0, [b"", b"a", b"a/b", b"a/b/c"], [b"", b"a", b"a/b", b"a/b/c"]),
+    ],
+)
+def test_directories_so_many_steps_below_are_entries_but_not_entered(folder, max_depth, entered, reported):
+    scope = scope_of(folder, max_depth=max_depth)
+    paths = [b"", b"a", b"a/b", b"a/b/c"]
+
+    assert [path for path in paths if scope.enters(path)] == entered
+    assert [path for path in paths if scope.reports(path)] == reported
+
+
+def test_what_is_not_recursive_has_no_depth(folder):
+    scope = scope_of(folder, recursive=False, max_depth=3)
+
+    assert not scope.enters(b"a")
+
+
+def test_of_one_file_system_mount_points_are_entries_but_not_entered(folder):
+    scope = scope_of(folder, one_filesystem=True)
+    before = scope.enters(b"a/mnt/b")
+
+    scope.set_mount_points([b"", b"a/mnt"])
+
+    assert before
+    assert scope.enters(b"")
+    assert scope.enters(b"a")
+    assert not scope.enters(b"a/mnt")
+    assert not scope.enters(b"a/mnt/b")
+    assert scope.reports(b"a/mnt")
+    assert not scope.reports(b"a/mnt/b")
+
+
+def test_mount_points_are_entered_unless_one_file_system_is_wanted(folder):
+    scope = scope_of(folder)
+
+    scope.set_mount_points([b"a"])
+
+    assert scope.enters(b"a/b")
+
+
 def test_a_file_is_watched_in_its_directory_as_the_only_name(folder):
     (folder / "a").touch()
 
@@ -183,7 +229,7 @@ def test_many_directories_are_not_remembered_for_ever(folder):
 
 
 def test_what_another_watch_owns_is_left_alone(folder):
-    inner = ((os.fsencode(folder / "a" / "ssl"), True),)
+    inner = ((os.fsencode(folder / "a" / "ssl"), 0),)
     scope = scope_of(folder, inner=inner)
 
     assert not scope.enters(b"a/ssl")
@@ -193,7 +239,7 @@ def test_what_another_watch_owns_is_left_alone(folder):
 
 
 def test_of_a_flat_inner_watch_what_lies_deeper_is_still_ours(folder):
-    scope = scope_of(folder, inner=((os.fsencode(folder / "a"), False),))
+    scope = scope_of(folder, inner=((os.fsencode(folder / "a"), 1),))
 
     assert scope.enters(b"a")
     assert not scope.reports(b"a")
@@ -202,12 +248,25 @@ def test_of_a_flat_inner_watch_what_lies_deeper_is_still_ours(folder):
     assert scope.reports(b"a/x/y")
 
 
+def test_of_an_inner_watch_of_a_certain_depth_what_lies_deeper_is_still_ours(folder):
+    scope = scope_of(folder, inner=((os.fsencode(folder / "a"), 2),))
+
+    paths = [b"a", b"a/x", b"a/x/y", b"a/x/y/z", b"ax"]
+
+    assert [path for path in paths if scope.reports(path)] == [b"a/x/y/z", b"ax"]
+
+
 @given(
-    st.lists(st.tuples(st.lists(st.sampled_from("ab"), max_size=3).map("/".join), st.booleans()), max_size=5),
+    st.lists(
+        st.tuples(st.lists(st.sampled_from("ab"), max_size=3).map("/".join), st.booleans(), st.integers(0, 2)),
+        max_size=5,
+    ),
     st.lists(st.sampled_from("ab"), max_size=5).map("/".join),
 )
 def test_no_path_is_reported_by_two_watches(tree, watches, path):
-    plans = plan_watches([WatchSettings(path=tree / name, recursive=recursive) for name, recursive in watches]).plans
+    plans = plan_watches(
+        [WatchSettings(path=tree / name, recursive=recursive, max_depth=depth) for name, recursive, depth in watches]
+    ).plans
     path = os.fsencode(str(tree / path))
 
     reporters = [plan for plan in plans if reports(Scope(plan, OwnFiles()), path)]

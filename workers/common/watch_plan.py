@@ -25,8 +25,8 @@ class WatchPlan:
     recursive: bool = True
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    inner: tuple[tuple[bytes, bool], ...] = ()
-    """Paths within it that other watchers own, and whether with all that is beneath them."""
+    inner: tuple[tuple[bytes, int], ...] = ()
+    """Paths within it that other watchers own, and the depth to which they do, as `depth` says it."""
     backend: BackendName = "auto"
     rescan_seconds: float = 0.0
     """0: never."""
@@ -38,6 +38,11 @@ class WatchPlan:
     def name(self) -> str:
         """The name of its process, its source on the bus, its counters and its baseline: `fim-usr-bin`."""
         return watch_name(self.path)
+
+    @property
+    def depth(self) -> int:
+        """So many steps below the path things are reported, 1: what lies directly in it; 0: all."""
+        return self.max_depth if self.recursive else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +85,11 @@ def plan_watches(watches: Sequence[WatchSettings], resolve: Resolve = resolve_pa
 def is_within(path: bytes, directory: bytes) -> bool:
     """Whether *path* is *directory* or beneath it; both absolute."""
     return path == directory or path.startswith(directory.rstrip(b"/") + b"/")
+
+
+def steps_below(path: bytes, directory: bytes) -> int:
+    """Return how deep *path* is beneath *directory*, in which it lies; 0: it is that."""
+    return path[len(directory.rstrip(b"/")) :].count(b"/") if path != directory else 0
 
 
 def watch_name(path: bytes) -> str:
@@ -127,19 +137,19 @@ def _note_names(path: bytes, watches: Sequence[WatchSettings]) -> Iterator[str]:
         yield f"{_show(path)} is named {len(watches)} times with different settings: those of {first} hold"
 
 
-def _find_inner(plan: WatchPlan, plans: Sequence[WatchPlan]) -> tuple[tuple[bytes, bool], ...]:
+def _find_inner(plan: WatchPlan, plans: Sequence[WatchPlan]) -> tuple[tuple[bytes, int], ...]:
     """Return what *plan* would cover, but is left to others; not what lies in one of these."""
     covered = [other for other in plans if other is not plan and _covers(plan, other.path)]
-    wholes = [other for other in covered if other.recursive]
+    wholes = [other for other in covered if not other.depth]
     return tuple(
-        (other.path, other.recursive)
+        (other.path, other.depth)
         for other in covered
         if not any(whole is not other and is_within(other.path, whole.path) for whole in wholes)
     )
 
 
 def _covers(plan: WatchPlan, path: bytes) -> bool:
-    return is_within(path, plan.path) if plan.recursive else os.path.dirname(path) == plan.path
+    return is_within(path, plan.path) and (not plan.depth or steps_below(path, plan.path) <= plan.depth)
 
 
 def _show(path: bytes) -> str:

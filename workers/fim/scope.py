@@ -3,6 +3,7 @@
 import logging
 import os
 import stat
+from collections.abc import Iterable
 
 from auditline.workers.common.own_files import OwnFiles, identity_of, is_segment_name
 from auditline.workers.common.patterns import PathFilter
@@ -29,13 +30,16 @@ class Scope:
         """The directory to open."""
         self.single: bytes | None = None if is_directory else name
         """The only name that is reported; None: the directory is."""
-        self._recursive = plan.recursive
+        self._depth = plan.depth
+        self._one_filesystem = plan.one_filesystem
+        self._mount_points: frozenset[bytes] = frozenset()
         self._prefix = self.root.rstrip(b"/") + b"/"
         self._filter = PathFilter(plan.include, plan.exclude)
         self._own = own
         self._is_own_root = self._lies_in_own_directory()
-        self._closed = self._paths_beneath(*own.directories, *(path for path, is_whole in plan.inner if is_whole))
-        self._shallow = self._paths_beneath(*(path for path, is_whole in plan.inner if not is_whole))
+        self._closed = self._paths_beneath(*own.directories, *(path for path, depth in plan.inner if not depth))
+        self._inner_depths = {self._relative(path): depth for path, depth in plan.inner if depth}
+        self._most_inner_depth = max(self._inner_depths.values(), default=0)
         self._segment_directories = self._paths_beneath(*own.segment_directories)
         self._segment_mounts: set[bytes] = set()
         self._entered: dict[bytes, bool] = {}
@@ -66,6 +70,11 @@ class Scope:
             self._entered[directory] = entered
         return entered
 
+    def set_mount_points(self, mount_points: Iterable[bytes]) -> None:
+        """Take note of where other file systems are mounted beneath the root; they may be left out."""
+        self._mount_points = frozenset(mount_points)
+        self._entered.clear()
+
     def opens(self, relative_directory: bytes, status: os.stat_result) -> bool:
         """Whether the directory that was opened is to be watched and listed: not if it is ours under another path."""
         path = self._own.identities.get(identity_of(status))
@@ -87,7 +96,7 @@ class Scope:
         if not relative:
             return self.enters(b"") and self._filter.takes(self.root)
         parent, _, name = relative.rpartition(b"/")
-        if not self.enters(parent) or relative in self._closed or relative in self._shallow or parent in self._shallow:
+        if not self.enters(parent) or relative in self._closed or self._is_of_inner(relative):
             return False
         if (parent in self._segment_directories or parent in self._segment_mounts) and is_segment_name(name):
             return False
@@ -103,13 +112,29 @@ class Scope:
         return self.single is not None or not self._filter.excludes(self.root)
 
     def _enters_from_parent(self, directory: bytes) -> bool:
-        if self.single is not None or not self._recursive or directory in self._closed:
+        if self.single is not None or directory in self._closed:
+            return False
+        if self._depth and directory.count(b"/") + 1 >= self._depth:
+            return False
+        if self._one_filesystem and directory in self._mount_points:
             return False
         return not self._filter.excludes(self._prefix + directory)
 
+    def _is_of_inner(self, relative: bytes) -> bool:
+        """Whether a watch within this one has the path, though what lies deeper is ours."""
+        at = relative
+        for steps in range(self._most_inner_depth + 1 if self._inner_depths else 0):
+            if steps <= self._inner_depths.get(at, -1):
+                return True
+            at = at.rpartition(b"/")[0]
+        return False
+
     def _paths_beneath(self, *paths: bytes) -> set[bytes]:
         """Return those of *paths* that are the root or beneath it, relative to it."""
-        return {path[len(self._prefix) :] for path in paths if is_within(path, self.root)}
+        return {self._relative(path) for path in paths if is_within(path, self.root)}
+
+    def _relative(self, path: bytes) -> bytes:
+        return path[len(self._prefix) :]
 
     def _lies_in_own_directory(self) -> bool:
         for directory in self._own.directories:

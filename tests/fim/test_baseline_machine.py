@@ -1,4 +1,4 @@
-"""Whatever the order of writes, acknowledgements, errors, restarts and kills: a baseline is what a plain dict says."""
+"""Whatever the order of writes, moves, acknowledgements, errors and kills: a baseline is what a plain dict says."""
 
 import copy
 import shutil
@@ -18,6 +18,7 @@ from auditline.workers.fim.baseline import Baseline
 STATE = FileState(0o100644, 0, 0, 0, 1234, 2049, 1, 3, 4, 5, 0, None, b"\x04" + bytes(32), "stable", 6)
 PATHS = [b"", b"a", b"b", b"a/x", b"a/y", b"a/x/q", b"a.b/z", b"a0/z", b"\xff\n/\x01", b"d" * 255 + b"/" + b"n" * 255]
 DIRECTORIES = sorted({path.rpartition(b"/")[0] for path in PATHS})
+KEYS = [b"", b"7:1", b"7:1/", b"\0\xff"]
 SIZES = [0, 1, 2**63 - 1, 2**63, 2**80]
 
 paths = st.sampled_from(PATHS)
@@ -35,7 +36,13 @@ writes = st.one_of(
     st.tuples(st.just("note"), paths, st.none()),
     st.tuples(st.just("walked"), paths, st.none()),
 )
-Write = tuple[str, bytes | None, FileState | None]
+moves = st.one_of(
+    st.tuples(st.just("move"), st.sampled_from(DIRECTORIES[1:]), st.sampled_from(DIRECTORIES[1:])),
+    st.tuples(st.just("shelve"), st.sampled_from(DIRECTORIES), st.sampled_from(KEYS)),
+    st.tuples(st.just("unshelve"), st.sampled_from(DIRECTORIES), st.sampled_from(KEYS)),
+)
+steps = st.one_of(writes, moves)
+Write = tuple[str, bytes | None, FileState | bytes | None]
 
 
 def entry_of(number: int, path: bytes | None, state: FileState | None) -> FileChange:
@@ -51,50 +58,46 @@ class Model:
 
     def __init__(self) -> None:
         self.seen: dict[bytes, FileState] = {}
+        self.shelves: dict[bytes, dict[bytes, FileState]] = {}
         self.entries: list[tuple[bytes | None, FileState | None]] = []
         """Of all numbers from 1."""
-        self.outcomes: list[FileState | None] = []
-        """What the paths of the entries have when these are done."""
         self.done = 0
         self.note = ""
         self.is_walked = False
 
-    def write(self, kind: str, path: bytes | None, state: FileState | None) -> None:
-        if kind == "append":
-            self.entries.append((path, state))
-            self.outcomes.append(state)
+    def write(self, kind: str, path: bytes | None, what: FileState | bytes | None) -> None:
+        if isinstance(what, bytes):
+            self.move(kind, path or b"", what)
         elif kind == "note":
             self.note = repr(path)
         elif kind == "walked":
             self.is_walked = True
         elif path is not None:
-            self.keep(path, state)
+            self.seen.pop(path, None)
+            if what is not None:
+                self.seen[path] = what
+        if kind == "append" and not isinstance(what, bytes):
+            self.entries.append((path, what))
 
-    def keep(self, path: bytes, state: FileState | None) -> None:
-        about = [index for index, entry in enumerate(self.entries) if entry[0] == path and index >= self.done]
-        if about:
-            self.outcomes[about[-1]] = state
-        else:
-            apply(self.seen, path, state)
+    def move(self, kind: str, directory: bytes, what: bytes) -> None:
+        if kind == "move":
+            moved = self.take_out(directory)
+            self.take_out(what)
+            self.put_in(what, moved)
+        elif kind == "shelve":
+            self.shelves[what] = self.take_out(directory)
+        elif what in self.shelves:
+            self.take_out(directory)
+            self.put_in(directory, self.shelves.pop(what))
 
-    def forget(self, number: int) -> None:
-        for index in range(self.done, number):
-            apply(self.seen, self.entries[index][0], self.outcomes[index])
-        self.done = max(self.done, number)
+    def take_out(self, directory: bytes) -> dict[bytes, FileState]:
+        prefix = directory + b"/" if directory else b""
+        inner = [path for path in self.seen if path and path.startswith(prefix)]
+        return {path[len(prefix) :]: self.seen.pop(path) for path in inner}
 
-    def known(self) -> dict[bytes, FileState]:
-        known = dict(self.seen)
-        for index in range(self.done, len(self.entries)):
-            apply(known, self.entries[index][0], self.outcomes[index])
-        return known
-
-
-def apply(states_: dict[bytes, FileState], path: bytes | None, state: FileState | None) -> None:
-    if path is None:
-        return
-    states_.pop(path, None)
-    if state is not None:
-        states_[path] = state
+    def put_in(self, directory: bytes, inner: dict[bytes, FileState]) -> None:
+        prefix = directory + b"/" if directory else b""
+        self.seen |= {prefix + path: state for path, state in inner.items()}
 
 
 class BaselineMachine(RuleBasedStateMachine):
@@ -110,30 +113,40 @@ class BaselineMachine(RuleBasedStateMachine):
     def _open(self) -> Baseline:
         return Baseline.open(self.folder, "fim-etc", b"/etc", max_outbox_entries=5)
 
-    def _write(self, kind: str, path: bytes | None, state: FileState | None) -> None:
-        if kind == "append":
+    def _write(self, kind: str, path: bytes | None, what: FileState | bytes | None) -> None:
+        if isinstance(what, bytes):
+            self._move(kind, path or b"", what)
+        elif kind == "append":
             number = len(self.model.entries) + 1
-            self.baseline.append(entry_of(number, path, state), path, state)
+            self.baseline.append(entry_of(number, path, what), path, what)
         elif kind == "note":
             self.baseline.set_note("name", repr(path))
         elif kind == "walked":
             self.baseline.mark_walked()
         elif path is not None:
-            self.baseline.keep(path, state)
-        self.model.write(kind, path, state)
+            self.baseline.keep(path, what)
+        self.model.write(kind, path, what)
 
-    @rule(write=writes)
+    def _move(self, kind: str, directory: bytes, what: bytes) -> None:
+        if kind == "move":
+            self.baseline.move_directory(directory, what)
+        elif kind == "shelve":
+            self.baseline.shelve(directory, what)
+        else:
+            assert self.baseline.unshelve(directory, what) == (what in self.model.shelves)
+
+    @rule(write=steps)
     def write(self, write: Write):
         self._write(*write)
 
-    @rule(some=st.lists(writes, max_size=12))
+    @rule(some=st.lists(steps, max_size=12))
     def write_in_one_transaction(self, some: list[Write]):
         with self.baseline.transaction():
             for write in some:
                 self._write(*write)
             self._reads_are_right()
 
-    @rule(some=st.lists(writes, max_size=12))
+    @rule(some=st.lists(steps, max_size=12))
     def write_and_roll_back(self, some: list[Write]):
         model, self.model = self.model, copy.deepcopy(self.model)
         with suppress(Interrupted), self.baseline.transaction():
@@ -147,16 +160,16 @@ class BaselineMachine(RuleBasedStateMachine):
     def forget(self, ahead: int):
         number = min(self.model.done + ahead, len(self.model.entries))
         self.baseline.forget(self.model.done + ahead, b"state %d" % number)
-        self.model.forget(number)
+        self.model.done = max(self.model.done, number)
 
-    @rule(some=st.lists(writes, max_size=5), ahead=st.integers(0, 4))
+    @rule(some=st.lists(steps, max_size=5), ahead=st.integers(0, 4))
     def forget_within_a_transaction(self, some: list[Write], ahead: int):
         number = min(self.model.done + ahead, len(self.model.entries))
         with self.baseline.transaction():
             self.baseline.forget(number, b"state")
             for write in some:
                 self._write(*write)
-        self.model.forget(number)
+        self.model.done = max(self.model.done, number)
 
     @rule()
     def restart(self):
@@ -184,18 +197,21 @@ class BaselineMachine(RuleBasedStateMachine):
         assert baseline.counts() == (len(model.seen), len(numbers))
         assert baseline.is_full == (len(numbers) >= 5)
         assert (baseline.epoch, baseline.was_rebuilt, baseline.is_behind) == (self.epoch, "", False)
-        assert self._directories_in_use() == self._directories_kept()
+        assert self._directories_in_use() == self._directories_kept() == set(baseline.known_directories())
 
     def _reads_are_right(self) -> None:
         self._paths_are_right()
         assert (self.baseline.note("name"), self.baseline.is_walked) == (self.model.note, self.model.is_walked)
 
     def _paths_are_right(self) -> None:
-        known, baseline = self.model.known(), self.baseline
+        known, baseline = self.model.seen, self.baseline
         assert {path: baseline.known(path) for path in PATHS} == {path: known.get(path) for path in PATHS}
         for directory in DIRECTORIES:
             prefix = directory + b"/" if directory else b""
             beneath = list(baseline.known_beneath(directory))
+            assert baseline.has_directory(directory) == (
+                directory in {path.rpartition(b"/")[0] for path in known if path}
+            )
             assert sorted(beneath) == sorted(path for path in known if path and path.startswith(prefix))
             assert baseline.known_in(directory) == {
                 path[len(prefix) :]: state
@@ -204,12 +220,11 @@ class BaselineMachine(RuleBasedStateMachine):
             }
 
     def _directories_in_use(self) -> set[bytes]:
-        pending = [path for path, _ in self.model.entries[self.model.done :] if path is not None]
-        return {path.rpartition(b"/")[0] for path in [*self.model.seen, *pending]}
+        return {path.rpartition(b"/")[0] for path in self.model.seen if path}
 
     def _directories_kept(self) -> set[bytes]:
         with closing(sqlite3.connect(self.folder / "fim-etc.sqlite")) as connection:
-            return {path for (path,) in connection.execute("SELECT path FROM directories")}
+            return {path for (path,) in connection.execute("SELECT path FROM directories") if path[:1] != b"\0"}
 
     def teardown(self):
         if hasattr(self, "baseline"):

@@ -1,7 +1,8 @@
 """What a watcher knows of the paths beneath its root, and the changes that the router has not yet done.
 
 An sqlite database with one writer; others may read it meanwhile. `seen` holds one state per path, and moves on in the
-transaction that removes the entries about it from the outbox. All that was committed survives kill -9.
+transaction that puts the entry about it into the outbox, where that stays until it is done: whoever has the one has
+the other. All that was committed survives kill -9.
 """
 
 import logging
@@ -18,11 +19,12 @@ from auditline.workers.common.file_state import FileState
 from auditline.workers.common.host import boot_id
 from auditline.workers.fim.claim import Claim
 from auditline.workers.fim.database import BaselineDamaged, Database
-from auditline.workers.fim.directories import Directories, split_path
+from auditline.workers.fim.directories import Directories, prefix_of, split_path
 from auditline.workers.fim.opening import open_or_make
-from auditline.workers.fim.outbox import GONE, Outbox
+from auditline.workers.fim.outbox import Outbox
 from auditline.workers.fim.rows import STATE_COLUMNS, Row, decode_row, encode_row
 from auditline.workers.fim.schema import STORE_META, Meta, MetaValue, meta_row
+from auditline.workers.fim.shelves import Shelves
 
 __all__ = ["Baseline", "BaselineDamaged", "Counts"]
 
@@ -34,11 +36,14 @@ _PAGE = 1000
 _TELL_EVERY = 1000
 
 _VALUES = ", ".join("?" * (2 + len(STATE_COLUMNS)))
-_ADD = f"INSERT OR IGNORE INTO seen VALUES ({_VALUES})"  # noqa: S608  # constant
-_REPLACE = f"INSERT OR REPLACE INTO seen VALUES ({_VALUES})"  # noqa: S608
+_STORE = f"INSERT OR REPLACE INTO seen VALUES ({_VALUES})"  # noqa: S608  # constant
 _REMOVE = "DELETE FROM seen WHERE directory = ? AND name = ?"
 _KNOWN = "SELECT * FROM seen WHERE directory = ? AND name = ?"
 _KNOWN_IN = "SELECT * FROM seen WHERE directory = ?"
+_COUNT = """
+    SELECT count(*) FROM seen WHERE directory IN
+    (SELECT id FROM directories WHERE path = x'00' OR path NOT BETWEEN x'00' AND x'00ff')
+"""
 _NAMES_IN = "SELECT name FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
 
 
@@ -63,6 +68,7 @@ class Baseline:
         self._meta = meta
         self._max_outbox_entries = max_outbox_entries
         self._directories = Directories(database)
+        self._shelves = Shelves(database, self._directories)
         self._outbox = Outbox(database)
         self._failures = 0
         self._unstored: tuple[int, bytes] | None = None
@@ -73,7 +79,6 @@ class Baseline:
         self._done_number = int(meta["done_number"])
         self._last_number: int = self._done_number + database.rows("SELECT count(*) FROM outbox")[0][0]
         self._appended_number: int = self._last_number
-        self._seen_rows: int = database.rows("SELECT count(*) FROM seen")[0][0]
 
     @classmethod
     def open(
@@ -144,35 +149,23 @@ class Baseline:
 
     def counts(self) -> Counts:
         """Return how much it holds."""
-        return Counts(self._seen_rows, self._appended_number - self._done_number)
+        return Counts(self._database.rows(_COUNT)[0][0], self._appended_number - self._done_number)
 
     def known(self, path: bytes) -> FileState | None:
-        """Return the newest state of *path*, done or not; None: it is not known, or known to be gone."""
+        """Return the state of *path*; None: it is not known, or known to be gone."""
         directory_path, name = split_path(path)
         directory = self._directories.find(directory_path)
         if directory is None:
             return None
-        if self._appended_number > self._done_number:
-            newest = self._outbox.newest(directory, name)
-            if newest is not None:
-                return newest if isinstance(newest, FileState) else None
         row = self._database.row(_KNOWN, (directory, name))
         return None if row is None else self._state(row)
 
     def known_in(self, directory: bytes) -> dict[bytes, FileState]:
-        """Return the newest states of what lies directly in *directory*, by name."""
+        """Return the states of what lies directly in *directory*, by name."""
         identity = self._directories.find(directory)
         if identity is None:
             return {}
-        known = {row[1]: self._state(row) for row in self._database.each(_KNOWN_IN, (identity,))}
-        if self._appended_number > self._done_number:
-            for name, state in self._outbox.newest_in(identity):
-                if state is GONE:
-                    known.pop(name, None)
-                elif isinstance(state, FileState):
-                    known[name] = state
-        known.pop(b"", None)
-        return known
+        return {row[1]: self._state(row) for row in self._database.each(_KNOWN_IN, (identity,))}
 
     def known_beneath(self, directory: bytes) -> Iterator[bytes]:
         """Yield the paths beneath *directory* that are known, each directory before what is in it.
@@ -180,7 +173,7 @@ class Baseline:
         The caller may write meanwhile; a path that comes or goes meanwhile may be yielded or not.
         """
         for identity, path in self._directories.beneath(directory):
-            prefix = path + b"/" if path else b""
+            prefix = prefix_of(path)
             for name in self._names_in(identity):
                 yield prefix + name
 
@@ -209,16 +202,18 @@ class Baseline:
             yield
             return
         self._database.begin()
-        before = (dict(self._meta), self._seen_rows)
+        before = dict(self._meta)
         try:
             yield
             done = self._apply_done()
+            self._shelves.delete_some()
             self._set_meta("transactions", self._transactions + 1)
             self._database.commit()
         except BaseException:
             self._database.roll_back()
             self._directories.forget_ids()
-            self._meta, self._seen_rows = before
+            self._shelves.is_rolled_back()
+            self._meta = before
             self._appended_number = self._last_number
             raise
         if done is not None:
@@ -228,42 +223,51 @@ class Baseline:
         self._database.shrink()
 
     def keep(self, path: bytes, state: FileState | None) -> None:
-        """Let *state* be what was seen of *path*, without an entry; None: nothing is there.
-
-        While an entry about it is on its way, this is what becomes of it when that is done.
-        """
-        if not self._database.is_writing:
-            with self.transaction():
-                self.keep(path, state)
-            return
-        directory_path, name = split_path(path)
-        if self._appended_number > self._done_number:
-            # What an entry on its way makes of `seen` would come after this.
-            directory = self._directories.find(directory_path)
-            if directory is not None and self._outbox.amend((directory, name), state):
+        """Let *state* be what was seen of *path*, without an entry; None: nothing is there."""
+        with self.transaction():
+            directory_path, name = split_path(path)
+            if state is not None:
+                directory = self._directories.find_or_make(directory_path)
+                self._database.change(_STORE, encode_row(directory, name, state))
                 return
-        if state is None:
-            self._remove(directory_path, name)
-            return
-        row = encode_row(self._directories.find_or_make(directory_path), name, state)
-        if self._database.change(_ADD, row):
-            self._seen_rows += 1
-        else:
-            self._database.change(_REPLACE, row)
+            known_directory = self._directories.find(directory_path)
+            if known_directory is not None and self._database.change(_REMOVE, (known_directory, name)):
+                self._directories.drop_empty(known_directory)
 
     def append(self, entry: Entry, path: bytes | None, state: FileState | None) -> None:
-        """Put *entry* into the outbox; when it is done, *state* is what was seen of *path* (None: nothing is there).
+        """Put *entry* into the outbox, and let *state* be what was seen of *path* (None: nothing is there).
 
         With *path* None, nothing becomes of it. Ask `is_full` before.
         """
         with self.transaction():
-            place = None
             if path is not None:
-                directory_path, name = split_path(path)
-                place = (self._directories.find_or_make(directory_path), name)
+                self.keep(path, state)
             number = self._appended_number + 1
-            self._outbox.append(number, encode_entry(entry), place, state)
+            self._outbox.append(number, encode_entry(entry))
             self._appended_number = number
+
+    def move_directory(self, old: bytes, new: bytes) -> None:
+        """Let what is known in and beneath *old* be known in and beneath *new* instead; neither may be the root.
+
+        Of what was known there before, nothing is: record that before. The rows of *old* and *new* themselves, which
+        lie in other directories, stay as they are.
+        """
+        with self.transaction():
+            self._shelves.move(old, new)
+
+    def shelve(self, directory: bytes, key: bytes) -> None:
+        """Know nothing any more in and beneath *directory*, until it is taken back from the shelf *key*.
+
+        There is room for `MOST_SHELVES`: then the oldest is dropped, as is one with the same key. The row of
+        *directory* itself, which lies in another one, stays as it is.
+        """
+        with self.transaction():
+            self._shelves.put(directory, key)
+
+    def unshelve(self, directory: bytes, key: bytes) -> bool:
+        """Know again, in and beneath *directory*, what is on the shelf *key*, nothing else; False: there is none."""
+        with self.transaction():
+            return self._shelves.take(directory, key)
 
     def mark_walked(self) -> None:
         """Keep that a first walk has ended."""
@@ -287,7 +291,7 @@ class Baseline:
         return Batch(number, BatchKind.FILE, b"", self._outbox.read(number))
 
     def forget(self, number: int, state: bytes) -> None:
-        """See `Store`; what was seen moves on with it.
+        """See `Store`.
 
         When it cannot be stored, such as on a full disk, that is told, and `done_number` follows with the next
         transaction that succeeds.
@@ -336,22 +340,12 @@ class Baseline:
         if self._unstored is None:
             return None
         number, state = self._unstored
-        grown, emptied = self._outbox.finish(self._done_number + 1, number)
-        self._seen_rows += grown
-        self._directories.drop_empty(emptied)
+        self._outbox.delete(number)
         self._set_meta("done_number", number)
         self._set_meta("done_state", state)
         return number
 
-    def _remove(self, directory_path: bytes, name: bytes) -> None:
-        directory = self._directories.find(directory_path)
-        if directory is not None and self._database.change(_REMOVE, (directory, name)):
-            self._seen_rows -= 1
-            self._directories.drop_empty([directory])
-
     def _names_in(self, directory: int) -> Iterator[bytes]:
-        gone, new = self._outbox.newest_names(directory)
-        yield from new - {b""}
         last = b""
         # Each page anew, because the caller may write between two.
         while rows := self._database.rows(_NAMES_IN, (directory, last, _PAGE)):
@@ -359,8 +353,7 @@ class Baseline:
                 if not isinstance(name, bytes) or name <= last:
                     raise self._database.damaged(f"{name!r} follows {last!r} in directory {directory}")
                 last = name
-                if name not in gone and name not in new:
-                    yield name
+                yield name
 
     def _tell_failure(self, error: StorageError) -> None:
         self._failures += 1

@@ -1,10 +1,18 @@
-"""The directories of a baseline: each path is stored once, and what lies in it names it by a number."""
+"""The directories of a baseline: each path is stored once, and what lies in it names it by a number.
 
-from collections.abc import Iterable, Iterator
+Some have paths that begin with NUL, which no real path has: what lies in these is hidden.
+"""
+
+from collections.abc import Iterator
 
 from auditline.workers.fim.database import Database
 from auditline.workers.fim.rows import Row
 
+_ABOVE_THE_ROOT = b"\0"
+"""The root itself lies here, so that it is not in the directory that it is."""
+_LAST_HIDDEN = b"\0\xff"
+_AFTER_ALL = b"\xff" * 256
+"""Greater than every path, because the name of a file has at most 255 bytes."""
 _MOST_REMEMBERED = 4096
 _PAGE = 256
 
@@ -12,14 +20,25 @@ _DROP_EMPTY = """
     DELETE FROM directories WHERE id = ?1
     AND NOT EXISTS (SELECT 1 FROM seen WHERE directory = ?1)
     AND NOT EXISTS (SELECT 1 FROM approved WHERE directory = ?1)
-    AND NOT EXISTS (SELECT 1 FROM outbox WHERE directory = ?1)
+"""
+_RENAME_ONE = "UPDATE directories SET path = ? WHERE path = ?"
+# What concatenation gives is text to sqlite, whatever it was before.
+_RENAME_BENEATH = """
+    UPDATE directories SET path = CAST(?1 || substr(path, ?2) AS BLOB) WHERE path > ?3 AND path < ?4
 """
 
 
 def split_path(path: bytes) -> tuple[bytes, bytes]:
-    """Return the directory and the name of *path*; the root, b"", is the nameless one in itself."""
+    """Return the directory and the name of *path*; the root, b"", is the nameless one in a hidden directory."""
+    if not path:
+        return _ABOVE_THE_ROOT, b""
     directory, _, name = path.rpartition(b"/")
     return directory, name
+
+
+def prefix_of(directory: bytes) -> bytes:
+    """Return what the paths beneath *directory* begin with."""
+    return directory + b"/" if directory else b""
 
 
 class Directories:
@@ -47,18 +66,32 @@ class Directories:
             known = self._remember(path, self._database.rows("SELECT last_insert_rowid()")[0][0])
         return known
 
-    def drop_empty(self, ids: Iterable[int]) -> None:
-        """Delete those of *ids* that nothing refers to any more."""
-        for directory in ids:
-            if self._database.change(_DROP_EMPTY, (directory,)):
-                self._ids.clear()
+    def drop_empty(self, directory: int) -> bool:
+        """Delete the directory of that id if nothing refers to it any more; return whether it is gone."""
+        is_gone = self._database.change(_DROP_EMPTY, (directory,)) > 0
+        if is_gone:
+            self._ids.clear()
+        return is_gone
+
+    def rename(self, old: bytes, new: bytes) -> None:
+        """Give *old* and all directories beneath it the paths they have with *new* in its place; nothing is there.
+
+        *new* may not be beneath *old*, but for the root, which can only become a hidden one.
+        """
+        self._ids.clear()
+        low, high = _bounds(old)
+        self._database.change(_RENAME_ONE, (new, old))
+        self._database.change(_RENAME_BENEATH, (prefix_of(new), len(prefix_of(old)) + 1, low, high))
 
     def beneath(self, path: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield id and path of the directory *path* and all beneath it, each before what is in it."""
+        """Yield id and path of the directory *path* and all beneath it, each before what is in it.
+
+        Hidden ones are beneath hidden ones only.
+        """
         own = self.find(path)
         if own is not None:
             yield own, path
-        last, end = (path + b"/", path + b"0") if path else (b"", None)
+        last, end = _bounds(path)
         # Each page anew, because the caller may write between two.
         while rows := self._page(last, end):
             for directory, found in rows:
@@ -71,11 +104,9 @@ class Directories:
         """Forget what is remembered: a transaction was rolled back."""
         self._ids.clear()
 
-    def _page(self, last: bytes, end: bytes | None) -> list[Row]:
-        """Return the next directories behind *last*; b"/" is followed by b"0", so *end* ends what is beneath one."""
-        statement = (
-            "SELECT id, path FROM directories WHERE path > ?1 AND (?2 IS NULL OR path < ?2) ORDER BY path LIMIT ?3"
-        )
+    def _page(self, last: bytes, end: bytes) -> list[Row]:
+        """Return the next directories behind *last* and before *end*."""
+        statement = "SELECT id, path FROM directories WHERE path > ? AND path < ? ORDER BY path LIMIT ?"
         return self._database.rows(statement, (last, end, _PAGE))
 
     def _remember(self, path: bytes, directory: int) -> int:
@@ -83,3 +114,8 @@ class Directories:
             self._ids.clear()
         self._ids[path] = directory
         return directory
+
+
+def _bounds(path: bytes) -> tuple[bytes, bytes]:
+    """Return what is less than all beneath *path*, and what is greater; b"/" is followed by b"0"."""
+    return (path + b"/", path + b"0") if path else (_LAST_HIDDEN, _AFTER_ALL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auditline.workers.fim.rows import STATE_COLUMNS
 
-VERSION = 2
+VERSION = 3
 APPLICATION_ID = 0x41444C42
 """Marks the file as ours, for `file` and for people: "ADLB"."""
 FILE_MODE = 0o640
@@ -23,8 +23,8 @@ _TABLES = (
     "CREATE TABLE directories (id INTEGER PRIMARY KEY, path UNIQUE CHECK (typeof(path) = 'blob'))",
     f"CREATE TABLE seen {_STATES}",
     f"CREATE TABLE approved {_STATES}",
-    f"CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, entry, entry_checksum, directory, name, {_COLUMNS})",
-    "CREATE INDEX outbox_paths ON outbox (directory, name)",
+    "CREATE TABLE shelves (id INTEGER PRIMARY KEY, key UNIQUE)",
+    "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, entry, checksum)",
 )
 STORE_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
 _READ_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"

@@ -24,7 +24,7 @@ from auditline.workers.router.replaying.following import FollowedLog, Tell, Wait
 from auditline.workers.router.replaying.reading import COMPRESSED, STDIN, read_chunks, total_bytes
 from auditline.workers.router.replaying.rotation import oldest_first
 from auditline.workers.router.replaying.selection import Selection, Wanted, parse_wanted
-from auditline.workers.router.replaying.stopping import StopRequest
+from auditline.workers.common.stopping import StopRequest
 from auditline.workers.router.replaying.syslog import SyslogLines, find_record
 from auditline.workers.router.replaying.writing import write_all
 from auditline.workers.router.unparsed import unparsed_line

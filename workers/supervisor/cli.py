@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
 from auditline.workers.common.text import make_safe
+from auditline.workers.supervisor import reading_options
 from auditline.workers.supervisor.replay_options import DESCRIPTION, EXAMPLE, add_replay_options, join_times, replay
 
 if TYPE_CHECKING:
@@ -167,6 +168,7 @@ def _build_parser() -> ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
     _add_replay(commands)
+    _add_reading(commands)
     _add_config(commands)
     _add_rules(commands)
     return parser
@@ -198,6 +200,29 @@ def _add_replay(commands: "Commands") -> None:
         example=EXAMPLE,
     )
     add_replay_options(parser)
+
+
+def _add_reading(commands: "Commands") -> None:
+    read = _add_command(
+        commands,
+        "read",
+        reading_options.read,
+        summary="print what is new in the segments of a running service, and end",
+        description=reading_options.READ_DESCRIPTION,
+        example=reading_options.READ_EXAMPLE,
+    )
+    reading_options.add_read_options(read)
+    stream = _add_command(
+        commands,
+        "stream",
+        reading_options.stream,
+        summary="print what is new in the segments of a running service, and what comes",
+        description=reading_options.STREAM_DESCRIPTION,
+        example=reading_options.STREAM_EXAMPLE,
+    )
+    reading_options.add_stream_options(stream)
+    for command in (read, stream):
+        _add_config_option(command)
 
 
 def _add_config(commands: "Commands") -> None:

@@ -5,6 +5,7 @@ import select
 import signal
 import sys
 import time
+from errno import EPIPE
 from types import FrameType
 
 from auditline.workers.common.errors import Exit
@@ -25,6 +26,16 @@ class StopRequest:
         # Of its errors poll() tells without being asked: the reader of a pipe is gone.
         self._poller.register(sys.stdout.fileno(), 0)
 
+    @property
+    def is_set(self) -> bool:
+        """Whether a signal came."""
+        return self._since is not None
+
+    @property
+    def seconds_since(self) -> float:
+        """How long ago it came; 0: it has not."""
+        return time.monotonic() - self._since if self._since is not None else 0.0
+
     def take_signals(self) -> None:
         """Let the signals set this."""
         signal.set_wakeup_fd(self._wakeup_write_fd, warn_on_full_buffer=False)
@@ -32,15 +43,16 @@ class StopRequest:
         signal.signal(signal.SIGINT, self._on_stop_signal)
         signal.signal(signal.SIGALRM, _leave_unfinished)
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep at most *seconds*, and return whether to stop.
+    def wait(self, seconds: float, *, for_room: bool = False) -> bool:
+        """Sleep at most *seconds*, or until stdout takes more (*for_room*), and return whether to stop.
 
         Raises:
             BrokenPipeError: nobody reads stdout.
         """
+        self._poller.modify(sys.stdout.fileno(), select.POLLOUT if for_room else 0)
         events = [] if self._since is not None else self._poller.poll(seconds * 1000)
         if any(event & select.POLLERR for _, event in events):
-            raise BrokenPipeError
+            raise BrokenPipeError(EPIPE, os.strerror(EPIPE))
         return self._since is not None
 
     def _on_stop_signal(self, number: int, _frame: FrameType | None) -> None:

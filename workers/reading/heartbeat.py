@@ -1,0 +1,34 @@
+"""Lines that say that a stream is alive though nothing happens; each an event of its own."""
+
+import json
+import secrets
+import time
+
+
+class Heartbeat:
+    """Due every so many seconds; the ids are `<host>-heartbeat-<run id>-<n>`."""
+
+    def __init__(self, period_seconds: float, host: str, host_name: str) -> None:
+        """*period_seconds* 0: never."""
+        self._period_seconds = period_seconds
+        self._host, self._host_name = host, host_name
+        self._run_id = secrets.token_hex(4)
+        self._count = 0
+        self._due = time.monotonic() + period_seconds
+
+    def take_due(self) -> bytes | None:
+        """Return the line if it is due."""
+        now = time.monotonic()
+        if not self._period_seconds or now < self._due:
+            return None
+        self._due = now + self._period_seconds
+        self._count += 1
+        moment = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
+        document = {
+            "@timestamp": stamp,
+            "event": {"id": f"{self._host}-heartbeat-{self._run_id}-{self._count}", "kind": "metric"},
+            "host": {"name": self._host_name},
+            "auditline": {"complete": True},
+        }
+        return json.dumps(document, separators=(",", ":")).encode() + b"\n"

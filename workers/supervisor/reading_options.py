@@ -1,0 +1,100 @@
+"""The options of `auditline read` and `auditline stream`."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auditline.workers.common.errors import Exit
+
+if TYPE_CHECKING:
+    from auditline.workers.reading.commands import ReadOptions
+
+READ_DESCRIPTION = """\
+Prints the events that the segments hold behind the cursor, waits until they are read, moves the cursor on and ends:
+for a shipper that runs a command every few seconds. Nothing is printed when nothing is new. A kill at any moment
+costs at most lines that come twice. One reader per cursor: a second one ends with 75."""
+READ_EXAMPLE = "auditline read --cursor /var/lib/fluent-bit/auditline.cursor --max-events 5000"
+STREAM_DESCRIPTION = """\
+Prints the events that the segments hold behind the cursor and those that come, until it is stopped or nobody reads
+any more: for a shipper that keeps a command running. The cursor follows what has been read. SIGTERM ends it within
+0.2 s."""
+STREAM_EXAMPLE = "auditline stream --cursor /var/lib/syslog-ng/auditline.cursor"
+_DEFAULT_MAX_LINE = 32_000
+
+
+def add_read_options(parser: ArgumentParser) -> None:
+    """Add what `read` takes."""
+    add = parser.add_argument
+    _add_common(parser)
+    add("--max-events", type=_count, metavar="N", help="end after so many events (default: no limit)")
+    add("--max-seconds", type=_seconds, metavar="S", help="end after so long (default: no limit)")
+
+
+def add_stream_options(parser: ArgumentParser) -> None:
+    """Add what `stream` takes."""
+    add = parser.add_argument
+    _add_common(parser)
+    add(
+        "--heartbeat-seconds",
+        type=_seconds,
+        default=0.0,
+        metavar="S",
+        help="print a line every so often (default: 0, never)",
+    )
+    add("--stop-on-stdin-eof", action="store_true", help="end when standard input does")
+
+
+def read(options: Namespace) -> Exit:
+    """Run `read`."""
+    from auditline.workers.reading.commands import read_command
+
+    return read_command(_options(options, max_events=options.max_events, max_seconds=options.max_seconds))
+
+
+def stream(options: Namespace) -> Exit:
+    """Run `stream`."""
+    from auditline.workers.reading.commands import stream_command
+
+    chosen = {"heartbeat_seconds": options.heartbeat_seconds, "stops_with_stdin": options.stop_on_stdin_eof}
+    return stream_command(_options(options, **chosen))
+
+
+def _add_common(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--cursor", type=Path, required=True, metavar="FILE", help="keeps up to where events were delivered")
+    line_help = f"longer lines lose their longest texts, and say so (default: {_DEFAULT_MAX_LINE})"
+    add("--max-line", type=_count, default=_DEFAULT_MAX_LINE, metavar="BYTES", help=line_help)
+    directory_help = "where the segments are (default: outputs.segments.directory)"
+    add("directory", nargs="?", type=Path, metavar="DIRECTORY", help=directory_help)
+
+
+def _options(options: Namespace, **more: object) -> "ReadOptions":
+    from auditline.workers.common.settings import SegmentsSettings
+    from auditline.workers.common.settings_loading import load_settings
+    from auditline.workers.reading.commands import ReadOptions
+
+    settings = load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
+    segments = next((each for each in settings.outputs if isinstance(each, SegmentsSettings)), None)
+    directory = options.directory or (segments or SegmentsSettings(name="segments")).directory
+    return ReadOptions(
+        directory=directory,
+        cursor=options.cursor,
+        state_directory=settings.state.directory,
+        max_line_bytes=options.max_line,
+        **more,
+    )
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError(text)
+    return seconds

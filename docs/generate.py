@@ -172,6 +172,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "reasons of suspicious texts": reasons_of("suspicious"),
     "reasons of coverage events": reasons_of("coverage"),
     "states of hashes": reasons_of("hash_state", "`hash_state`"),
+    "reasons of hashes": reasons_of("hash_reason", "`hash_reason`"),
 }
 """What makes each part, by its name in the page."""
 

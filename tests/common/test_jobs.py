@@ -12,7 +12,16 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
+from auditline.workers.common.file_state import (
+    HASHED,
+    NOT_HASHED,
+    QUARANTINED,
+    STABLE,
+    TOO_LARGE,
+    UNREAD,
+    UNSTABLE,
+    FileState,
+)
 from auditline.workers.common.jobs import (
     JOBS_VERSION,
     MOST_RESULTS,
@@ -195,8 +204,10 @@ states = st.builds(
     rdev=numbers,
     target=st.none(),
     hashes=st.binary(max_size=100),
-    hash_state=st.sampled_from([NOT_HASHED, STABLE, "too_large", "unstable", "unreadable"]),
+    hash_state=st.sampled_from([NOT_HASHED, *sorted((HASHED | UNREAD) - {QUARANTINED}), TOO_LARGE, UNSTABLE]),
     checked_ns=st.integers(0, (1 << 63) - 1),
+    xattrs=st.binary(max_size=100),
+    flags=numbers,
 )
 outcomes_without_state = st.sampled_from([outcome for outcome in Outcome if outcome is not Outcome.LOOKED_AT])
 results = st.lists(
@@ -228,10 +239,10 @@ def test_an_error_of_any_length_fits():
 
 
 def test_more_results_than_a_lease_can_have_are_refused():
-    records, hashes, errors = _encode_results([Result(Outcome.GONE)] * (MOST_RESULTS + 1))
+    frames_of_too_many = _encode_results([Result(Outcome.GONE)] * (MOST_RESULTS + 1))
 
     with pytest.raises(ValueError, match="bytes of results"):
-        _decode_results(records, hashes, errors)
+        _decode_results(*frames_of_too_many)
 
 
 frames = st.lists(st.binary(max_size=200), min_size=1, max_size=5)
@@ -249,7 +260,7 @@ def test_any_bytes_are_a_message_or_are_told_not_to_be_one(kind: bytes, tail: li
             continue
 
 
-@given(st.lists(st.binary(max_size=300), min_size=3, max_size=3))
+@given(st.lists(st.binary(max_size=300), min_size=4, max_size=4))
 def test_any_bytes_are_results_or_are_told_not_to_be(parts: list[bytes]):
     try:
         _decode_results(*parts)
@@ -257,7 +268,7 @@ def test_any_bytes_are_results_or_are_told_not_to_be(parts: list[bytes]):
         return
 
 
-RESULT = struct.Struct("<BBHHIIIQQQQqqqQq")
+RESULT = struct.Struct("<BBHHIIIIQQQQqqqQqQ")
 STRANGE = [
     [b""],
     [b"?"],
@@ -274,14 +285,16 @@ STRANGE = [
     [b"B" + bytes(9)],
     [b"R"],
     [b"R" + bytes(8)],
-    [b"R" + bytes(8), b"", b""],
-    [b"R" + bytes(8), b"x", b"", b""],
-    [b"R" + bytes(8), b"", b"x", b""],
-    [b"R" + bytes(8), b"", b"", b"x"],
-    [b"R" + bytes(8), RESULT.pack(0, 0, 9, 0, *(0,) * 12), b"", b""],
-    [b"R" + bytes(8), RESULT.pack(0, 99, 0, 0, *(0,) * 12), b"", b""],
-    [b"R" + bytes(8), RESULT.pack(99, 0, 0, 0, *(0,) * 12), b"", b""],
-    [b"R" + bytes(8), RESULT.pack(1, 0, 0, 9, *(0,) * 12), b"", b""],
+    [b"R" + bytes(8), b"", b"", b""],
+    [b"R" + bytes(8), b"x", b"", b"", b""],
+    [b"R" + bytes(8), b"", b"x", b"", b""],
+    [b"R" + bytes(8), b"", b"", b"x", b""],
+    [b"R" + bytes(8), b"", b"", b"", b"x"],
+    [b"R" + bytes(8), RESULT.pack(0, 0, 9, 0, 0, *(0,) * 13), b"", b"", b""],
+    [b"R" + bytes(8), RESULT.pack(0, 0, 0, 0, 9, *(0,) * 13), b"", b"", b""],
+    [b"R" + bytes(8), RESULT.pack(0, 99, 0, 0, 0, *(0,) * 13), b"", b"", b""],
+    [b"R" + bytes(8), RESULT.pack(99, 0, 0, 0, 0, *(0,) * 13), b"", b"", b""],
+    [b"R" + bytes(8), RESULT.pack(1, 0, 0, 9, 0, *(0,) * 13), b"", b"", b""],
     [b"G"],
     [b"\0" * 1_000_000],
 ]  # fmt: skip

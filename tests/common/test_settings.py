@@ -159,7 +159,7 @@ def test_all_problems_are_told_at_once(write):
             "fim.watch[2].path must differ from fim.watch[1].path, both are /etc",
         ),
         ('[fim]\nhashes = ["sha265"]\n', "fim.hashes: sha265 is unknown; did you mean sha256?"),
-        ('[fim]\nhashes = ["xxh64"]\n', "fim.hashes: xxh64 is unknown; known are md5, sha1, sha224,"),
+        ('[fim]\nhashes = ["crc32"]\n', "fim.hashes: crc32 is unknown; known are md5, sha1, sha224,"),
         ('[fim]\nhashes = ["md5", "md5"]\n', "fim.hashes must name md5 once, not 2 times"),
         ("[fim]\nmax_file_bytes = -1\n", "fim.max_file_bytes must be at least 0, not -1"),
         ("[fim]\ndebounce_seconds = -1\n", "fim.debounce_seconds must be at least 0, not -1"),

@@ -1,6 +1,5 @@
 """docs/events.md has every key of file and coverage events, every reason for a gap, and an example that is true."""
 
-import inspect
 import json
 import re
 import stat
@@ -10,13 +9,13 @@ from typing import Any, get_args
 
 import pytest
 
-from auditline.workers.common import file_state
 from auditline.workers.common.file_entry import Coverage, DetectedBy, FileChange
-from auditline.workers.common.file_state import STABLE, FileState
+from auditline.workers.common.file_state import STABLE, TOO_LARGE, FileState
 from auditline.workers.common.hashes import ALGORITHMS
 from auditline.workers.fim.coverage import REASONS
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.coverage_event import render_coverage
+from auditline.workers.router.render.file_attributes import HASH_LABELS
 from auditline.workers.router.render.file_event import FileRenderer
 
 HOST = "659a7fb2af476fae"
@@ -63,7 +62,7 @@ def documents(renderer: FileRenderer) -> list[dict[str, Any]]:
         )
         for state in states()
     ]
-    other = STATE._replace(hash_state="unstable", hashes=b"")
+    other = STATE._replace(hash_state=TOO_LARGE, hashes=b"")
     changes.append(
         FileChange(action="updated", path=b"/\xff", before=STATE, after=other, detected_by="event", time_ns=AFTER_NS)
     )
@@ -83,7 +82,7 @@ def test_keys_of_file_events_are_those_in_the_code(document: Any, renderer: File
     assert change_keys == attributes - file_keys | {"path"}
 
 
-def test_types_ways_and_hash_states_are_those_in_the_code(document: Any, renderer: FileRenderer) -> None:
+def test_types_and_ways_are_those_in_the_code(document: Any, renderer: FileRenderer) -> None:
     files, ours, _ = document.tables("File events")
     rows = {row["key"]: codes(row["meaning"]) for row in (*files, *ours)}
 
@@ -91,8 +90,13 @@ def test_types_ways_and_hash_states_are_those_in_the_code(document: Any, rendere
 
     assert set(rows["`type`"]) == types
     assert set(rows["`change.detected_by`"]) == set(get_args(DetectedBy))
-    (listed,) = re.findall(r"why there is no certain hash: ([a-z_, ]+)\.", inspect.getsource(file_state))
-    assert {codes(row["`hash_state`"])[0] for row in document.table("No certain hash")} == set(listed.split(", "))
+
+
+@pytest.mark.parametrize(("key", "number"), [("hash_state", 0), ("hash_reason", 1)])
+def test_labels_of_hashes_are_those_in_the_code(document: Any, key: str, number: int) -> None:
+    listed = {codes(row[f"`{key}`"])[0] for row in document.tables("How sure a hash is")[number]}
+
+    assert listed == {label[key] for label in HASH_LABELS.values() if key in label}
 
 
 def test_keys_of_coverage_events_are_those_in_the_code(document: Any) -> None:

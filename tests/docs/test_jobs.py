@@ -35,7 +35,10 @@ WaitUntil = Callable[..., None]
 MESSAGES = ("hasher hello", "work", "ask", "none", "jobs", "busy", "results", "given back", "hasher bye")
 RECORD, OUTCOMES, HASH_STATES = 1, 2, 3
 """Tables in the section of `results`."""
-STATE = FileState(0o100640, 1, 2, 3, 4, 5, 6, -7, 8, 9, 10, None, b"\4" + b"h" * 32, STABLE, 11)
+STATE = FileState(
+    0o100640, 1, 2, 3, 4, 5, 6, -7, 8, 9, 10, None, b"\4" + b"h" * 32, STABLE, 11, b"packed", 0x30
+)  # fmt: skip
+WORDS = ["", "stable", "too_large", "unstable", "unreadable", "growing", "time_limit", "forbidden"]
 JOBS = {
     "lease": 7,
     "lane": 0,
@@ -136,10 +139,12 @@ def test_a_watcher_understands_what_is_built_from_the_document(
     server: JobServer, raw_hasher: Any, layouts: dict[str, Layout], record: Layout, next_of: Callable[..., Any]
 ) -> None:
     values = dict(zip(FileState._fields, STATE, strict=True)) | {"outcome": 0, "hash_state": 1, "hash_bytes": 33}
-    (looked_at,) = record.encode(values | {"error_bytes": 0})
+    values |= {"error_bytes": 0, "xattr_bytes": len(STATE.xattrs)}
+    (looked_at,) = record.encode(values)
     empty = dict.fromkeys(values, 0)
     (unreadable,) = record.encode(empty | {"outcome": 3, "error_bytes": 6})
-    results = {"lease": 7, "records": looked_at + unreadable, "hashes": STATE.hashes, "errors": b"denied"}
+    texts = {"hashes": STATE.hashes, "xattrs": STATE.xattrs, "errors": b"denied"}
+    results = {"lease": 7, "records": looked_at + unreadable, **texts}
 
     for name, message in (
         ("hasher hello", {"version": JOBS_VERSION, "pid": 4711, "start": 123_456}),
@@ -205,25 +210,26 @@ def test_what_a_hasher_says_has_the_document_s_layout(
     said = [layouts[name].decode(raw_watcher.recv_multipart()[1:]) for name in names]
     records = said[2].pop("records")
     first, second = (record.decode([half]) for half in (records[: len(records) // 2], records[len(records) // 2 :]))
-    assert layouts["hasher hello"].decode(hello) == {"kind": "H", "version": 1, "pid": 4711, "start": 123_456}
+    assert layouts["hasher hello"].decode(hello) == {"kind": "H", "version": JOBS_VERSION, "pid": 4711, "start": 123_456}
     assert said == [
         {"kind": "A", "lane": 1},
         {"kind": "B", "lease": 7},
-        {"kind": "R", "lease": 7, "hashes": STATE.hashes, "errors": b"denied"},
+        {"kind": "R", "lease": 7, "hashes": STATE.hashes, "xattrs": STATE.xattrs, "errors": b"denied"},
         {"kind": "G", "lease": 8},
         {"kind": "Y"},
     ]
-    assert {name: first[name] for name in ("outcome", "hash_state", "hash_bytes", "error_bytes")} == {
+    assert {name: first[name] for name in ("outcome", "hash_state", "hash_bytes", "error_bytes", "xattr_bytes")} == {
         "outcome": 0,
         "hash_state": 1,
         "hash_bytes": 33,
         "error_bytes": 0,
+        "xattr_bytes": 6,
     }
     assert all(first[name] == getattr(STATE, name) for name in set(first) & set(FileState._fields) - {"hash_state"})
     assert {name: value for name, value in second.items() if value} == {"outcome": 3, "error_bytes": 6}
 
 
-@pytest.mark.parametrize("hash_state", ["", "stable", "too_large", "unstable", "unreadable"])
+@pytest.mark.parametrize("hash_state", WORDS)
 def test_hash_states_have_the_document_s_numbers(
     server: JobServer, client: JobClient, document: Any, hash_state: str, next_of: Callable[..., Any]
 ) -> None:
@@ -237,7 +243,7 @@ def test_hash_states_have_the_document_s_numbers(
 
     assert result.state == state
     assert numbers == list(range(len(documented)))
-    assert documented[["", "stable", "too_large", "unstable", "unreadable"].index(hash_state)] == (
+    assert documented[WORDS.index(hash_state)] == (
         hash_state or "empty"
     )
 

@@ -216,7 +216,7 @@ def test_a_file_that_may_not_be_read_says_so(public_folder: Path):
         result = look(directory_fd, "file")
 
     os.close(directory_fd)
-    assert result == Result(Outcome.UNREADABLE, None, "Permission denied")
+    assert result == Result(Outcome.FORBIDDEN, None, "Permission denied")
 
 
 def test_a_file_that_cannot_be_read_has_a_state_and_no_hash():

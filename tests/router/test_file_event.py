@@ -82,7 +82,9 @@ def test_a_created_file_has_the_seed_s_keys_and_the_values_that_stat_and_the_has
         "hashed": True, "md5": hashlib.md5(content).hexdigest(), "sha1": hashlib.sha1(content).hexdigest(),
         "sha256": hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
-    assert document["auditline"] == {"complete": True, "change": {"detected_by": "event"}}
+    assert document["auditline"] == {
+        "complete": True, "change": {"detected_by": "event"}, "hash_state": "stable",
+    }  # fmt: skip
     assert document["host"] == {"name": "web1"}
 
 
@@ -185,17 +187,29 @@ def test_digests_that_the_schema_lacks_are_beside_it():
     document = render(change_of(None, STATE._replace(hashes=hashes_of(b"a", *ALGORITHMS)), "created"))
 
     lacking = set(document["auditline"]["hashes"])
-    assert lacking == {"blake2b_256", "blake2b_384", "blake2b_512"}
+    assert lacking == {"blake2b_256", "blake2b_384", "blake2b_512", "xxh64"}
     assert document["audit"]["file"]["hashed"] is True
     assert ALGORITHMS.keys() - document["audit"]["file"].keys() == lacking
 
 
-@pytest.mark.parametrize("why", ["too_large", "unstable", "unreadable", "quarantined"])
-def test_why_there_is_no_certain_hash_is_said(why: str):
-    document = render(change_of(None, STATE._replace(hash_state=why), "created"))
+@pytest.mark.parametrize(
+    ("word", "state", "reason"),
+    [
+        ("stable", "stable", None),
+        ("growing", "growing", None),
+        ("unstable", "unstable", None),
+        ("too_large", "partial", "too_large"),
+        ("time_limit", "partial", "time_limit"),
+        ("unreadable", "partial", "read_error"),
+        ("forbidden", "partial", "forbidden"),
+        ("quarantined", "partial", "quarantined"),
+        ("", None, None),
+    ],
+)
+def test_how_sure_a_hash_is_and_why_there_is_none_is_said(word: str, state: str | None, reason: str | None):
+    ours = render(change_of(None, STATE._replace(hash_state=word), "created"))["auditline"]
 
-    assert document["auditline"]["hash_state"] == why
-    assert "hashed" not in document["audit"]["file"]
+    assert (ours.get("hash_state"), ours.get("hash_reason")) == (state, reason)
 
 
 def test_names_that_are_not_utf_8_are_readable_and_kept_exactly():
@@ -297,7 +311,7 @@ def test_different_states_have_different_ids(data: st.DataObject, one: FileChang
 @pytest.mark.parametrize("field", sorted({*FileState._fields} - {"atime_ns", "checked_ns", "hash_state"}))
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_each_attribute_makes_another_id(field: str, side: str):
-    changed: dict[str, Any] = {field: {"target": b"", "hashes": hashes_of(b"", "md5")}.get(field, 12345)}
+    changed: dict[str, Any] = {field: {"target": b"", "hashes": hashes_of(b"", "md5"), "xattrs": b"x"}.get(field, 12345)}
     other = STATE._replace(**changed)
     states_of = {"before": STATE, "after": STATE}
 

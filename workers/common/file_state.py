@@ -6,8 +6,21 @@ from typing import Any, NamedTuple
 
 STABLE = "stable"
 """The file's content was hashed, and it did not change meanwhile."""
+GROWING = "growing"
+"""Something was appended all the time: the hashes are those of the first `size` bytes, which stayed the same."""
+UNSTABLE = "unstable"
+"""It changed each time while it was read, so there are no hashes."""
 NOT_HASHED = ""
 """There is nothing to hash, or hashing is switched off."""
+TOO_LARGE, TIME_LIMIT = "too_large", "time_limit"
+"""It was not read, or not to its end, because that is not wanted."""
+UNREADABLE, FORBIDDEN, QUARANTINED = "unreadable", "forbidden", "quarantined"
+"""Nobody could read it, nobody may, or it has ended hashers."""
+
+HASHED = frozenset({STABLE, GROWING})
+"""There are digests of what was there."""
+UNREAD = frozenset({UNREADABLE, FORBIDDEN, QUARANTINED, TIME_LIMIT})
+"""It should have been read: the hashes, if there are any, are older, for the next ones to be compared with."""
 
 
 class FileState(NamedTuple):
@@ -32,7 +45,7 @@ class FileState(NamedTuple):
     hashes: bytes
     """`hashes.pack_digests`; empty if there are none."""
     hash_state: str
-    """STABLE, NOT_HASHED, or why there is no certain hash: too_large, unstable, unreadable, quarantined."""
+    """One of the words above."""
     checked_ns: int
     """When it was looked at, before the first look, in nanoseconds since 1970."""
     xattrs: bytes = b""

@@ -11,7 +11,17 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from auditline.workers.common.bus import Client, Connection, Server
-from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
+from auditline.workers.common.file_state import (
+    FORBIDDEN,
+    GROWING,
+    NOT_HASHED,
+    STABLE,
+    TIME_LIMIT,
+    TOO_LARGE,
+    UNREADABLE,
+    UNSTABLE,
+    FileState,
+)
 from auditline.workers.common.hashes import ALGORITHMS
 from auditline.workers.common.text import make_safe
 
@@ -38,7 +48,7 @@ _JOBS_HEAD = struct.Struct("<QBQQQ")
 _RESULT = struct.Struct("<BBHHIIIIQQQQqqqQqQ")
 _MALFORMED = (IndexError, KeyError, TypeError, ValueError, struct.error)
 
-_HASH_STATES = (NOT_HASHED, STABLE, "too_large", "unstable", "unreadable")
+_HASH_STATES = (NOT_HASHED, STABLE, TOO_LARGE, UNSTABLE, UNREADABLE, GROWING, TIME_LIMIT, FORBIDDEN)
 _HASH_STATE_NUMBERS = {name: number for number, name in enumerate(_HASH_STATES)}
 _LARGEST_PID = (1 << 31) - 1
 _LONGEST_ERROR = 500
@@ -62,9 +72,11 @@ class Outcome(IntEnum):
     NOT_REGULAR = 2
     """Something else than a regular file is there."""
     UNREADABLE = 3
-    """It may not be opened, or cannot be."""
+    """It cannot be opened."""
     LARGER = 4
     """It was given out as a small file and is none: it is to be given out again, as a large one."""
+    FORBIDDEN = 5
+    """It may not be opened."""
 
 
 _OUTCOMES = tuple(Outcome)
@@ -342,7 +354,8 @@ def _encode_results(results: Sequence[Result]) -> list[bytes]:
 
 
 def _pack_state(outcome: Outcome, state: FileState, error_bytes: int) -> bytes:
-    head = (outcome, _HASH_STATE_NUMBERS[state.hash_state], len(state.hashes), error_bytes, len(state.xattrs))
+    lengths = (len(state.hashes), error_bytes, len(state.xattrs))
+    head = (outcome, _HASH_STATE_NUMBERS[state.hash_state], *lengths)
     try:
         return _RESULT.pack(*head, *state[:11], state.checked_ns, state.flags)
     except struct.error:

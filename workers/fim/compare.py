@@ -4,7 +4,7 @@ import os
 import stat
 
 from auditline.workers.common.file_entry import Action
-from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
+from auditline.workers.common.file_state import HASHED, NOT_HASHED, STABLE, UNREAD, FileState
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.common.settings import FimSettings
 
@@ -58,13 +58,13 @@ def find_action(before: FileState | None, after: FileState | None, *, is_new: bo
 
 def _action_of_hashes(before: FileState, after: FileState) -> Action | None:
     """Return what it means that all but the hashes is the same."""
-    if after.hash_state != STABLE or _algorithms(after) <= _algorithms(before):
+    if after.hash_state not in HASHED or _algorithms(after) <= _algorithms(before):
         return None
     if before.hash_state == "unstable":
         # It was told without a hash, and has one at last.
         return "updated"
     # What nobody could read may have had this content all the time.
-    return None if before.hash_state in ("unreadable", "quarantined") else "config_change"
+    return None if before.hash_state in UNREAD else "config_change"
 
 
 def _has_other_content(before: FileState, after: FileState) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from auditline.workers.common import bus
 from auditline.workers.common.counters import CounterPage
-from auditline.workers.common.file_state import FileState
+from auditline.workers.common.file_state import FORBIDDEN, QUARANTINED, UNREADABLE, FileState
 from auditline.workers.common.jobs import (
     LARGE_BYTES,
     LEASE_BYTES,
@@ -52,7 +52,8 @@ _PROBLEMS = {
     Outcome.LOOKED_AT: "",
     Outcome.GONE: "gone",
     Outcome.NOT_REGULAR: "not_regular",
-    Outcome.UNREADABLE: "unreadable",
+    Outcome.UNREADABLE: UNREADABLE,
+    Outcome.FORBIDDEN: FORBIDDEN,
 }
 
 
@@ -72,7 +73,7 @@ class Hashed(NamedTuple):
     state: FileState | None
     """None exactly when there is a problem."""
     problem: str
-    """Empty, or gone, not_regular, unreadable, quarantined."""
+    """Empty, or gone, not_regular, unreadable, forbidden, quarantined."""
     error: str
     """For diagnostics; of a quarantined file only when it is told for the first time."""
 
@@ -127,7 +128,7 @@ class Pool:
         """Have a file looked at; the same one twice gives two results."""
         self._counters.add("hash_jobs_submitted_total")
         if self._suspects.is_quarantined(job.path):
-            self._results.append(Hashed(job.path, None, "quarantined", ""))
+            self._results.append(Hashed(job.path, None, QUARANTINED, ""))
             return
         lane = Lane.LARGE if job.size > LARGE_BYTES else Lane.SMALL
         self._waiting[lane].append(Task(job.path, job.size))
@@ -251,7 +252,7 @@ class Pool:
             return
         task.is_done = True
         self._counters.add("files_quarantined_total")
-        self._results.append(Hashed(task.path, None, "quarantined", f"{times} hashers {reason}"))
+        self._results.append(Hashed(task.path, None, QUARANTINED, f"{times} hashers {reason}"))
 
     def _take_answers(self, member: PoolMember, message: Results) -> None:
         handed = member.leases.pop(message.lease, None)

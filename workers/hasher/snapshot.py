@@ -20,6 +20,7 @@ SLICE_BYTES = 8 << 20
 """So much of a large file is read before others get a turn."""
 _BUFFER_BYTES = 256 * 1024
 """Larger ones are no faster."""
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
 _HAS_COARSE_TIMES = not re.match(r"(6\.(1[3-9]|[2-9]\d)|([7-9]|\d\d))\b", os.uname().release)
@@ -83,6 +84,8 @@ def refusal(error: OSError) -> Result:
         return Result(Outcome.NOT_REGULAR, None, str(error.strerror))
     if error.errno in _GONE:
         return Result(Outcome.GONE)
+    if error.errno in _FORBIDDEN:
+        return Result(Outcome.FORBIDDEN, None, str(error.strerror))
     return Result(Outcome.UNREADABLE, None, str(error.strerror))
 
 

@@ -237,5 +237,5 @@ class Hasher:
                 counters.add("bytes_hashed_total", state.size)
             elif state is not None and state.hash_state != NOT_HASHED:
                 counters.add(f"files_{state.hash_state}_total")
-            elif outcome is Outcome.UNREADABLE:
+            elif outcome in (Outcome.UNREADABLE, Outcome.FORBIDDEN):
                 counters.add("files_unreadable_total")

@@ -106,10 +106,10 @@ def test_a_file_beyond_the_limit_is_told_without_hashes_and_why(watched):
     beyond = watched.wait_for("created", watched.root / "1001")
 
     assert within.file["sha256"] == hashlib.sha256(bytes(1000)).hexdigest()
-    assert "hash_state" not in within.document["auditline"]
+    assert within.document["auditline"]["hash_state"] == "stable"
     assert beyond.file["size"] == 1001
     assert beyond.file.keys().isdisjoint({"hashed", "sha256"})
-    assert beyond.document["auditline"]["hash_state"] == "too_large"
+    assert beyond.document["auditline"]["hash_reason"] == "too_large"
 
 
 def test_the_time_of_the_last_access_is_not_changed_by_our_reading(watched):
@@ -136,9 +136,9 @@ def test_a_file_that_may_not_be_read_is_told_without_hashes_and_why(nobodys_watc
 
     assert created.file["size"] == len(CONTENT)
     assert "sha256" not in created.file
-    assert created.document["auditline"]["hash_state"] == "unreadable"
+    assert created.document["auditline"]["hash_reason"] == "forbidden"
     assert readable.file["sha256"] == digest("sha256")
-    assert "hash_state" not in readable.document["auditline"]
+    assert readable.document["auditline"]["hash_state"] == "stable"
 
 
 def test_an_event_goes_to_segments_and_to_stdout_alike(watched):

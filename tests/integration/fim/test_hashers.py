@@ -63,7 +63,7 @@ def test_a_file_that_three_hashers_died_of_is_quarantined_and_said_and_the_rest_
     told = watched.wait_for("created", beside)
     watched.settle()
 
-    assert created.document["auditline"]["hash_state"] == "quarantined"
+    assert created.document["auditline"]["hash_reason"] == "quarantined"
     assert "sha256" not in created.file
     assert watched.actions == {str(path): ["created"], str(beside): ["created"]}
     assert told.file["sha256"] == hashlib.sha256(b"beside").hexdigest()

@@ -6,10 +6,11 @@ import stat
 from typing import Any, NamedTuple, get_args
 
 from auditline.workers.common.file_entry import Action, DetectedBy, FileChange
-from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
+from auditline.workers.common.file_state import FileState
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.envelope import ecs_envelope, own_document
+from auditline.workers.router.render.file_attributes import HASH_LABELS
 from auditline.workers.router.render.file_event_ecs import ecs_event, ecs_file
 from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
 
@@ -173,9 +174,7 @@ def _further(change: FileChange, known: Attributes) -> dict[str, Any]:
 
 def _hash_state(change: FileChange) -> dict[str, str]:
     state = change.after if change.after is not None else change.before
-    if state is None or state.hash_state in (STABLE, NOT_HASHED):
-        return {}
-    return {"hash_state": state.hash_state}
+    return {} if state is None else dict(HASH_LABELS.get(state.hash_state, ()))
 
 
 def _device(number: int) -> str:
@@ -212,4 +211,6 @@ def _fingerprint(state: FileState | None) -> bytes:
         return b""
     numbers = b"%d %d %d %d %d %d %d %d %d %d" % (*state[:9], state.rdev)
     target = b"-" if state.target is None else b"%d:%b" % (len(state.target), state.target)
-    return b"%b %b %b" % (numbers, target, state.hashes)
+    told = b"%b %b %b" % (numbers, target, state.hashes)
+    # Most have neither, and keep the id that they had before anybody looked for them.
+    return b"%d %d:%b %b" % (state.flags, len(state.xattrs), state.xattrs, told) if state.xattrs or state.flags else told

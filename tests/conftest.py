@@ -26,6 +26,13 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side: those of a file share its processes, and no two want the kernel's audit at once."""
+    for item in items:
+        group = "kernel" if item.get_closest_marker("kernel") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def wait_until() -> WaitUntil:
     """Wait until a condition holds, at most ten seconds."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from auditline.workers.common.batch import Batch
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.recorded_count import RECORDED, RecordedCount
 
@@ -16,16 +15,8 @@ class Numbers:
     """A store of which only the numbers matter."""
 
     epoch: str = "e" * 16
-    done_number: int = 0
-    last_number: int = 0
-    source: str = "fim-etc"
-    done_state: bytes = b""
-
-    def read(self, number: int) -> Batch:
-        raise KeyError(number)
-
-    def forget(self, number: int, state: bytes) -> None:
-        """Nothing is kept."""
+    done_entry: int = 0
+    last_entry: int = 0
 
 
 @pytest.fixture
@@ -44,24 +35,24 @@ def test_entries_are_counted_as_they_get_their_numbers(page: CounterPage):
     store = Numbers()
     recorded = RecordedCount(page, store)
 
-    store.last_number = 7
+    store.last_entry = 7
     recorded.update()
-    store.done_number, store.last_number = 7, 9
+    store.done_entry, store.last_entry = 7, 9
     recorded.update()
 
     assert page.get(RECORDED) == 9
 
 
 def test_what_an_earlier_run_left_is_recorded_in_this_one(page: CounterPage):
-    RecordedCount(page, Numbers(done_number=100, last_number=103))
+    RecordedCount(page, Numbers(done_entry=100, last_entry=103))
 
     assert page.get(RECORDED) == 3
 
 
 def test_what_a_killed_process_had_stored_and_not_yet_counted_is_counted_by_the_next(page: CounterPage, tmp_path: Path):
-    store = Numbers(done_number=100, last_number=103)
+    store = Numbers(done_entry=100, last_entry=103)
     RecordedCount(page, store)
-    store.last_number = 110
+    store.last_entry = 110
 
     successor = reopen(page, tmp_path)
     RecordedCount(successor, store)
@@ -70,24 +61,24 @@ def test_what_a_killed_process_had_stored_and_not_yet_counted_is_counted_by_the_
 
 
 def test_a_store_that_is_made_anew_counts_on(page: CounterPage, tmp_path: Path):
-    RecordedCount(page, Numbers(done_number=100, last_number=103))
+    RecordedCount(page, Numbers(done_entry=100, last_entry=103))
 
     successor = reopen(page, tmp_path)
     store = Numbers(epoch="f" * 16)
     recorded = RecordedCount(successor, store)
-    store.last_number = 2
+    store.last_entry = 2
     recorded.update()
 
     assert successor.get(RECORDED) == 3 + 2
 
 
 def test_a_new_epoch_of_a_store_that_keeps_its_entries_counts_none_twice(page: CounterPage, tmp_path: Path):
-    RecordedCount(page, Numbers(done_number=100, last_number=103))
+    RecordedCount(page, Numbers(done_entry=100, last_entry=103))
 
     successor = reopen(page, tmp_path)
-    store = Numbers(epoch="f" * 16, done_number=101, last_number=103)
+    store = Numbers(epoch="f" * 16, done_entry=101, last_entry=103)
     recorded = RecordedCount(successor, store)
-    store.last_number = 104
+    store.last_entry = 104
     recorded.update()
 
     assert successor.get(RECORDED) == 4

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from auditline.workers.common import host
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.errors import BusyError, StorageError
-from auditline.workers.common.file_entry import FileChange, decode_entry, encode_entry
+from auditline.workers.common.file_entry import FileChange, decode_entry, encode_entry, split_entries
 from auditline.workers.common.file_state import FileState
 from auditline.workers.fim.baseline import Baseline
+from auditline.workers.fim.outbox import MOST_BATCH_BYTES, MOST_BATCH_ENTRIES
 
 STATE = FileState(
     mode=stat.S_IFREG | 0o644,
@@ -179,12 +180,11 @@ def test_an_entry_about_no_path_changes_nothing_that_was_seen(open_baseline):
     assert baseline.done_number == 1
 
 
-def test_entries_are_read_back_as_they_were_in_any_order(open_baseline):
+def test_batches_are_read_back_as_they_were_in_any_order(open_baseline):
     baseline = open_baseline()
     changes = [change(b"d/%d\xff" % number, sized(number)) for number in range(50)]
-    with baseline.transaction():
-        for entry in changes:
-            baseline.append(entry, entry.path, entry.after)
+    for entry in changes:
+        baseline.append(entry, entry.path, entry.after)
 
     read = [baseline.read(number) for number in (50, 1, 2, 25)]
 
@@ -192,14 +192,64 @@ def test_entries_are_read_back_as_they_were_in_any_order(open_baseline):
     assert decode_entry(read[0].payload) == changes[49]
 
 
+def test_the_entries_of_a_transaction_are_one_batch(open_baseline):
+    baseline = open_baseline()
+    changes = [change(b"d/%d\n\xff" % number, sized(number)) for number in range(3)]
+    append(baseline, b"alone", STATE)
+    with baseline.transaction():
+        for entry in changes:
+            baseline.append(entry, entry.path, entry.after)
+
+    payload = baseline.read(2).payload
+
+    assert [decode_entry(encoded) for encoded in split_entries(payload)] == changes
+    assert (baseline.last_number, baseline.last_entry, baseline.counts().outbox_entries) == (2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("path", "count", "sizes"),
+    [
+        (b"f", 2 * MOST_BATCH_ENTRIES, [MOST_BATCH_ENTRIES] * 2),
+        (b"f", MOST_BATCH_ENTRIES + 1, [MOST_BATCH_ENTRIES, 1]),
+        (b"f" * 100_000, 5, [3, 2]),
+        (b"f" * MOST_BATCH_BYTES, 2, [1, 1]),
+    ],
+)
+def test_a_batch_has_so_many_entries_and_bytes_and_no_more(path, count, sizes, open_baseline):
+    baseline = open_baseline()
+    with baseline.transaction():
+        for _ in range(count):
+            baseline.append(change(path, STATE), None, None)
+
+    assert [len(split_entries(batch.payload)) for batch in read_all(baseline)] == sizes
+    assert baseline.last_entry == count
+
+
+def test_entries_are_counted_over_batches_restarts_and_what_is_done(open_baseline):
+    first = open_baseline()
+    with first.transaction():
+        for number in range(300):
+            append(first, b"%d" % number, STATE)
+    first.forget(1, b"")
+    counts = (first.done_number, first.done_entry, first.last_number, first.last_entry)
+    first.close()
+
+    second = open_baseline()
+    append(second, b"a", STATE)
+    second.forget(3, b"")
+
+    assert counts == (1, 256, 2, 300)
+    assert (second.done_entry, second.last_entry, second.counts().outbox_entries) == (301, 301, 0)
+
+
 @pytest.mark.parametrize("number", [0, 2, 6])
-def test_an_entry_that_is_not_kept_cannot_be_read(number, open_baseline):
+def test_a_batch_that_is_not_kept_cannot_be_read(number, open_baseline):
     baseline = open_baseline()
     for size in range(5):
         append(baseline, b"a", sized(size))
     baseline.forget(2, b"")
 
-    with pytest.raises(StorageError, match=f"entry {number} is not kept"):
+    with pytest.raises(StorageError, match=f"batch {number} is not kept"):
         baseline.read(number)
 
 
@@ -224,7 +274,7 @@ def test_thousands_of_entries_are_done_at_once(open_baseline):
             append(baseline, b"d%d/f" % (number % 1300), sized(number) if number % 3 else None)
     before = {path: baseline.known(path) for path in baseline.known_beneath(b"")}
 
-    baseline.forget(2500, b"")
+    baseline.forget(baseline.last_number, b"")
 
     assert {path: baseline.known(path) for path in baseline.known_beneath(b"")} == before
     assert baseline.counts() == (len(before), 0)
@@ -232,8 +282,8 @@ def test_thousands_of_entries_are_done_at_once(open_baseline):
 
 def test_an_outbox_is_full_when_it_has_as_many_entries_as_it_may(open_baseline):
     baseline = open_baseline(max_outbox_entries=3)
+    append(baseline, b"a", STATE)
     with baseline.transaction():
-        append(baseline, b"a", STATE)
         append(baseline, b"b", STATE)
         with_two = baseline.is_full
         append(baseline, b"c", STATE)

@@ -40,8 +40,8 @@ def fill(baseline: Baseline) -> None:
         baseline.keep(b"", STATE)
         for number in range(60):
             baseline.keep(b"d%d/file-%d" % (number // 7, number), STATE._replace(inode=number))
-        for number in range(6):
-            append(baseline, b"d1/new-%d" % number, STATE if number % 2 else None)
+    for number in range(6):
+        append(baseline, b"d1/new-%d" % number, STATE if number % 2 else None)
     baseline.mark_walked()
     baseline.set_note("name", "text")
     baseline.forget(2, b"state")
@@ -168,7 +168,7 @@ def test_what_is_no_database_is_put_aside(content, reason, closed, open_baseline
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
-        ("PRAGMA user_version = 1", "is of version 1, not 3"),
+        ("PRAGMA user_version = 1", "is of version 1, not 4"),
         ("PRAGMA application_id = 7", "is no baseline"),
         ("DROP TABLE seen", "has other tables"),
         ("ALTER TABLE approved ADD COLUMN more", "has other tables"),
@@ -178,10 +178,14 @@ def test_what_is_no_database_is_put_aside(content, reason, closed, open_baseline
             "UPDATE meta SET value = 'x' WHERE name = 'done_number'",
             "is damaged: the checksum of 'done_number' is wrong",
         ),
-        ("DELETE FROM outbox WHERE id = 4", "is damaged: 2 entries are done, 3 kept, from 3 to 6 of 6"),
-        ("DELETE FROM outbox WHERE id = 6", "is damaged: 2 entries are done, 3 kept, from 3 to 5 of 6"),
-        ("UPDATE outbox SET id = 9 WHERE id = 6", "is damaged: 2 entries are done, 4 kept, from 3 to 9 of 6"),
-        ("UPDATE sqlite_sequence SET seq = 'x'", "is damaged: 2 entries are done, 4 kept, from 3 to 6 of x"),
+        ("DELETE FROM outbox WHERE id = 4", "is damaged: 2 batches are done, 3 kept, from 3 to 6 of 6"),
+        ("DELETE FROM outbox WHERE id = 6", "is damaged: 2 batches are done, 3 kept, from 3 to 5 of 6"),
+        ("UPDATE outbox SET id = 9 WHERE id = 6", "is damaged: 2 batches are done, 4 kept, from 3 to 9 of 6"),
+        (
+            "UPDATE outbox SET last_entry = 4 WHERE id = 5",
+            "is damaged: batch 5 ends with entry 4, the one before with 4",
+        ),
+        ("UPDATE sqlite_sequence SET seq = 'x'", "is damaged: 2 batches are done, 4 kept, from 3 to 6 of x"),
     ],
 )
 def test_a_database_that_is_not_as_it_was_made_is_put_aside(statement, reason, closed, open_baseline, caplog):
@@ -352,9 +356,19 @@ def test_a_malformed_row_is_damage_and_no_crash(assignment, tmp_path, open_basel
 
 @pytest.mark.parametrize(
     "assignment",
-    ["entry = x''", "entry = 'text'", "entry = NULL", "checksum = NULL", "checksum = checksum + 1", "id = 2"],
+    [
+        "payload = x''",
+        "payload = 'text'",
+        "payload = NULL",
+        "last_entry = 2",
+        "last_entry = NULL",
+        "last_entry = 'text'",
+        "checksum = NULL",
+        "checksum = checksum + 1",
+        "id = 2",
+    ],
 )
-def test_a_malformed_entry_is_damage_and_no_crash(assignment, tmp_path, open_baseline):
+def test_a_malformed_batch_is_damage_and_no_crash(assignment, tmp_path, open_baseline):
     baseline = open_baseline()
     append(baseline, b"e/b", STATE)
     baseline.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from auditline.workers.common.errors import BusyError, StorageError
-from auditline.workers.common.file_entry import FileChange, decode_entry
+from auditline.workers.common.file_entry import Coverage, FileChange, decode_entry, split_entries
 from auditline.workers.common.file_state import FileState
 from auditline.workers.fim import database
 from auditline.workers.fim.baseline import Baseline, BaselineDamaged
@@ -59,11 +59,16 @@ def read_seen(folder: Path) -> dict[bytes, int]:
     return {path + b"/" + name: size for path, name, size in rows}
 
 
+def read_entries(baseline: Baseline) -> list[FileChange | Coverage]:
+    payloads = [baseline.read(number).payload for number in range(baseline.done_number + 1, baseline.last_number + 1)]
+    return [decode_entry(encoded) for payload in payloads for encoded in split_entries(payload)]
+
+
 def work_until_killed(folder: Path, report_fd: int, moments: random.Random) -> None:
     baseline = Baseline.open(folder, "fim-etc", b"/etc")
     while True:
         with suppress(InterruptedError), baseline.transaction():
-            number = baseline.last_number
+            number = baseline.last_entry
             for _ in range(moments.choice([1, 1, 2, 20])):
                 number += 1
                 append_number(baseline, number)
@@ -71,7 +76,7 @@ def work_until_killed(folder: Path, report_fd: int, moments: random.Random) -> N
             baseline.keep(b"twins/two", STATE._replace(size=number))
             if moments.random() < 0.1:
                 raise InterruptedError
-        os.write(report_fd, baseline.last_number.to_bytes(8, "little"))
+        os.write(report_fd, baseline.last_entry.to_bytes(8, "little"))
         if moments.random() < 0.5:
             number = moments.randint(baseline.done_number, baseline.last_number)
             baseline.forget(number, b"state after %d" % number)
@@ -104,9 +109,9 @@ def test_kill_9_at_any_moment_leaves_nothing_half(tmp_path):
         reported = kill_a_worker(tmp_path, moments) or last_number
 
         with closing(Baseline.open(tmp_path, "fim-etc", b"/etc")) as baseline:
-            last_number, done = baseline.last_number, baseline.done_number
+            last_number, done = baseline.last_entry, baseline.done_entry
             epochs.add(baseline.epoch)
-            entries = [decode_entry(baseline.read(number).payload) for number in range(done + 1, last_number + 1)]
+            entries = read_entries(baseline)
             twins = baseline.known_in(b"twins")
             known = {path: baseline.known(path) for path in baseline.known_beneath(b"")}
             seen = read_seen(tmp_path)
@@ -120,7 +125,7 @@ def test_kill_9_at_any_moment_leaves_nothing_half(tmp_path):
                 range(1, last_number + 1)
             )
             assert seen == {path: state.size for path, state in known.items()}
-            assert baseline.done_state in (b"", b"state after %d" % done)
+            assert baseline.done_state in (b"", b"state after %d" % baseline.done_number)
             assert counts == (len(seen), last_number - done)
 
     assert len(epochs) == 1
@@ -274,15 +279,15 @@ def test_on_a_full_disk_done_is_believed_only_when_it_is_stored(full, open_basel
 
     baseline.forget(1, b"one")
     baseline.forget(2, b"two")
-    while_full = (baseline.done_number, baseline.done_state, baseline.counts().outbox_rows)
+    while_full = (baseline.done_number, baseline.done_state, baseline.counts().outbox_entries)
     ballast.unlink()
     append_number(baseline, 3)
-    with_room = (baseline.done_number, baseline.done_state, baseline.counts().outbox_rows)
+    with_room = (baseline.done_number, baseline.done_state, baseline.counts().outbox_entries)
     baseline.close()
     again = open_baseline(ballast.parent)
 
     assert while_full == (0, b"", 2)
-    assert with_room == (again.done_number, again.done_state, again.counts().outbox_rows) == (2, b"two", 1)
+    assert with_room == (again.done_number, again.done_state, again.counts().outbox_entries) == (2, b"two", 1)
     assert len(caplog.messages) == 1
     assert "cannot be written" in caplog.text
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from auditline.workers.common.file_entry import FileChange, decode_entry
+from auditline.workers.common.file_entry import Entry, FileChange, decode_entry, split_entries
 from auditline.workers.common.file_state import FileState
 from auditline.workers.fim.baseline import Baseline
 
@@ -45,8 +45,12 @@ steps = st.one_of(writes, moves)
 Write = tuple[str, bytes | None, FileState | bytes | None]
 
 
-def entry_of(number: int, path: bytes | None, state: FileState | None) -> FileChange:
-    return FileChange(action="updated", path=path or b"", before=None, after=state, detected_by="event", time_ns=number)
+def entry_of(path: bytes | None, state: FileState | None) -> FileChange:
+    return FileChange(action="updated", path=path or b"", before=None, after=state, detected_by="event", time_ns=1)
+
+
+def read_batch(baseline: Baseline, number: int) -> list[Entry]:
+    return [decode_entry(encoded) for encoded in split_entries(baseline.read(number).payload)]
 
 
 class Interrupted(Exception):
@@ -59,7 +63,9 @@ class Model:
     def __init__(self) -> None:
         self.seen: dict[bytes, FileState] = {}
         self.shelves: dict[bytes, dict[bytes, FileState]] = {}
-        self.entries: list[tuple[bytes | None, FileState | None]] = []
+        self.gathered: list[FileChange] = []
+        """Entries of the transaction that is open."""
+        self.batches: list[list[FileChange]] = []
         """Of all numbers from 1."""
         self.done = 0
         self.note = ""
@@ -77,7 +83,16 @@ class Model:
             if what is not None:
                 self.seen[path] = what
         if kind == "append" and not isinstance(what, bytes):
-            self.entries.append((path, what))
+            self.gathered.append(entry_of(path, what))
+
+    def commit(self) -> None:
+        if self.gathered:
+            self.batches.append(self.gathered)
+            self.gathered = []
+
+    def count_entries(self, last: int | None = None) -> int:
+        """Return how many there are in the batches up to *last*, or in all."""
+        return sum(map(len, self.batches[:last]))
 
     def move(self, kind: str, directory: bytes, what: bytes) -> None:
         if kind == "move":
@@ -117,8 +132,7 @@ class BaselineMachine(RuleBasedStateMachine):
         if isinstance(what, bytes):
             self._move(kind, path or b"", what)
         elif kind == "append":
-            number = len(self.model.entries) + 1
-            self.baseline.append(entry_of(number, path, what), path, what)
+            self.baseline.append(entry_of(path, what), path, what)
         elif kind == "note":
             self.baseline.set_note("name", repr(path))
         elif kind == "walked":
@@ -138,6 +152,7 @@ class BaselineMachine(RuleBasedStateMachine):
     @rule(write=steps)
     def write(self, write: Write):
         self._write(*write)
+        self.model.commit()
 
     @rule(some=st.lists(steps, max_size=12))
     def write_in_one_transaction(self, some: list[Write]):
@@ -145,6 +160,7 @@ class BaselineMachine(RuleBasedStateMachine):
             for write in some:
                 self._write(*write)
             self._reads_are_right()
+        self.model.commit()
 
     @rule(some=st.lists(steps, max_size=12))
     def write_and_roll_back(self, some: list[Write]):
@@ -158,17 +174,18 @@ class BaselineMachine(RuleBasedStateMachine):
 
     @rule(ahead=st.integers(0, 12))
     def forget(self, ahead: int):
-        number = min(self.model.done + ahead, len(self.model.entries))
+        number = min(self.model.done + ahead, len(self.model.batches))
         self.baseline.forget(self.model.done + ahead, b"state %d" % number)
         self.model.done = max(self.model.done, number)
 
     @rule(some=st.lists(steps, max_size=5), ahead=st.integers(0, 4))
     def forget_within_a_transaction(self, some: list[Write], ahead: int):
-        number = min(self.model.done + ahead, len(self.model.entries))
+        number = min(self.model.done + ahead, len(self.model.batches))
         with self.baseline.transaction():
             self.baseline.forget(number, b"state")
             for write in some:
                 self._write(*write)
+        self.model.commit()
         self.model.done = max(self.model.done, number)
 
     @rule()
@@ -189,13 +206,14 @@ class BaselineMachine(RuleBasedStateMachine):
     def everything_is_right(self):
         self._reads_are_right()
         model, baseline = self.model, self.baseline
-        numbers = range(model.done + 1, len(model.entries) + 1)
-        assert (baseline.done_number, baseline.last_number) == (model.done, len(model.entries))
-        assert [decode_entry(baseline.read(number).payload) for number in numbers] == [
-            entry_of(number, *model.entries[number - 1]) for number in numbers
+        last_number, done_entry, last_entry = len(model.batches), model.count_entries(model.done), model.count_entries()
+        assert (baseline.done_number, baseline.last_number) == (model.done, last_number)
+        assert (baseline.done_entry, baseline.last_entry) == (done_entry, last_entry)
+        assert [read_batch(baseline, number) for number in range(model.done + 1, last_number + 1)] == model.batches[
+            model.done :
         ]
-        assert baseline.counts() == (len(model.seen), len(numbers))
-        assert baseline.is_full == (len(numbers) >= 5)
+        assert baseline.counts() == (len(model.seen), last_entry - done_entry)
+        assert baseline.is_full == (last_entry - done_entry >= 5)
         assert (baseline.epoch, baseline.was_rebuilt, baseline.is_behind) == (self.epoch, "", False)
         assert self._directories_in_use() == self._directories_kept() == set(baseline.known_directories())
 

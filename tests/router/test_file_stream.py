@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from auditline.plugins.outputs.api import Line
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
-from auditline.workers.common.file_entry import Coverage, Entry, FileChange, encode_entry
+from auditline.workers.common.file_entry import (
+    Action,
+    Coverage,
+    Entry,
+    FileChange,
+    encode_entry,
+    join_entries,
+    split_entries,
+)
 from auditline.workers.common.file_state import FileState
 from auditline.workers.router.file_stream import FileStream
 from auditline.workers.router.inflow import BatchState
@@ -31,6 +39,10 @@ COVERAGE = Coverage(identity="ab-1", path=b"/etc", reason="restart", action="com
 
 def batch_of(number: int, entry: Entry) -> Batch:
     return Batch(number, BatchKind.FILE, b"", encode_entry(entry))
+
+
+def joined(number: int, *encoded: bytes) -> Batch:
+    return Batch(number, BatchKind.FILE, b"", join_entries(encoded))
 
 
 def batches_of(payloads: Iterable[bytes]) -> list[Batch]:
@@ -80,7 +92,7 @@ class Router:
     def finish(self) -> None:
         for _ in self.outbox.batches:
             self.take_next()
-            self.acknowledge(1)
+            self.acknowledge(self.lines.sequence)
 
 
 def route(*batches: Batch) -> Router:
@@ -97,6 +109,39 @@ def test_changes_and_gaps_come_out_in_order_and_are_counted_apart():
     assert [document["event"]["id"] for document in documents] == [line.event_id for line in router.written]
     assert [(state.tally.file_changes, state.tally.coverages) for state in router.committed] == [(1, 0), (0, 1), (1, 0)]
     assert sum(state.tally.unparsed + state.tally.records for state in router.committed) == 0
+
+
+def test_every_entry_of_a_batch_is_a_line_and_all_are_done_together():
+    router = Router(Outbox([joined(1, *map(encode_entry, [CHANGE, COVERAGE, replace(CHANGE, path=b"/etc/y")]))]), [])
+    router.take_next()
+
+    router.acknowledge(2)
+    before = router.outbox.done_number
+    router.acknowledge(1)
+
+    documents = [json.loads(line.data) for line in router.written]
+    assert [list(document["audit"]) for document in documents] == [["file"], ["coverage"], ["file"]]
+    assert (before, router.outbox.done_number) == (0, 1)
+    assert [(state.tally.file_changes, state.tally.coverages) for state in router.committed] == [(2, 1)]
+
+
+def test_a_damaged_entry_in_the_middle_of_a_batch_is_kept_and_harms_no_other():
+    router = route(joined(1, encode_entry(CHANGE), b'{"change":', encode_entry(COVERAGE)), batch_of(2, CHANGE))
+
+    documents = [json.loads(line.data) for line in router.written]
+    assert [next(iter(document["audit"])) for document in documents] == ["file", "kernel", "coverage", "file"]
+    assert documents[1]["audit"]["kernel"]["messages"] == ['{"change":']
+    (tally, _) = (state.tally for state in router.committed)
+    assert (tally.file_changes, tally.coverages, tally.unparsed) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("action", ["initial_scan", "config_change"])
+def test_what_is_told_alike_at_two_places_has_two_ids(action: Action):
+    entry = replace(CHANGE, action=action)
+
+    written = route(joined(1, encode_entry(entry), encode_entry(entry)), batch_of(2, entry)).written
+
+    assert len({line.event_id for line in written}) == 3
 
 
 def test_a_batch_is_done_when_its_line_is_safe_and_not_before():
@@ -136,7 +181,7 @@ DAMAGED = [
     encode_entry(CHANGE).replace(b'"created"', b"7"),
     encode_entry(CHANGE).replace(b'"/etc/x"', b"null"),
     encode_entry(CHANGE).replace(b'"/etc/x"', b'"\\ud800"'),
-    encode_entry(CHANGE).replace(b'"stable"', b'"\\ud800"'),
+    encode_entry(CHANGE).replace(b'"stable"', b"7"),
     encode_entry(CHANGE).replace(b"33188", b"-1"),
     encode_entry(CHANGE).replace(b"33188", b"1" + b"0" * 40),
     encode_entry(CHANGE).replace(b"33188", b"1" + b"0" * 9000),
@@ -201,6 +246,7 @@ def test_a_batch_of_another_kind_is_no_entry_and_no_record(kind: int):
 def test_no_bytes_stop_the_stream(payload: bytes):
     router = route(*batches_of([payload]), batch_of(2, CHANGE))
 
+    assert len(router.written) == len(split_entries(payload)) + 1
     assert [json.loads(line.data)["event"]["id"] for line in router.written] == [
         line.event_id for line in router.written
     ]
@@ -217,16 +263,14 @@ def changed_bytes(payload: bytes) -> st.SearchStrategy[bytes]:
 def test_an_entry_with_flipped_bits_is_a_line_all_the_same(payload: bytes):
     router = route(*batches_of([payload]), batch_of(2, CHANGE))
 
-    assert len([json.loads(line.data) for line in router.written]) == 2
+    assert len([json.loads(line.data) for line in router.written]) == len(split_entries(payload)) + 1
     assert router.outbox.done_number == 2
 
 
-payloads = st.lists(
-    st.sampled_from([encode_entry(CHANGE), encode_entry(COVERAGE), b"{"])
-    | st.binary(max_size=8).map(lambda path: encode_entry(replace(CHANGE, path=path))),
-    min_size=1,
-    max_size=20,
+entries = st.sampled_from([encode_entry(CHANGE), encode_entry(COVERAGE), b"{"]) | st.binary(max_size=8).map(
+    lambda path: encode_entry(replace(CHANGE, path=path))
 )
+payloads = st.lists(st.lists(entries, min_size=1, max_size=4).map(join_entries), min_size=1, max_size=10)
 steps = st.lists(
     st.just(("take", 0)) | st.tuples(st.just("acknowledge"), st.integers(0, 3)) | st.just(("kill", 0)), max_size=60
 )
@@ -237,7 +281,9 @@ steps = st.lists(
 def test_over_kills_every_entry_comes_out_again_with_the_same_bytes_and_is_counted_once(
     payloads: list[bytes], taken: list[tuple[str, int]]
 ):
-    wanted = [line.data for line in route(*batches_of(payloads)).written]
+    whole = Router(Outbox(batches_of(payloads)), [])
+    whole.finish()
+    wanted = [line.data for line in whole.written]
     outbox, committed = Outbox(batches_of(payloads)), []
     written: list[Line] = []
     router = Router(outbox, written)
@@ -251,7 +297,6 @@ def test_over_kills_every_entry_comes_out_again_with_the_same_bytes_and_is_count
             committed += router.committed
             router = Router(outbox, written)
     router.finish()
-    router.acknowledge(len(payloads))
     committed += router.committed
 
     lines: dict[str, set[bytes]] = {}

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditline.workers.common.batch import Batch
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.recorded_count import RecordedCount
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
@@ -51,15 +50,8 @@ def ledger(router_page: CounterPage, tmp_path: Path) -> Ledger:
 class NoEntries:
     """A store in which nothing has ever been."""
 
-    source, epoch = "fim-etc", "e" * 16
-    done_number = last_number = 0
-    done_state = b""
-
-    def read(self, number: int) -> Batch:
-        raise KeyError(number)
-
-    def forget(self, number: int, state: bytes) -> None:
-        """Nothing is kept."""
+    epoch = "e" * 16
+    done_entry = last_entry = 0
 
 
 def take_batches(inflow: Inflow, *tallies: Tally) -> None:

@@ -15,7 +15,7 @@ class BatchKind(IntEnum):
     START = 2
     """A producer opened its source; `payload` is a JSON object {"boot_id": str, "mode": str}: how it was opened."""
     FILE = 3
-    """One entry of a watcher, see `file_entry.py`; `types` empty."""
+    """Entries of a watcher, see `file_entry.py`; `types` empty."""
     DRIFT = 4
     """One entry of the control process, see `drift_entry.py`; `types` empty."""
     LINES = 5

@@ -1,10 +1,11 @@
-"""What a watcher tells the router, one entry per batch: a change of a path, or a gap in what could be seen."""
+"""What a watcher tells the router, some entries per batch: a change of a path, or a gap in what could be seen."""
 
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import ujson
 
 from auditline.workers.common.file_state import FileState, from_plain, to_plain
 
@@ -54,7 +55,7 @@ Entry = FileChange | Coverage
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Return JSON in ASCII; paths are UTF-8 with surrogateescape."""
+    """Return JSON in ASCII on one line; paths are UTF-8 with surrogateescape."""
     if isinstance(entry, Coverage):
         kind, values = (
             "coverage",
@@ -79,23 +80,33 @@ def encode_entry(entry: Entry) -> bytes:
                 "detected_by": entry.detected_by,
                 "time_ns": entry.time_ns,
                 "moved_from": None if entry.moved_from is None else os.fsdecode(entry.moved_from),
-                "actor": entry.actor,
+                "actor": None if entry.actor is None else dict(entry.actor),
             },
         )
-    return json.dumps({kind: values}, ensure_ascii=True, separators=(",", ":")).encode()
+    return ujson.dumps({kind: values}, escape_forward_slashes=False).encode()
 
 
-def decode_entry(payload: bytes) -> Entry:
+def decode_entry(encoded: bytes) -> Entry:
     """Return the entry that `encode_entry` was given.
 
     Raises:
-        ValueError: *payload* is not of that form.
+        ValueError: *encoded* is not of that form.
     """
     try:
-        [(kind, values)] = json.loads(payload).items()
+        [(kind, values)] = ujson.loads(encoded).items()
         return _coverage(values) if kind == "coverage" else _change(values)
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"an entry of a watcher is damaged: {error}") from error
+
+
+def join_entries(encoded: Sequence[bytes]) -> bytes:
+    """Return the payload of a batch."""
+    return b"\n".join(encoded)
+
+
+def split_entries(payload: bytes) -> list[bytes]:
+    """Return the entries of a batch, each as it was encoded, however damaged others are."""
+    return payload.split(b"\n")
 
 
 def _coverage(values: dict[str, Any]) -> Coverage:

@@ -21,7 +21,7 @@ from auditline.workers.fim.claim import Claim
 from auditline.workers.fim.database import BaselineDamaged, Database
 from auditline.workers.fim.directories import Directories, prefix_of, split_path
 from auditline.workers.fim.opening import open_or_make
-from auditline.workers.fim.outbox import Outbox
+from auditline.workers.fim.outbox import Outbox, Position
 from auditline.workers.fim.rows import STATE_COLUMNS, Row, decode_row, encode_row
 from auditline.workers.fim.schema import STORE_META, Meta, MetaValue, meta_row
 from auditline.workers.fim.shelves import Shelves
@@ -51,7 +51,7 @@ class Counts(NamedTuple):
     """How much a baseline holds."""
 
     seen_rows: int
-    outbox_rows: int
+    outbox_entries: int
 
 
 class Baseline:
@@ -69,16 +69,14 @@ class Baseline:
         self._max_outbox_entries = max_outbox_entries
         self._directories = Directories(database)
         self._shelves = Shelves(database, self._directories)
-        self._outbox = Outbox(database)
+        self._done = Position(int(meta["done_number"]), int(meta["done_entry"]))
+        self._outbox = Outbox(database, self._done)
+        self._unstored: tuple[Position, bytes] | None = None
         self._failures = 0
-        self._unstored: tuple[int, bytes] | None = None
         self.was_rebuilt = str(meta["rebuilt"])
         """Why it was made in place of another one; "" if it was not, or if its first walk had ended before."""
         self.is_behind = claim.transactions > self._transactions
         """It is older than it was once: a part of it was damaged, or somebody put a copy in its place."""
-        self._done_number = int(meta["done_number"])
-        self._last_number: int = self._done_number + database.rows("SELECT count(*) FROM outbox")[0][0]
-        self._appended_number: int = self._last_number
 
     @classmethod
     def open(
@@ -121,7 +119,12 @@ class Baseline:
     @property
     def done_number(self) -> int:
         """See `Store`."""
-        return self._done_number
+        return self._done.number
+
+    @property
+    def done_entry(self) -> int:
+        """See `Recorder`."""
+        return self._done.entry
 
     @property
     def done_state(self) -> bytes:
@@ -132,7 +135,12 @@ class Baseline:
     @property
     def last_number(self) -> int:
         """See `Store`; what is not committed has no number yet."""
-        return self._last_number
+        return self._outbox.last.number
+
+    @property
+    def last_entry(self) -> int:
+        """See `Recorder`."""
+        return self._outbox.last.entry
 
     @property
     def is_full(self) -> bool:
@@ -140,7 +148,7 @@ class Baseline:
 
         What `forget` could not store counts as done, because the next transaction stores it.
         """
-        return self._appended_number - self._told_number >= self._max_outbox_entries
+        return self._outbox.appended_entries - self._told.entry >= self._max_outbox_entries
 
     @property
     def is_walked(self) -> bool:
@@ -149,7 +157,7 @@ class Baseline:
 
     def counts(self) -> Counts:
         """Return how much it holds."""
-        return Counts(self._database.rows(_COUNT)[0][0], self._appended_number - self._done_number)
+        return Counts(self._database.rows(_COUNT)[0][0], self._outbox.appended_entries - self._done.entry)
 
     def known(self, path: bytes) -> FileState | None:
         """Return the state of *path*; None: it is not known, or known to be gone."""
@@ -205,6 +213,7 @@ class Baseline:
         before = dict(self._meta)
         try:
             yield
+            self._outbox.close_batch()
             done = self._apply_done()
             self._shelves.delete_some()
             self._set_meta("transactions", self._transactions + 1)
@@ -213,13 +222,13 @@ class Baseline:
             self._database.roll_back()
             self._directories.forget_ids()
             self._shelves.is_rolled_back()
+            self._outbox.is_rolled_back()
             self._meta = before
-            self._appended_number = self._last_number
             raise
+        self._outbox.is_committed()
         if done is not None:
-            self._done_number, self._unstored = done, None
+            self._done, self._unstored = done, None
         self._claim.tell(self.epoch, self._transactions)
-        self._last_number = self._appended_number
         self._database.shrink()
 
     def keep(self, path: bytes, state: FileState | None) -> None:
@@ -237,14 +246,13 @@ class Baseline:
     def append(self, entry: Entry, path: bytes | None, state: FileState | None) -> None:
         """Put *entry* into the outbox, and let *state* be what was seen of *path* (None: nothing is there).
 
-        With *path* None, nothing becomes of it. Ask `is_full` before.
+        With *path* None, nothing becomes of it. A batch has as many of a transaction's entries as it may hold. Ask
+        `is_full` before.
         """
         with self.transaction():
             if path is not None:
                 self.keep(path, state)
-            number = self._appended_number + 1
-            self._outbox.append(number, encode_entry(entry))
-            self._appended_number = number
+            self._outbox.append(encode_entry(entry))
 
     def move_directory(self, old: bytes, new: bytes) -> None:
         """Let what is known in and beneath *old* be known in and beneath *new* instead; neither may be the root.
@@ -286,8 +294,8 @@ class Baseline:
 
     def read(self, number: int) -> Batch:
         """See `Store`."""
-        if not self._done_number < number <= self._last_number:
-            raise StorageError(f"baseline {self._name}: entry {number} is not kept")
+        if not self._done.number < number <= self._outbox.last.number:
+            raise StorageError(f"baseline {self._name}: batch {number} is not kept")
         return Batch(number, BatchKind.FILE, b"", self._outbox.read(number))
 
     def forget(self, number: int, state: bytes) -> None:
@@ -299,10 +307,10 @@ class Baseline:
         Raises:
             BaselineDamaged: the database is damaged.
         """
-        number = min(number, self._last_number)
-        if number <= self._told_number:
+        number = min(number, self._outbox.last.number)
+        if number <= self._told.number:
             return
-        self._unstored = (number, state)
+        self._unstored = (self._outbox.position(number), state)
         if self._database.is_writing:
             return
         try:
@@ -327,23 +335,25 @@ class Baseline:
         self._claim.tell(self.epoch, self._transactions)
 
     @property
-    def _told_number(self) -> int:
-        """The last number that the router said is done, stored or not."""
-        return self._unstored[0] if self._unstored else self._done_number
+    def _told(self) -> Position:
+        """The last batch that the router said is done, stored or not."""
+        return self._unstored[0] if self._unstored else self._done
 
     @property
     def _transactions(self) -> int:
         return int(self._meta["transactions"])
 
-    def _apply_done(self) -> int | None:
-        """Write what `forget` left to be written; return the number that is done then."""
+    def _apply_done(self) -> Position | None:
+        """Write what `forget` left to be written; return the batch that is done then."""
         if self._unstored is None:
             return None
-        number, state = self._unstored
-        self._outbox.delete(number)
-        self._set_meta("done_number", number)
-        self._set_meta("done_state", state)
-        return number
+        done, state = self._unstored
+        self._outbox.delete(done.number)
+        self._set_meta("done_number", done.number)
+        self._set_meta("done_entry", done.entry)
+        if state != self.done_state:
+            self._set_meta("done_state", state)
+        return done
 
     def _names_in(self, directory: int) -> Iterator[bytes]:
         last = b""

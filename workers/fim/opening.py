@@ -84,6 +84,7 @@ def _replace(path: Path, root: bytes, reason: str, claim: Claim) -> tuple[sqlite
         "walked": 0,
         "rebuilt": reason,
         "done_number": 0,
+        "done_entry": 0,
         "done_state": b"",
         "transactions": 0,
     }
@@ -109,15 +110,21 @@ _META_TYPES = {
     "walked": int,
     "rebuilt": str,
     "done_number": int,
+    "done_entry": int,
     "done_state": bytes,
     "transactions": int,
 }
 
 
 def _check_numbers(connection: sqlite3.Connection, meta: Meta) -> None:
-    """Look whether the outbox holds all entries from the one behind the last that is done to the last one."""
+    """Look whether the outbox holds all batches from the one behind the last that is done to the last one."""
     [(count, first, last)] = connection.execute("SELECT count(*), min(id), max(id) FROM outbox")
     given = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").fetchone() or (0,)
     done = int(meta["done_number"])
     if (first or done + 1, last or done, given[0]) != (done + 1, done + count, done + count):
-        raise Unusable(f"is damaged: {done} entries are done, {count} kept, from {first} to {last} of {given[0]}")
+        raise Unusable(f"is damaged: {done} batches are done, {count} kept, from {first} to {last} of {given[0]}")
+    last_entry = int(meta["done_entry"])
+    for number, entry in connection.execute("SELECT id, last_entry FROM outbox ORDER BY id"):
+        if not isinstance(entry, int) or entry <= last_entry:
+            raise Unusable(f"is damaged: batch {number} ends with entry {entry}, the one before with {last_entry}")
+        last_entry = entry

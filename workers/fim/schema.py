@@ -9,7 +9,7 @@ from pathlib import Path
 
 from auditline.workers.fim.rows import STATE_COLUMNS
 
-VERSION = 3
+VERSION = 4
 APPLICATION_ID = 0x41444C42
 """Marks the file as ours, for `file` and for people: "ADLB"."""
 FILE_MODE = 0o640
@@ -24,7 +24,7 @@ _TABLES = (
     f"CREATE TABLE seen {_STATES}",
     f"CREATE TABLE approved {_STATES}",
     "CREATE TABLE shelves (id INTEGER PRIMARY KEY, key UNIQUE)",
-    "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, entry, checksum)",
+    "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, last_entry, payload, checksum)",
 )
 STORE_META = "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)"
 _READ_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"

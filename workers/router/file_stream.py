@@ -1,4 +1,4 @@
-"""The entries of one watcher: each is a batch of its own, one line, and done by itself."""
+"""The entries of one watcher: each becomes a line, and all of a batch are done together."""
 
 import logging
 import re
@@ -7,7 +7,7 @@ from functools import partial
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
-from auditline.workers.common.file_entry import Coverage, Entry, decode_entry
+from auditline.workers.common.file_entry import Coverage, Entry, decode_entry, split_entries
 from auditline.workers.router.inflow import Inflow
 from auditline.workers.router.render.coverage_event import render_coverage
 from auditline.workers.router.render.file_event import FileRenderer
@@ -34,19 +34,25 @@ class FileStream:
 
     def take(self, batch: Batch) -> None:
         """Render one batch, the next one in line."""
-        inflow, position = self.inflow, f"{self.inflow.epoch}:{batch.number}"
+        inflow = self.inflow
         state = inflow.begin(batch.number, 0)
-        try:
-            entry = _read(batch)
-            sequence = self._lines.add_rendered(partial(self._render, entry, position))
-        except Exception as error:  # noqa: BLE001  # whatever it is, the entry is kept and the next one is read
-            self._warning.tell("batch %d of %s cannot be read: %r", batch.number, inflow.source, error)
-            sequence = self._lines.add_rendered(partial(self._unparsed, batch.payload, position))
-            state.tally.unparsed = state.tally.file_changes = 1
-        else:
-            state.tally.coverages = int(isinstance(entry, Coverage))
-            state.tally.file_changes = 1 - state.tally.coverages
-        inflow.note_sequence(state, sequence)
+        is_ours = batch.kind == BatchKind.FILE
+        for index, encoded in enumerate(split_entries(batch.payload) if is_ours else [batch.payload]):
+            position = f"{inflow.epoch}:{batch.number}:{index}"
+            try:
+                if not is_ours:
+                    raise ValueError(f"a watcher sends entries, not batches of kind {batch.kind}")
+                entry = decode_entry(encoded)
+                sequence = self._lines.add_rendered(partial(self._render, entry, position))
+                is_coverage = isinstance(entry, Coverage)
+            except Exception as error:  # noqa: BLE001  # whatever it is, the entry is kept and the next one is read
+                self._warning.tell("entry %s of %s cannot be read: %r", position, inflow.source, error)
+                sequence = self._lines.add_rendered(partial(self._unparsed, encoded, position))
+                state.tally.unparsed += 1
+                is_coverage = False
+            state.tally.coverages += is_coverage
+            state.tally.file_changes += not is_coverage
+            inflow.note_sequence(state, sequence)
         inflow.end(state, 0, {})
 
     def _render(self, entry: Entry, position: str, schema: str) -> tuple[str, str]:
@@ -59,9 +65,3 @@ class FileStream:
         time = timestamp_of_ns(int(found[1]) if found else 0)
         host = (self._host, self._host_name)
         return unparsed_line(payload, host, self.inflow.source, position, time, BAD_ENTRY, schema)
-
-
-def _read(batch: Batch) -> Entry:
-    if batch.kind != BatchKind.FILE:
-        raise ValueError(f"a watcher sends entries, not batches of kind {batch.kind}")
-    return decode_entry(batch.payload)

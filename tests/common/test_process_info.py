@@ -324,6 +324,30 @@ def test_the_processes_last_seen_are_remembered(
     assert named == [True, False, True]
 
 
+def test_the_parent_is_told_by_its_executable(proc: Path, pidfd: int) -> None:
+    put(proc, 77, start=400, exe="/usr/bin/bash")
+    put(proc, 4711, start=500)
+
+    assert ProcessCache(proc).see(4711, pidfd).parent_executable == b"/usr/bin/bash"
+
+
+def test_a_younger_process_is_not_the_parent(proc: Path, pidfd: int) -> None:
+    put(proc, 77, start=600, exe="/usr/bin/bash")
+    put(proc, 4711, start=500)
+
+    seen = ProcessCache(proc).see(4711, pidfd)
+
+    assert (seen.parent_pid, seen.parent_executable) == (77, None)
+
+
+def test_where_no_descriptor_could_be_opened_it_is_as_if_none_were_told(proc: Path) -> None:
+    put(proc, 4711, start=0)
+
+    seen = ProcessCache(proc).see(4711, -2)
+
+    assert (seen.executable, seen.is_certain) == (b"/usr/bin/touch", False)
+
+
 def test_start_ticks_are_those_that_the_whole_look_has() -> None:
     with running(SLEEP, "60") as (process, fd):
         ticks, seen = read_start_ticks(process.pid), ProcessCache().see(process.pid, fd)

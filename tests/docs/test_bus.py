@@ -9,6 +9,12 @@ from typing import Any
 import pytest
 import zmq
 
+from auditline.workers.common.actor_messages import (
+    decode_answers,
+    decode_questions,
+    encode_answers,
+    encode_questions,
+)
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import (
     HIGH_WATER_MARK,
@@ -20,6 +26,7 @@ from auditline.workers.common.bus import (
     Hub,
     Message,
     Producer,
+    Questions,
     Stored,
     endpoint,
 )
@@ -32,7 +39,7 @@ from auditline.workers.router.stream import Lines
 
 EPOCH = "00112233445566aa"
 STATE = b'{"skip":{"audit(1.000:1":2}}'
-MESSAGES = ("hello", "batch", "stored", "bye", "resume", "received", "done", "end")
+MESSAGES = ("hello", "batch", "stored", "bye", "questions", "resume", "received", "done", "end", "answers")
 PATIENCE_MILLISECONDS = 5000
 
 Values = dict[str, Any]
@@ -197,6 +204,17 @@ def test_hub_understands_a_bye_that_is_built_from_the_document(
     assert (bye.source, bye.last_number) == ("audit", 9)
 
 
+def test_hub_understands_questions_that_are_built_from_the_document(
+    hub: Hub, raw_producer: Any, layouts: dict[str, Layout]
+) -> None:
+    raw_producer.send_multipart(layouts["questions"].encode({"questions": b"[]", "source": "fim-etc"}))
+
+    questions = receive_at(hub)
+
+    assert isinstance(questions, Questions)
+    assert questions == Questions(questions.peer, "fim-etc", b"[]")
+
+
 def test_hub_answers_no_other_version(
     hub: Hub, raw_producer: Any, layouts: dict[str, Layout], greeting: Values
 ) -> None:
@@ -218,13 +236,15 @@ def test_what_hub_says_has_the_document_s_layout(
     hub.received(hello.peer, EPOCH, 5)
     hub.done(hello.peer, EPOCH, 4, STATE)
     hub.end(hello.peer)
+    hub.answer(hello.peer, b"[]")
 
-    said = [layouts[name].decode(receive(raw_producer)) for name in ("resume", "received", "done", "end")]
+    said = [layouts[name].decode(receive(raw_producer)) for name in ("resume", "received", "done", "end", "answers")]
     assert said == [
         {"kind": "S", "attempt": 7, "next": 4},
         {"kind": "R", "epoch": EPOCH, "number": 5},
         {"kind": "D", "epoch": EPOCH, "number": 4, "state": STATE},
         {"kind": "E"},
+        {"kind": "A", "answers": b"[]"},
     ]
 
 
@@ -307,8 +327,41 @@ def json_examples(document: Any) -> list[Any]:
     return [json.loads(example.text) for example in document.examples if example.language == "json"]
 
 
+def test_producer_asks_and_is_answered_with_the_document_s_layout(
+    raw_router: Any, make_producer: Callable[[MemoryStore], Producer], layouts: dict[str, Layout]
+) -> None:
+    producer = make_producer(MemoryStore([]))
+    peer, frames = receive_from(producer, raw_router)
+    attempt = layouts["hello"].decode(frames)["greeting"]["attempt"]
+    raw_router.send_multipart([peer, *layouts["resume"].encode({"attempt": attempt, "next": 1})])
+    hear(producer, lambda: producer.is_greeted)
+    answers: list[bytes] = []
+
+    is_sent = producer.ask(b"[1]")
+    _, questions = receive_from(producer, raw_router)
+    raw_router.send_multipart([peer, *layouts["answers"].encode({"answers": b"[2]"})])
+    hear(producer, lambda: answers.extend(producer.take_answers()) or answers)
+
+    assert is_sent
+    assert layouts["questions"].decode(questions) == {"kind": "Q", "questions": b"[1]", "source": "audit"}
+    assert answers == [b"[2]"]
+    assert producer.take_answers() == []
+
+
+def test_nothing_is_asked_where_no_router_is(make_producer: Callable[[MemoryStore], Producer]) -> None:
+    assert not make_producer(MemoryStore([])).ask(b"[]")
+
+
+def test_questions_and_answers_are_the_document_s(document: Any) -> None:
+    questions, answers = [example for example in json_examples(document) if isinstance(example, list)]
+
+    assert json.loads(encode_questions(decode_questions(json.dumps(questions).encode()))) == questions
+    assert json.loads(encode_answers(decode_answers(json.dumps(answers).encode()))) == answers
+
+
 def test_entries_are_the_document_s(document: Any) -> None:
-    *examples, drift = [example for example in json_examples(document) if "boot_id" not in example]
+    objects = [example for example in json_examples(document) if isinstance(example, dict)]
+    *examples, drift = [example for example in objects if "boot_id" not in example]
 
     entries = [decode_entry(json.dumps(example).encode()) for example in examples]
 

@@ -16,6 +16,7 @@ import zmq
 
 from auditline.workers.common.batch import Batch, Store
 from auditline.workers.common.bus_messages import (
+    ANSWERS,
     BATCH,
     BATCH_HEADER,
     BYE,
@@ -24,6 +25,7 @@ from auditline.workers.common.bus_messages import (
     HELLO,
     NUMBER,
     PROTOCOL_VERSION,
+    QUESTIONS,
     RECEIVED,
     RESUME,
     STORED,
@@ -32,6 +34,7 @@ from auditline.workers.common.bus_messages import (
     Bye,
     Hello,
     Message,
+    Questions,
     Stored,
     parse,
     parse_answer,
@@ -50,6 +53,7 @@ __all__ = [
     "Hub",
     "Message",
     "Producer",
+    "Questions",
     "Server",
     "Stored",
     "Waiter",
@@ -241,6 +245,7 @@ class Producer:
         self._bye_wanted = False
         self.is_finished = False
         """The router has answered our bye."""
+        self._answers: list[bytes] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -269,6 +274,15 @@ class Producer:
         """Send a batch just appended to the store at once, if it is next in line; otherwise pump() comes to it."""
         if batch.number == self._next and self._may_send():
             self._send(batch)
+
+    def ask(self, questions: bytes) -> bool:
+        """Ask the router something, with a message that may get lost; return False if it cannot be sent now."""
+        return self.is_greeted and self._client.send([QUESTIONS, questions, self._store.source.encode()])
+
+    def take_answers(self) -> list[bytes]:
+        """Return the answers that have come since the last time, as they came."""
+        answers, self._answers = self._answers, []
+        return answers
 
     def say_bye(self) -> None:
         """Nothing more will be appended: tell the router, once all is sent, that it may finish."""
@@ -314,6 +328,8 @@ class Producer:
     def _take(self, kind: bytes, subject: str, number: int, state: bytes) -> None:
         if kind == END:
             self.is_finished = True
+        elif kind == ANSWERS:
+            self._answers.append(state)
         elif kind == RESUME and subject == str(self._attempt):
             self._next = max(number, self._store.done_number + 1)
             self._received = self._next - 1
@@ -390,6 +406,10 @@ class Hub:
     def end(self, peer: bytes) -> None:
         """Answer a bye: nothing more will be acknowledged."""
         self._reply(peer, [END])
+
+    def answer(self, peer: bytes, answers: bytes) -> None:
+        """Answer questions of a producer."""
+        self._reply(peer, [ANSWERS, answers])
 
     def close(self) -> None:
         """Leave the bus, after the last acknowledgements are on their way."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from auditline.workers.common.batch import Batch
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
-HELLO, BATCH, STORED, BYE = b"H", b"B", b"T", b"Y"
-RESUME, RECEIVED, DONE, END = b"S", b"R", b"D", b"E"
+HELLO, BATCH, STORED, BYE, QUESTIONS = b"H", b"B", b"T", b"Y", b"Q"
+RESUME, RECEIVED, DONE, END, ANSWERS = b"S", b"R", b"D", b"E", b"A"
 BATCH_HEADER = struct.Struct("<QQB16s")
 NUMBER = struct.Struct("<Q")
 
@@ -62,7 +62,16 @@ class Bye:
     last_number: int
 
 
-Message = Hello | Arrival | Stored | Bye
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """A watcher wants to know who did something; *payload* is as `common/actor_messages.py` has it."""
+
+    peer: bytes
+    source: str
+    payload: bytes
+
+
+Message = Hello | Arrival | Stored | Bye | Questions
 """What producers say."""
 
 
@@ -92,12 +101,14 @@ def parse(peer: bytes, frames: list[bytes]) -> Message:
         return Stored(peer, frames[3].decode(), frames[1].decode(), NUMBER.unpack(frames[2])[0])
     if kind == BYE:
         return Bye(peer, frames[2].decode(), NUMBER.unpack(frames[1])[0])
+    if kind == QUESTIONS:
+        return Questions(peer, frames[2].decode(), frames[1])
     message = f"unknown kind {kind!r}"
     raise ValueError(message)
 
 
 def parse_answer(frames: list[bytes]) -> tuple[bytes, str, int, bytes]:
-    """Return the kind, which attempt or epoch is meant, the number, and the state; what is not there is empty."""
+    """Return the kind, which attempt or epoch is meant, the number, and state or answers; empty: it has none."""
     kind = frames[0]
     if kind == RESUME:
         return kind, str(NUMBER.unpack(frames[1])[0]), NUMBER.unpack(frames[2])[0], b""
@@ -107,6 +118,8 @@ def parse_answer(frames: list[bytes]) -> tuple[bytes, str, int, bytes]:
         return kind, frames[1].decode(), NUMBER.unpack(frames[2])[0], frames[3]
     if kind == END:
         return kind, "", 0, b""
+    if kind == ANSWERS:
+        return kind, "", 0, frames[1]
     message = f"unknown kind {kind!r}"
     raise ValueError(message)
 

@@ -21,6 +21,8 @@ RECHECK_SECONDS = 0.01
 MOST_ARGUMENT_BYTES = 4096
 OLD_SECONDS = 10.0
 """A process that has run for so long is older than any hint that is still to be read."""
+_GONE = -1
+"""FAN_NOPIDFD; -2 is FAN_EPIDFD: there is one, but no descriptor for it. Source: linux/fanotify.h."""
 _PIDS_PER_SECOND = 100_000
 """More processes and threads than a kernel can begin."""
 _CIRCLE_SECONDS = 10.0
@@ -43,6 +45,7 @@ class Process(NamedTuple):
     name: bytes = b""
     """`comm`."""
     parent_pid: int = 0
+    parent_executable: bytes | None = None
     uid: int | None = None
     """The effective one."""
     gid: int | None = None
@@ -130,9 +133,12 @@ class ProcessCache:
     def see(self, pid: int, pidfd: int | None) -> Process:
         """Return what is known of the process that a record just read names by *pid*.
 
-        *pidfd* is what came with the record: a descriptor of the process, which stays the caller's; negative, if the
-        process was gone by then; None, if nothing is known of that. Call it before the descriptor is closed.
+        *pidfd* is what came with the record: a descriptor of the process, which stays the caller's; -1, if the process
+        was gone by then; None, or another negative number, if nothing is known of that. Call it before the descriptor
+        is closed.
         """
+        if pidfd is not None and pidfd < _GONE:
+            pidfd = None
         now = self._clock()
         known = self._known.get(pid)
         if known is not None and now < known.trusted_until:
@@ -140,9 +146,9 @@ class ProcessCache:
         if pid <= 0:
             # Somebody outside of our pid namespace.
             return Process(pid)
-        if known is not None and not _is_gone(pidfd) and self._is_unchanged(known.process):
+        if known is not None and pidfd != _GONE and self._is_unchanged(known.process):
             return self._confirm(known, now, is_certain=pidfd is not None)
-        found = None if _is_gone(pidfd) else self._read(pid, pidfd)
+        found = None if pidfd == _GONE else self._read(pid, pidfd)
         if found is None or (pidfd is None and not self._is_older_than_hints(found, known)):
             return self._remembered(pid, now)
         return self._keep(found, known, now)
@@ -205,9 +211,18 @@ class ProcessCache:
             # What is read through the directory is of this process or not at all, also when it ends meanwhile.
             if pidfd is not None and not _is_there(pidfd):
                 return None
-            return _read_process(pid, directory, is_certain=pidfd is not None)
+            process = _read_process(pid, directory, is_certain=pidfd is not None)
         finally:
             os.close(directory)
+        return process and process._replace(parent_executable=self._parent_executable(process))
+
+    def _parent_executable(self, process: Process) -> bytes | None:
+        parent = process.parent_pid
+        executable = _read_link(f"{self._proc}/{parent}/exe") if parent else None
+        # A parent is older: a younger one has got the pid since.
+        if executable is None or not 0 < read_start_ticks(parent, self._proc) <= process.start_ticks:
+            return None
+        return executable
 
 
 def _read_process(pid: int, directory: int, *, is_certain: bool) -> Process | None:
@@ -233,10 +248,6 @@ def _read_process(pid: int, directory: int, *, is_certain: bool) -> Process | No
         container_id=container_id(_try_slurp("cgroup", directory)),
         is_certain=is_certain,
     )
-
-
-def _is_gone(pidfd: int | None) -> bool:
-    return pidfd is not None and pidfd < 0
 
 
 def _is_there(pidfd: int) -> bool:

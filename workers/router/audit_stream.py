@@ -11,6 +11,7 @@ from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.host import host_id_of
+from auditline.workers.router.actors import FIM_KEY, Actors, is_for_actors_only
 from auditline.workers.router.config_changes import ConfigChanges
 from auditline.workers.router.decode import types
 from auditline.workers.router.event import Event
@@ -18,7 +19,7 @@ from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.inflow import BatchState, Inflow, Tally
 from auditline.workers.router.line_batch import LineBatch
 from auditline.workers.router.record_names import type_name
-from auditline.workers.router.render.lines import timestamp_of_record
+from auditline.workers.router.render.lines import timestamp_of_record, whole_event_id
 from auditline.workers.router.render.schemas import EventRenderer
 from auditline.workers.router.serials import SerialGaps
 from auditline.workers.router.stream import Lines
@@ -46,6 +47,7 @@ class AuditStream:
         host: tuple[str, str],
         own_pids: Collection[int],
         config_changes: ConfigChanges | None = None,
+        actors: Actors | None = None,
         *,
         is_locked: bool = False,
     ) -> None:
@@ -53,7 +55,7 @@ class AuditStream:
 
         *renderers* are those of the schemas of *lines*, in their order. *own_pids* is looked at whenever an event may
         be our own; it may change. What says who changed the kernel's audit goes to *config_changes* as well.
-        *is_locked*: the kernel may have been locked by an earlier run.
+        *actors* is shown all events of this host. *is_locked*: the kernel may have been locked by an earlier run.
         """
         self.inflow = Inflow(hello.source, hello.epoch, hello.done_number, hello.last_number)
         self._lines = lines
@@ -61,6 +63,7 @@ class AuditStream:
         self._host, self._host_name = host
         self._own_pids = own_pids
         self._config_changes = config_changes
+        self._actors = actors
         self._is_locked = is_locked
         self._gaps = SerialGaps()
         self._grouped: list[Event] = []
@@ -134,10 +137,17 @@ class AuditStream:
             self.inflow.drop_from(event, self._current)
             return
         host, host_name = self._host, self._host_name
+        if FIM_KEY in event.bodies[0] and is_for_actors_only(event):
+            if self._actors is not None and event.node is None:
+                self._actors.note(event, whole_event_id(host, event))
+            self.inflow.drop_from(event, self._current)
+            return
         if event.node is not None:
             host, host_name = _id_of_node(event.node), event.node
         identity, text, is_complete = self._renderer.render(event, host, host_name)
         others = [other.render(event, host, host_name)[1] for other in self._other_renderers]
+        if self._actors is not None and event.node is None:
+            self._actors.note(event, identity)
         # It is the first of its event: the kernel writes it before the call that makes the change returns.
         if self._config_changes is not None and event.types[:1] == _CONFIG_CHANGE:
             self._config_changes.note(event, identity)

@@ -5,12 +5,13 @@ from collections.abc import Collection
 from typing import Any
 
 from auditline.plugins.outputs.api import OutputContext
-from auditline.workers.common.bus import Arrival, Hello, Hub, Stored, endpoint
+from auditline.workers.common.bus import Arrival, Hello, Hub, Questions, Stored, endpoint
 from auditline.workers.common.drift_entry import CONTROL_SOURCE
-from auditline.workers.common.host import host_id, host_name
+from auditline.workers.common.host import boot_id, host_id, host_name
 from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.settings import Settings
+from auditline.workers.router.actors import Actors
 from auditline.workers.router.audit_stream import AuditStream
 from auditline.workers.router.config_changes import ConfigChanges
 from auditline.workers.router.destinations import Destinations
@@ -18,6 +19,7 @@ from auditline.workers.router.drift_stream import DriftStream
 from auditline.workers.router.file_stream import FileStream
 from auditline.workers.router.health import Health, ProcessFeed
 from auditline.workers.router.ledger import Ledger
+from auditline.workers.router.process_table import ProcessTable
 from auditline.workers.router.renderers import Renderers
 from auditline.workers.router.stream import Lines, Stream, is_watcher
 from auditline.workers.router.streams import Streams
@@ -84,6 +86,7 @@ class Router:
         self._renderers = renderers
         self._config_changes = ConfigChanges(renderers.names)
         self._is_locked = settings.audit.immutable
+        self._actors = open_actors(settings)
         self._host = (host_id(settings.state.directory), host_name())
         self._lines = Lines(destinations.schemas)
         self._streams = Streams(sources, self._open_stream)
@@ -142,6 +145,7 @@ class Router:
                 return
             if isinstance(message, Arrival):
                 self._streams.take(message)
+                self._answer()
                 # A pipe holds less than one batch may give: written once a turn, it would seem to stall.
                 self._destinations.write(self._lines.take())
                 if self._destinations.is_blocked:
@@ -150,8 +154,20 @@ class Router:
                 self._greet(message)
             elif isinstance(message, Stored):
                 self._streams.confirm(message)
+            elif isinstance(message, Questions):
+                self._take_questions(message)
             else:
                 self._streams.take_leave(message)
+
+    def _take_questions(self, message: Questions) -> None:
+        if self._actors is not None:
+            self._actors.ask(message.peer, message.payload)
+            self._answer()
+
+    def _answer(self) -> None:
+        if self._actors is not None:
+            for peer, answers in self._actors.take_answers():
+                self._hub.answer(peer, answers)
 
     def _greet(self, hello: Hello) -> None:
         inflow = self._streams.greet(hello)
@@ -162,7 +178,8 @@ class Router:
         if hello.source == AUDIT_SOURCE:
             events, changes = self._renderers.events, self._config_changes
             pids, is_locked = self._feed.pids, self._is_locked
-            stream = AuditStream(hello, self._lines, events, self._host, pids, changes, is_locked=is_locked)
+            about = (pids, changes, self._actors)
+            stream = AuditStream(hello, self._lines, events, self._host, *about, is_locked=is_locked)
             self._audit_stream = stream
             return stream
         if hello.source == CONTROL_SOURCE:
@@ -229,3 +246,10 @@ class Router:
 
     def _count_losses(self) -> dict[str, int]:
         return self._ledger.loss(self._ledger.open_tally(self._streams.inflows), self._destinations.counts())
+
+
+def open_actors(settings: Settings) -> Actors | None:
+    """Return what answers watchers who ask for actors; None: nobody will."""
+    if settings.fim.actor == "off" or not settings.audit.enabled:
+        return None
+    return Actors(ProcessTable(boot_id()), is_always_active=settings.fim.actor == "audit")

@@ -1,0 +1,190 @@
+"""Who did it: what /proc told when the hint came, and what the router answers from the kernel's records.
+
+Nothing waits for an answer. One that has come when a change is recorded is taken; one that has not is not needed.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from auditline.workers.common.actor_messages import Answer, Question, decode_answers, encode_questions
+from auditline.workers.common.diagnostics import RepeatedWarning
+from auditline.workers.common.host import boot_id
+from auditline.workers.common.process_info import Process, ProcessCache, boot_ns, entity_id, started_ns
+from auditline.workers.common.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+MOST_QUESTIONS = 4096
+"""In one message to the router; what comes on top of that is not asked."""
+MOST_PATHS = 50_000
+"""Paths for which questions were asked or answers kept; of more the oldest are forgotten."""
+NO_PID = 0
+
+
+class _Asked:
+    """What was asked about one path, and the answers, by the pids in the questions."""
+
+    __slots__ = ("answers", "pids")
+
+    def __init__(self) -> None:
+        self.pids: tuple[int, ...] = ()
+        self.answers: dict[int, Answer] = {}
+
+
+class Actors:
+    """What one watcher knows of those who change its files. All paths are absolute."""
+
+    def __init__(self, settings: Settings, send: Callable[[bytes], bool]) -> None:
+        """*send* gives questions to the router and says whether that was possible."""
+        self._is_off = settings.fim.actor == "off"
+        # Without the kernel's records the router has nothing to answer from.
+        self._asks = settings.audit.enabled and not self._is_off
+        self._send = send
+        self._cache = ProcessCache()
+        self._boot_id = boot_id()
+        self._boot_ns = boot_ns()
+        self._asked: dict[bytes, _Asked] = {}
+        self._questions: list[Question] = []
+        self._warning = RepeatedWarning(logger, every=1000)
+
+    def see(self, pid: int, pidfd: int | None) -> Process | None:
+        """Return what is known of who made a record just read, as `ProcessCache.see`; None: nobody wants to know."""
+        return None if self._is_off else self._cache.see(pid, pidfd)
+
+    def note(self, path: bytes, process: Process | None, since_ns: int) -> None:
+        """A hint about *path* has come: ask the router who did that, once for each process.
+
+        *since_ns* is a time before which it cannot have been: when hints were last read.
+        """
+        if not self._asks:
+            return
+        pid = NO_PID if process is None else process.pid
+        asked = self._asked.get(path)
+        if asked is None:
+            while len(self._asked) >= MOST_PATHS:
+                del self._asked[next(iter(self._asked))]
+            asked = self._asked[path] = _Asked()
+        if pid not in asked.pids and len(self._questions) < MOST_QUESTIONS:
+            asked.pids += (pid,)
+            self._questions.append(Question(path, pid, since_ns))
+
+    def ask(self) -> None:
+        """Send the questions that have come together, once a turn; while no router is there they wait."""
+        if self._questions and self._send(encode_questions(self._questions)):
+            self._questions.clear()
+
+    def take(self, payloads: Sequence[bytes]) -> None:
+        """Keep the router's answers beside the paths that they are about; a later one is the better one."""
+        for payload in payloads:
+            try:
+                answers = decode_answers(payload)
+            except ValueError as error:
+                self._warning.tell("%s", error)
+                continue
+            for answer in answers:
+                if (asked := self._asked.get(answer.path)) is not None:
+                    asked.answers[answer.asked_pid] = answer
+
+    def actor_of(self, path: bytes, processes: Sequence[Process] = ()) -> Mapping[str, Any] | None:
+        """Return who did it, as `auditline.actor` has it; None: nothing is known of that.
+
+        *processes* are those whom hints about *path* named, the last one at the end: that one is told, with how many
+        others there were. Nothing is forgotten.
+        """
+        if self._is_off:
+            return None
+        asked = self._asked.get(path)
+        process = processes[-1] if processes else None
+        if process is not None and not process.pid:
+            process = None
+        pid = NO_PID if process is None else process.pid
+        answer = None if asked is None else asked.answers.get(pid)
+        if process is None and answer is None:
+            return None
+        actor = self._describe(process, answer)
+        if self._asks:
+            actor["match"] = "none" if answer is None else answer.match
+        if answer is not None and answer.event_id is not None:
+            actor["event_id"] = answer.event_id
+        others = len({(other.pid, other.start_ticks) for other in processes if other.pid != pid})
+        if others := max(others, answer.others if answer is not None else 0):
+            actor["others"] = others
+        return actor
+
+    def forget(self, path: bytes) -> None:
+        """What was told of *path* has been recorded, or was nothing: what comes now is about another change."""
+        self._asked.pop(path, None)
+
+    def _describe(self, process: Process | None, answer: Answer | None) -> dict[str, Any]:
+        """Put together what is known: a record of the change itself tells more than /proc, that more than a pid."""
+        read = None if process is None or not process.start_ticks else process
+        if answer is not None and (read is None or answer.match == "exact"):
+            is_same = read is not None and answer.executable in (None, _text(read.executable))
+            confidence, source = answer.match, "audit"
+            members = _of_answer(answer)
+            if read is not None and answer.start_ticks in (0, read.start_ticks):
+                members = self._of_process(read, has_same_program=is_same) | members
+        elif read is not None:
+            confidence, source = ("exact" if read.is_certain else "probable"), "proc"
+            members = self._of_process(read, has_same_program=True)
+        else:
+            confidence, source = "pid_only", "fanotify"
+            members = {}
+        pid = process.pid if process is not None else answer.pid if answer is not None else NO_PID
+        started = self._start(pid, members.pop("start_ticks", 0))
+        return {"pid": pid, **started, **members, "confidence": confidence, "source": source}
+
+    def _of_process(self, process: Process, *, has_same_program: bool) -> dict[str, Any]:
+        members: dict[str, Any] = {"start_ticks": process.start_ticks}
+        if has_same_program:
+            members |= _program(
+                _text(process.executable), _text(process.name), tuple(map(os.fsdecode, process.arguments))
+            )
+        parent = {"pid": process.parent_pid, "executable": _text(process.parent_executable)}
+        members |= _people(process.uid, process.login_uid, process.session)
+        members["parent"] = {key: value for key, value in parent.items() if value}
+        members["container_id"] = process.container_id
+        return {key: value for key, value in members.items() if value}
+
+    def _start(self, pid: int, start_ticks: int) -> dict[str, str]:
+        if not start_ticks:
+            return {}
+        start = datetime.fromtimestamp(started_ns(start_ticks, self._boot_ns) / 1e9, UTC)
+        return {
+            "start": f"{start.strftime('%Y-%m-%dT%H:%M:%S')}.{start.microsecond // 1000:03d}Z",
+            "entity_id": entity_id(self._boot_id, pid, start_ticks),
+        }
+
+
+def _of_answer(answer: Answer) -> dict[str, Any]:
+    members = _program(answer.executable, answer.name, answer.arguments)
+    members |= _people(answer.uid, answer.login_uid, answer.session)
+    if answer.parent_pid:
+        parent = {"pid": answer.parent_pid, "executable": answer.parent_executable}
+        members["parent"] = {key: value for key, value in parent.items() if value}
+    if answer.start_ticks:
+        members["start_ticks"] = answer.start_ticks
+    return members
+
+
+def _program(executable: str | None, name: str | None, arguments: tuple[str, ...]) -> dict[str, Any]:
+    members = {"executable": executable, "name": name, "arguments": list(arguments)}
+    return {key: value for key, value in members.items() if value}
+
+
+def _people(uid: int | None, login_uid: int | None, session: int | None) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    if uid is not None:
+        members["user"] = {"id": str(uid)}
+    if login_uid is not None:
+        members["login_user"] = {"id": str(login_uid)}
+    if session is not None:
+        members["session"] = str(session)
+    return members
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else os.fsdecode(raw)

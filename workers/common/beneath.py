@@ -100,6 +100,15 @@ class Root:
         """
         return self._open(relative, os.O_PATH | _DIRECTORY)
 
+    def open_parent(self, relative: bytes) -> tuple[int, bytes]:
+        """Return a descriptor to look names up in the directory that holds it, which the caller closes, and its name.
+
+        Raises:
+            OSError: as `open_directory`.
+        """
+        parent, _, name = relative.rpartition(b"/")
+        return self.open_for_lookup(parent), name
+
     def lstat(self, relative: bytes) -> os.stat_result:
         """Return what is there; of a symbolic link, the link itself.
 
@@ -108,7 +117,7 @@ class Root:
         """
         if not relative:
             return os.fstat(self._fd)
-        parent_fd, name = self._open_parent(relative)
+        parent_fd, name = self.open_parent(relative)
         try:
             return os.lstat(name, dir_fd=parent_fd)
         finally:
@@ -120,7 +129,7 @@ class Root:
         Raises:
             OSError: as `open_directory`; EINVAL: it is no symbolic link.
         """
-        parent_fd, name = self._open_parent(relative)
+        parent_fd, name = self.open_parent(relative)
         try:
             return os.readlink(name, dir_fd=parent_fd)
         finally:
@@ -133,7 +142,7 @@ class Root:
             NotRegularError: it is something else.
             OSError: as `open_directory`.
         """
-        parent_fd, name = self._open_parent(relative)
+        parent_fd, name = self.open_parent(relative)
         try:
             return open_regular(name, parent_fd)[0]
         finally:
@@ -142,10 +151,6 @@ class Root:
     def close(self) -> None:
         """Let go of the directory."""
         self.release()
-
-    def _open_parent(self, relative: bytes) -> tuple[int, bytes]:
-        parent, _, name = relative.rpartition(b"/")
-        return self.open_for_lookup(parent), name
 
     def _open(self, relative: bytes, flags: int) -> int:
         """Return a descriptor of the directory at *relative*; no part of the way may be a symbolic link."""

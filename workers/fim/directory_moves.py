@@ -1,0 +1,133 @@
+"""Renamed directories: what was known beneath the old name is known beneath the new one, and that is one change."""
+
+import os
+import stat
+from typing import NamedTuple
+
+from auditline.workers.common.file_state import FileState
+from auditline.workers.common.process_info import Process
+from auditline.workers.fim.examine import Examiner
+from auditline.workers.fim.watch import Watch
+
+MOST_PENDING = 10_000
+"""Beyond this the whole tree is compared instead."""
+
+
+class DirectoryMove(NamedTuple):
+    """One rename, as the kernel told it."""
+
+    old: bytes
+    new: bytes
+    processes: tuple[Process, ...] = ()
+
+
+class DirectoryMoves:
+    """Keeps renames until they are recorded: in their order, and before anything else is."""
+
+    def __init__(self, watch: Watch, examiner: Examiner) -> None:
+        self._watch = watch
+        self._examiner = examiner
+        self._pending: list[DirectoryMove] = []
+        self._recorded = 0
+        """So many of these, in the transaction that goes on."""
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, move: DirectoryMove) -> None:
+        """Take note of a rename; one that goes on where the last one ended is one with it."""
+        if len(self._pending) > self._recorded and self._pending[-1].new == move.old:
+            last = self._pending.pop()
+            move = DirectoryMove(last.old, move.new, last.processes + move.processes)
+        if move.old != move.new:
+            self._pending.append(move)
+
+    def record(self) -> None:
+        """Record all that wait; call it within a transaction of the baseline."""
+        while self._recorded < len(self._pending):
+            self._recorded += 1
+            self._record(self._pending[self._recorded - 1])
+
+    def is_stored(self) -> None:
+        """Note that the transaction was committed."""
+        del self._pending[: self._recorded]
+        self._recorded = 0
+
+    def is_rolled_back(self) -> None:
+        """Note that it was not: they are recorded again."""
+        self._recorded = 0
+
+    def clear(self) -> None:
+        """Forget all: everything is compared."""
+        self._pending.clear()
+        self._recorded = 0
+
+    def _record(self, move: DirectoryMove) -> None:
+        watch, (old, new, processes) = self._watch, move
+        known = watch.baseline.known(old)
+        if not (known.is_directory if known is not None else watch.baseline.has_directory(old)):
+            # It came and was renamed before anybody looked: it is listed under its new name, as any other that is new.
+            return
+        after = self._find(old, new, known)
+        if known is not None and after is None:
+            return
+        there = watch.baseline.known(new)
+        self._examiner.forget_rows(new, "event")
+        if known is None or not (watch.scope.reports(old) and watch.scope.reports(new)):
+            self._move_each(move)
+            return
+        if not watch.scope.reports_alike():
+            self._drop_unreported(move)
+        self._examiner.recorder.change(
+            "moved" if there is None else "updated",
+            new,
+            known if there is None else there,
+            after,
+            "event",
+            moved_from=old,
+            processes=processes,
+        )
+        watch.baseline.move_directory(old, new)
+
+    def _find(self, old: bytes, new: bytes, known: FileState | None) -> FileState | None:
+        """Return what the directory is now; None: it has not moved, or is back.
+
+        Where it is not at *new* any more it is what it was: what became of it there is told after this.
+        """
+        status = self._status(new)
+        if known is None:
+            return None
+        if status is not None and _is_same(known, status):
+            return self._examiner.unhashed.state(new, status) or known
+        at_old = self._status(old)
+        return None if at_old is not None and _is_same(known, at_old) else known
+
+    def _status(self, path: bytes) -> os.stat_result | None:
+        try:
+            return self._watch.root.lstat(path) if self._watch.root is not None else None
+        except OSError:
+            return None
+
+    def _move_each(self, move: DirectoryMove) -> None:
+        """Record each path beneath by itself, because the directory is not reported under both names."""
+        watch, recorder = self._watch, self._examiner.recorder
+        for path in watch.baseline.known_beneath(move.old):
+            state, place = watch.baseline.known(path), move.new + path[len(move.old) :]
+            if state is None:
+                continue
+            if watch.scope.reports(place):
+                recorder.change("moved", place, state, state, "event", moved_from=path, processes=move.processes)
+            else:
+                recorder.change("deleted", path, state, None, "event", processes=move.processes)
+
+    def _drop_unreported(self, move: DirectoryMove) -> None:
+        """Record that what is not reported under its new path is not there any more."""
+        watch = self._watch
+        for path in reversed(list(watch.baseline.known_beneath(move.old))):
+            state = watch.baseline.known(path)
+            if state is not None and not watch.scope.reports(move.new + path[len(move.old) :]):
+                self._examiner.recorder.change("deleted", path, state, None, "event", processes=move.processes)
+
+
+def _is_same(known: FileState, status: os.stat_result) -> bool:
+    return stat.S_ISDIR(status.st_mode) and known.inode == status.st_ino

@@ -327,9 +327,7 @@ def follow(dirty: Dirty, expected: set[bytes], taken: list[bytes], action: str, 
         dirty.add(new, moved_from=old)
         dirty.add(old)
         expected |= {old, new}
-    elif action == "move" and not any(
-        one == other or one.startswith(other + b"/") for one, other in (paths, paths[::-1])
-    ):
+    elif action == "move" and not any(is_within(b"/" + one, b"/" + other) for one, other in (paths, paths[::-1])):
         old, new = paths
         dirty.move(old, new)
         beneath = {path for path in expected if path == old or path.startswith(old + b"/")}

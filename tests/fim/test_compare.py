@@ -78,6 +78,8 @@ def test_other_content_or_another_file_is_an_update(different):
         {"uid": 1},
         {"gid": 1},
         {"links": 2},
+        {"xattrs": b"packed"},
+        {"flags": 0x10},
         {"mtime_ns": 10**18 + 1},
     ],
 )

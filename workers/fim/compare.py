@@ -86,13 +86,13 @@ def _has_other_content(before: FileState, after: FileState) -> bool:
     return any(known[name] != found[name] for name in common)
 
 
-def _attributes(state: FileState) -> tuple[int, ...]:
+def _attributes(state: FileState) -> tuple[object, ...]:
     """Return what may differ without other content.
 
     The times, sizes and link counts of directories say only that something in them has changed, which has an event of
     its own.
     """
-    common = (state.mode, state.uid, state.gid, state.rdev)
+    common = (state.mode, state.uid, state.gid, state.rdev, state.xattrs, state.flags)
     return (*common, state.mtime_ns, state.links) if state.is_regular else common
 
 

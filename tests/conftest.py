@@ -1,6 +1,7 @@
 """What tests of several folders share: the real kernel's audit, lent to one test at a time."""
 
 import fcntl
+import json
 import os
 import tempfile
 import time
@@ -127,3 +128,47 @@ def _put_back(control: AuditControl, before: KernelStatus, rules: list[bytes]) -
     while control.status().pid and not control.clear_dead_pid():
         assert time.monotonic() < deadline, "a process of the test is still registered as the audit daemon"
         time.sleep(0.02)
+
+
+class Series:
+    """Segments that a test writes, as the output does."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir()
+
+    def path(self, counter: int) -> Path:
+        """Where segment *counter* is."""
+        return self.directory / f"auditline-{counter:012}-{counter:08x}.jsonl"
+
+    def write(self, counter: int, *ids: int, pad: int = 0, end: bytes = b"") -> Path:
+        """Append an event for each of *ids* to a segment, then *end*."""
+        with self.path(counter).open("ab") as file:
+            file.write(b"".join(event(number, pad) for number in ids) + end)
+        return self.path(counter)
+
+
+def event(number: int, pad: int = 0) -> bytes:
+    """Return the line of an event."""
+    head = f'{{"@timestamp":"2026-01-01T00:00:00.000Z","event":{{"id":"h-{number}"}},"host":{{"name":"n"}}'
+    return (head + f',"pad":"{"x" * pad}"}}\n').encode()
+
+
+@pytest.fixture
+def numbers_in() -> Callable[[bytes], list[int]]:
+    """Return the numbers of the events in some output, each line of which must be whole."""
+
+    def read(output: bytes) -> list[int]:
+        return [int(json.loads(line)["event"]["id"][2:]) for line in output.splitlines()]
+
+    return read
+
+
+@pytest.fixture
+def series(tmp_path) -> Series:
+    return Series(tmp_path / "segments")
+
+
+@pytest.fixture
+def cursor(tmp_path) -> Path:
+    return tmp_path / "cursor"

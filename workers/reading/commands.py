@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditline.plugins.outputs.cursor import Cursor
+from auditline.plugins.outputs.following import Chunk, Follower
 from auditline.plugins.outputs.streams import is_reader_gone, open_stream
 from auditline.workers.common.errors import Exit, InputError, StorageError
 from auditline.workers.common.host import host_id, host_name
 from auditline.workers.common.stopping import StopRequest
 from auditline.workers.common.text import make_safe
-from auditline.workers.reading.cursor import Cursor
 from auditline.workers.reading.delivery import Delivery
-from auditline.workers.reading.following import Chunk, Follower
 from auditline.workers.reading.heartbeat import Heartbeat
 from auditline.workers.reading.shortening import LEAST_LINE_BYTES
 

@@ -2,9 +2,9 @@
 
 from collections import deque
 
+from auditline.plugins.outputs.following import Chunk
 from auditline.plugins.outputs.positions import Position
 from auditline.plugins.outputs.streams import Stream
-from auditline.workers.reading.following import Chunk
 from auditline.workers.reading.shortening import shorten_line
 
 _MARK_EVERY_BYTES = 64 * 1024

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from auditline.plugins.outputs.cursor import Cursor
 from auditline.plugins.outputs.positions import Position
 from auditline.workers.common.errors import BusyError, StorageError
-from auditline.workers.reading.cursor import Cursor
 
 HOST = "0123456789abcdef"
 POSITION = Position("auditline-000000000007-0badcafe.jsonl", 4096)

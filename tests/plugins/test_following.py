@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from auditline.plugins.outputs.following import READ_BYTES, Follower
 from auditline.plugins.outputs.positions import Position
-from auditline.workers.reading.following import READ_BYTES, Follower
 
 
 @pytest.fixture

@@ -66,3 +66,15 @@ def test_who_may_not_read_all_files_is_told_so(monkeypatch, held, count):
 
     assert len(found) == count
     assert all("CAP_DAC_READ_SEARCH is missing" in notice for notice in found)
+
+
+def test_actors_by_rules_where_none_can_be_loaded_are_said_with_the_remedy():
+    (notice,) = notices.find_actor_notices("audit", has_rules=False)
+
+    assert "audit.enabled = true" in notice
+    assert "no other audit daemon" in notice
+
+
+@pytest.mark.parametrize(("actor", "has_rules"), [("audit", True), ("auto", False), ("off", False)])
+def test_actors_that_can_be_had_need_no_notice(actor, has_rules):
+    assert list(notices.find_actor_notices(actor, has_rules=has_rules)) == []

@@ -12,6 +12,7 @@ from auditline.workers.common.drift_entry import Drift
 from auditline.workers.common.errors import KernelError, StorageError
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.settings_loading import reload_settings
+from auditline.workers.control.actor_rules import LINES_NAME, actor_lines
 from auditline.workers.control.compile import comparable, compile_rule, read_kernel_rule
 from auditline.workers.control.drift import DriftWatch, RepairLimit, RuleDifference
 from auditline.workers.control.kernel import LOCKED, AuditControl
@@ -153,7 +154,15 @@ class KernelKeeper:
     def _read_rules(self) -> RuleSet:
         base = self._settings.source.parent if self._settings.source else DEFAULT_RULES_BASE
         audit = self._settings.audit
-        rule_set = load_rule_files(audit.rules_files, audit.rules, base, ignores_errors=audit.ignore_rule_errors)
+        # Last: the first rule that matches gives an event its key, and the configured ones have theirs for a reason.
+        last_lines = {LINES_NAME: actor_lines(self._settings.fim)}
+        rule_set = load_rule_files(
+            audit.rules_files,
+            audit.rules,
+            base,
+            ignores_errors=audit.ignore_rule_errors,
+            last_lines=last_lines,
+        )
         for text in (*rule_set.warnings, *(skipped.message for skipped in rule_set.skipped)):
             self._tell(logging.WARNING, text)
         for problem in (*rule_set.problems, *rule_set.ignored):

@@ -15,4 +15,5 @@ def with_rules_of(settings: Settings, fresh: Settings) -> Settings:
         ignore_rule_errors=fresh.audit.ignore_rule_errors,
         repair_rules=fresh.audit.repair_rules,
     )
-    return replace(settings, audit=audit)
+    # Rules are made of what is watched, too.
+    return replace(settings, audit=audit, fim=fresh.fim)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from auditline.workers.common.errors import RuleError
@@ -89,13 +89,15 @@ def load_rule_files(
     machine: str | None = None,
     *,
     ignores_errors: bool = False,
+    last_lines: Mapping[str, Sequence[str]] | None = None,
 ) -> RuleSet:
     """Read everything that `rules_files` and `rules` of the configuration name.
 
     *lines* come first, because the kernel takes the first rule that matches: so they can except something from a set.
     Then *patterns* in their order: `@name` is a shipped set, everything else a glob relative to *base*.
     What depends on this host (paths, `-w` of a directory) is looked at now: read again when it changes.
-    With *ignores_errors* no mistake in a rule is a problem.
+    With *ignores_errors* no mistake in a rule is a problem. *last_lines* are more lines, by where they are from, behind
+    all others; what is wrong with them is a warning: nobody has written them.
     """
     collector = _Collector(machine, ignores_errors=ignores_errors)
     collector.add(parse_lines(lines, LINES_NAME, machine), is_shipped=False)
@@ -104,6 +106,8 @@ def load_rule_files(
             collector.add_shipped(pattern)
         else:
             collector.add_files(pattern, base)
+    for name, more in (last_lines or {}).items():
+        collector.add_made(parse_lines(more, name, machine))
     return collector.rule_set
 
 
@@ -181,6 +185,12 @@ class _Collector:
             return
         if self._is_new(printable(path)):
             self.add(parse_rules(text, printable(path), self._machine), is_shipped=False)
+
+    def add_made(self, rule_file: RuleFile) -> None:
+        """Take rules that we have made ourselves: none of them keeps the others from being loaded."""
+        excused = tuple(found.problem for found in rule_file.machine_problems)
+        self._warnings += [problem for problem in rule_file.problems if problem not in excused]
+        self.add(replace(rule_file, problems=excused), is_shipped=True)
 
     def add(self, rule_file: RuleFile, *, is_shipped: bool) -> None:
         """Take the rules of one file; a shipped rule for another machine is skipped, not wrong."""

@@ -125,6 +125,11 @@ class Wiring:
         return isinstance(self.source, AuditSource)
 
     @property
+    def has_rules(self) -> bool:
+        """Whether rules of ours can be loaded, as far as that is known."""
+        return isinstance(self.source, AuditSource) and not self.source.is_multicast
+
+    @property
     def loading_fds(self) -> list[int]:
         """While control loads the rules: what `poll` reports when it has done that, or has died."""
         return [self._go_write_fd] if self._go_write_fd is not None and self._is_reader_up else []

@@ -27,6 +27,15 @@ def find_watch_notices() -> Iterator[str]:
         )
 
 
+def find_actor_notices(actor: str, *, has_rules: bool) -> Iterator[str]:
+    """Give what is to be said about who changes files, by `fim.actor` and whether rules of ours can be loaded."""
+    if actor == "audit" and not has_rules:
+        yield (
+            'fim.actor is "audit", but no audit rule can be loaded here, so it is as with "auto"; that takes'
+            " audit.enabled = true, CAP_AUDIT_CONTROL, and no other audit daemon that owns the kernel's audit"
+        )
+
+
 def _audit_was_off(command_line: str) -> Iterator[str]:
     """Processes that were there before audit was first switched on have no audit context: kernel/auditsc.c."""
     if not {"audit=1", "audit=on"} & set(command_line.split()):

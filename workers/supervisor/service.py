@@ -35,7 +35,7 @@ from auditline.workers.supervisor.directories import (
 )
 from auditline.workers.supervisor.kinds import AUDIT, CONTROL, HASHERS, NAMES, RESTORER, ROUTER, WATCHERS, Wiring
 from auditline.workers.supervisor.launch import Surroundings
-from auditline.workers.supervisor.notices import find_notices, find_watch_notices
+from auditline.workers.supervisor.notices import find_actor_notices, find_notices, find_watch_notices
 from auditline.workers.supervisor.preload import (
     CONTROL_MODULES,
     LINE_READER_MODULES,
@@ -173,8 +173,9 @@ class Service:
             self._open_source()
         elif not wiring.plans:
             logger.warning("audit.enabled is false and nothing is watched: %s", _NOTHING_LEFT)
-        for notice in find_watch_notices() if wiring.plans else ():
-            logger.warning("%s", notice)
+        if wiring.plans:
+            for notice in (*find_watch_notices(), *find_actor_notices(settings.fim.actor, has_rules=wiring.has_rules)):
+                logger.warning("%s", notice)
         wiring.own_files = find_own_files(settings)
         router_modules = iter(ROUTER_MODULES)
         if wiring.has_control:

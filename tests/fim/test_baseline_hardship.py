@@ -18,6 +18,7 @@ from auditline.workers.common.file_entry import Coverage, FileChange, decode_ent
 from auditline.workers.common.file_state import FileState
 from auditline.workers.fim import database
 from auditline.workers.fim.baseline import Baseline, BaselineDamaged
+from auditline.workers.fim.rows import decode_row
 
 STATE = FileState(0o100644, 0, 0, 0, 1234, 2049, 1, 3, 4, 5, 0, None, b"\x04" + bytes(32), "stable", 6)
 KILLS = 40
@@ -55,8 +56,10 @@ def effect_of(numbers: range) -> dict[bytes, FileState]:
 
 def read_seen(folder: Path) -> dict[bytes, int]:
     with closing(sqlite3.connect(folder / "fim-etc.sqlite")) as connection:
-        rows = connection.execute("SELECT path, name, size FROM seen JOIN directories ON id = directory").fetchall()
-    return {path + b"/" + name: size for path, name, size in rows}
+        rows = connection.execute(
+            "SELECT path, id, name, state FROM seen JOIN directories ON id = directory"
+        ).fetchall()
+    return {path + b"/" + name: decode_row((directory, name, state)).size for path, directory, name, state in rows}
 
 
 def read_entries(baseline: Baseline) -> list[FileChange | Coverage]:

@@ -22,7 +22,7 @@ from auditline.workers.fim.database import BaselineDamaged, Database
 from auditline.workers.fim.directories import Directories, prefix_of, split_path
 from auditline.workers.fim.opening import open_or_make
 from auditline.workers.fim.outbox import Outbox, Position
-from auditline.workers.fim.rows import STATE_COLUMNS, Row, decode_row, encode_row
+from auditline.workers.fim.rows import Row, decode_row, encode_row
 from auditline.workers.fim.schema import STORE_META, Meta, MetaValue, meta_row
 from auditline.workers.fim.shelves import Shelves
 
@@ -35,11 +35,10 @@ _DIRECTORY_MODE = 0o750
 _PAGE = 1000
 _TELL_EVERY = 1000
 
-_VALUES = ", ".join("?" * (2 + len(STATE_COLUMNS)))
-_STORE = f"INSERT OR REPLACE INTO seen VALUES ({_VALUES})"  # noqa: S608  # constant
+_STORE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"
 _REMOVE = "DELETE FROM seen WHERE directory = ? AND name = ?"
-_KNOWN = "SELECT * FROM seen WHERE directory = ? AND name = ?"
-_KNOWN_IN = "SELECT * FROM seen WHERE directory = ?"
+_KNOWN = "SELECT directory, name, state FROM seen WHERE directory = ? AND name = ?"
+_KNOWN_IN = "SELECT directory, name, state FROM seen WHERE directory = ?"
 _COUNT = """
     SELECT count(*) FROM seen WHERE directory IN
     (SELECT id FROM directories WHERE path = x'00' OR path NOT BETWEEN x'00' AND x'00ff')
@@ -241,7 +240,7 @@ class Baseline:
                 return
             known_directory = self._directories.find(directory_path)
             if known_directory is not None and self._database.change(_REMOVE, (known_directory, name)):
-                self._directories.drop_empty(known_directory)
+                self._directories.drop_empty(directory_path, known_directory)
 
     def append(self, entry: Entry, path: bytes | None, state: FileState | None) -> None:
         """Put *entry* into the outbox, and let *state* be what was seen of *path* (None: nothing is there).

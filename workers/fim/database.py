@@ -8,7 +8,7 @@ from typing import Any
 
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.text import make_safe
-from auditline.workers.fim.rows import Row
+from auditline.workers.fim.rows import Row, directory_checksum
 
 _LOCK_SECONDS = 1.0
 """So long another program, such as the sqlite3 shell, may hold the write lock before we give up."""
@@ -18,7 +18,7 @@ _SETTINGS = (
     "PRAGMA cell_size_check = ON",
     # A kill loses nothing, a power cut the last commits: another boot begins a new epoch.
     "PRAGMA synchronous = NORMAL",
-    "PRAGMA journal_size_limit = 16777216",
+    "PRAGMA journal_size_limit = 4194304",
     # Or sqlite's temporary files would come and go in a directory that may be watched.
     "PRAGMA temp_store = MEMORY",
 )
@@ -70,6 +70,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         for setting in _SETTINGS:
             connection.execute(setting)
+        connection.create_function("directory_checksum", 2, directory_checksum, deterministic=True)
     except BaseException:
         connection.close()
         raise

@@ -6,7 +6,7 @@ Some have paths that begin with NUL, which no real path has: what lies in these 
 from collections.abc import Iterator
 
 from auditline.workers.fim.database import Database
-from auditline.workers.fim.rows import Row
+from auditline.workers.fim.rows import Row, directory_checksum
 
 _ABOVE_THE_ROOT = b"\0"
 """The root itself lies here, so that it is not in the directory that it is."""
@@ -17,14 +17,16 @@ _MOST_REMEMBERED = 4096
 _PAGE = 256
 
 _DROP_EMPTY = """
-    DELETE FROM directories WHERE id = ?1
-    AND NOT EXISTS (SELECT 1 FROM seen WHERE directory = ?1)
-    AND NOT EXISTS (SELECT 1 FROM approved WHERE directory = ?1)
+    DELETE FROM directories WHERE path = ?1
+    AND NOT EXISTS (SELECT 1 FROM seen WHERE directory = ?2)
+    AND NOT EXISTS (SELECT 1 FROM approved WHERE directory = ?2)
 """
-_RENAME_ONE = "UPDATE directories SET path = ? WHERE path = ?"
+_ADD = "INSERT INTO directories VALUES (?, ?, ?)"
+_RENAME_ONE = "UPDATE directories SET path = ?1, checksum = directory_checksum(?1, id) WHERE path = ?2"
 # What concatenation gives is text to sqlite, whatever it was before.
 _RENAME_BENEATH = """
-    UPDATE directories SET path = CAST(?1 || substr(path, ?2) AS BLOB) WHERE path > ?3 AND path < ?4
+    UPDATE directories SET path = CAST(?1 || substr(path, ?2) AS BLOB),
+    checksum = directory_checksum(CAST(?1 || substr(path, ?2) AS BLOB), id) WHERE path > ?3 AND path < ?4
 """
 
 
@@ -47,31 +49,32 @@ class Directories:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._ids: dict[bytes, int] = {}
+        self._last_id: int | None = None
+        """The highest that was given; None: not yet looked for."""
 
     def find(self, path: bytes) -> int | None:
         """Return the id of the directory *path*; None: nothing in it is known."""
         known = self._ids.get(path)
         if known is None:
-            row = self._database.row("SELECT id FROM directories WHERE path = ?", (path,))
+            row = self._database.row("SELECT id, path, checksum FROM directories WHERE path = ?", (path,))
             if row is None:
                 return None
-            known = self._remember(path, row[0])
+            known = self._remember(path, self._check(row))
         return known
 
     def find_or_make(self, path: bytes) -> int:
         """Return the id of the directory *path*, within a transaction."""
         known = self.find(path)
         if known is None:
-            self._database.change("INSERT INTO directories (path) VALUES (?)", (path,))
-            known = self._remember(path, self._database.rows("SELECT last_insert_rowid()")[0][0])
+            known = (self._find_last_id() if self._last_id is None else self._last_id) + 1
+            self._database.change(_ADD, (path, known, directory_checksum(path, known)))
+            self._last_id = self._remember(path, known)
         return known
 
-    def drop_empty(self, directory: int) -> bool:
-        """Delete the directory of that id if nothing refers to it any more; return whether it is gone."""
-        is_gone = self._database.change(_DROP_EMPTY, (directory,)) > 0
-        if is_gone:
-            self._ids.clear()
-        return is_gone
+    def drop_empty(self, path: bytes, directory: int) -> None:
+        """Delete the directory of that path and id if nothing refers to it any more."""
+        if self._database.change(_DROP_EMPTY, (path, directory)):
+            self._ids.pop(path, None)
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Give *old* and all directories beneath it the paths they have with *new* in its place; nothing is there.
@@ -94,8 +97,9 @@ class Directories:
         last, end = _bounds(path)
         # Each page anew, because the caller may write between two.
         while rows := self._page(last, end):
-            for directory, found in rows:
-                if not isinstance(found, bytes) or found <= last:
+            for row in rows:
+                directory, found = self._check(row), row[1]
+                if found <= last:
                     raise self._database.damaged(f"directory {found!r} follows {last!r}")
                 last = found
                 yield directory, found
@@ -103,11 +107,29 @@ class Directories:
     def forget_ids(self) -> None:
         """Forget what is remembered: a transaction was rolled back."""
         self._ids.clear()
+        self._last_id = None
 
     def _page(self, last: bytes, end: bytes) -> list[Row]:
         """Return the next directories behind *last* and before *end*."""
-        statement = "SELECT id, path FROM directories WHERE path > ? AND path < ? ORDER BY path LIMIT ?"
+        statement = "SELECT id, path, checksum FROM directories WHERE path > ? AND path < ? ORDER BY path LIMIT ?"
         return self._database.rows(statement, (last, end, _PAGE))
+
+    def _find_last_id(self) -> int:
+        last_id = self._database.rows("SELECT coalesce(max(id), 0) FROM directories")[0][0]
+        if not isinstance(last_id, int):
+            raise self._database.damaged(f"a directory has the id {last_id!r}")
+        return last_id
+
+    def _check(self, row: Row) -> int:
+        """Return the id in a row of id, path and checksum."""
+        directory, path, checksum = row
+        if (
+            not isinstance(directory, int)
+            or not isinstance(path, bytes)
+            or checksum != directory_checksum(path, directory)
+        ):
+            raise self._database.damaged(f"directory {path!r}: the checksum is wrong")
+        return directory
 
     def _remember(self, path: bytes, directory: int) -> int:
         if len(self._ids) >= _MOST_REMEMBERED:

@@ -1,35 +1,54 @@
-"""States of paths as rows of a baseline's tables, each with a checksum over all that the row says."""
+"""States of paths as rows of a baseline's tables: packed, because there are millions, each with a checksum at its end.
 
-import re
+The first byte says which of three forms it is. Most files belong to root, have one link, no flags and no extended
+attributes, and numbers of 32 bits: that one is short. The second one has room for what Linux's file systems give, and
+the third one for anything.
+"""
+
 import struct
 import zlib
 from typing import Any
 
-from auditline.workers.common.file_state import FileState
+import ujson
 
-STATE_COLUMNS = (*FileState._fields, "checksum")
-"""In the order of a row, behind `directory` and `name`."""
-COLUMNS = f"directory, name, {', '.join(STATE_COLUMNS)}"
+from auditline.workers.common.file_state import (
+    FORBIDDEN,
+    GROWING,
+    NOT_HASHED,
+    QUARANTINED,
+    STABLE,
+    TIME_LIMIT,
+    TOO_LARGE,
+    UNREADABLE,
+    UNSTABLE,
+    FileState,
+    from_plain,
+    to_plain,
+)
 
-_NUMBERS = struct.Struct("<18q")
-_MISSING = -1
-_SMALLEST, _LARGEST = -(2**63), 2**63 - 1
-_LARGE_NUMBER = re.compile(rb"-?[0-9]{1,40}")
+_USUAL, _WHOLE, _ANY = b"\1", b"\2", b"\3"
+_HASH_STATES = (
+    NOT_HASHED, STABLE, GROWING, UNSTABLE, TOO_LARGE, TIME_LIMIT, UNREADABLE, FORBIDDEN, QUARANTINED,
+)  # fmt: skip
+"""By the numbers that are stored: new ones come at the end."""
+_HASH_STATE_NUMBERS = {name: number for number, name in enumerate(_HASH_STATES)}
+_NO_TARGET = -1
+
+# Form, hash state, mode, size, inode, device, three times, when it was looked at; then the hashes.
+_USUAL_FORM = struct.Struct("<cBHIIIqqqq")
+# Form, hash state, mode, uid, gid, size, inode, device, links, three times, device node, when it was looked at, flags,
+# lengths of target and hashes; then target, hashes and extended attributes.
+_WHOLE_FORM = struct.Struct("<cBHIIqQQQqqqQqQiI")
+_CHECKSUM = struct.Struct("<I")
+_CHECKSUM_BYTES = _CHECKSUM.size
 
 Row = tuple[Any, ...]
 
 
 def encode_row(directory: int, name: bytes, state: FileState) -> Row:
-    """Return the row of *state*, which is that of the path *name* in the directory of that id.
-
-    Sqlite's integers end at 63 bits, but a time in the year 2300 in nanoseconds does not, nor do all inode numbers;
-    those are stored as decimal digits.
-    """
-    try:
-        return (directory, name, *state, _checksum(directory, name, *state))
-    except struct.error:
-        values = tuple(_storable(value) for value in state)
-        return (directory, name, *values, _slow_checksum(directory, name, *values))
+    """Return the row of *state*, which is that of the path *name* in the directory of that id."""
+    body = _pack(state)
+    return directory, name, body + _CHECKSUM.pack(zlib.crc32(body, _checksum_of_place(directory, name)))
 
 
 def decode_row(row: Row) -> FileState:
@@ -38,90 +57,83 @@ def decode_row(row: Row) -> FileState:
     Raises:
         ValueError: the row is none that `encode_row` made.
     """
+    directory, name, packed = row
     try:
-        is_whole = _checksum(*row[:-1]) == row[-1]
-    except struct.error:
-        return _decode_slowly(row)
-    except (AttributeError, TypeError) as error:
+        checksum = zlib.crc32(packed[:-_CHECKSUM_BYTES], _checksum_of_place(directory, name))
+        if checksum.to_bytes(_CHECKSUM_BYTES, "little") != packed[-_CHECKSUM_BYTES:]:
+            raise ValueError("the checksum is wrong")
+        return _unpack(packed)
+    except (TypeError, IndexError, struct.error) as error:
         raise ValueError(f"a value is of a wrong type: {error}") from error
-    if not is_whole:
-        raise ValueError("the checksum is wrong")
-    return FileState._make(row[2:-1])
 
 
-def _checksum(  # noqa: PLR0913, PLR0917  # a row's values, one for one, because that is quick
-    directory: int,
-    name: bytes,
-    mode: int,
-    uid: int,
-    gid: int,
-    size: int,
-    inode: int,
-    device: int,
-    links: int,
-    mtime_ns: int,
-    ctime_ns: int,
-    atime_ns: int,
-    rdev: int,
-    target: bytes | None,
-    hashes: bytes,
-    hash_state: str,
-    checked_ns: int,
-    xattrs: bytes,
-    flags: int,
-) -> int:
-    """Return the crc32 of all values, with the lengths, so that no byte can wander from one to the next.
-
-    Raises:
-        struct.error: a number is none, or has more than 63 bits.
-    """
-    numbers = _NUMBERS.pack(
-        directory,
-        mode,
-        uid,
-        gid,
-        size,
-        inode,
-        device,
-        links,
-        mtime_ns,
-        ctime_ns,
-        atime_ns,
-        rdev,
-        checked_ns,
-        flags,
-        len(name),
-        _MISSING if target is None else len(target),
-        len(hashes),
-        len(xattrs),
-    )
-    return zlib.crc32(b"".join((numbers, name, target or b"", hashes, xattrs, hash_state.encode())))
+def directory_checksum(path: bytes, identity: object) -> int:
+    """Return what stands beside a directory's path and id."""
+    return zlib.crc32(path, zlib.crc32(repr(identity).encode()))
 
 
-def _slow_checksum(*values: object) -> int:
-    return zlib.crc32(repr(values).encode())
+def _pack(state: FileState) -> bytes:
+    mode, uid, gid, size, inode, device, links, mtime, ctime, atime, rdev, target, hashes, label, checked, *more = state
+    number = _HASH_STATE_NUMBERS.get(label)
+    if number is None:
+        return _pack_anything(state)
+    if links == 1 and not (uid or gid or rdev or more[0] or more[1]) and target is None:
+        try:
+            times = (mtime, ctime, atime, checked)
+            return _USUAL_FORM.pack(_USUAL, number, mode, size, inode, device, *times) + hashes
+        except struct.error:
+            pass
+    xattrs, flags = more
+    lengths = (_NO_TARGET if target is None else len(target), len(hashes))
+    try:
+        head = _WHOLE_FORM.pack(
+            _WHOLE,
+            number,
+            mode,
+            uid,
+            gid,
+            size,
+            inode,
+            device,
+            links,
+            mtime,
+            ctime,
+            atime,
+            rdev,
+            checked,
+            flags,
+            *lengths,
+        )
+    except struct.error:
+        return _pack_anything(state)
+    return b"".join((head, target or b"", hashes, xattrs))
 
 
-def _storable(value: object) -> object:
-    if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
-        return b"%d" % value
-    return value
+def _pack_anything(state: FileState) -> bytes:
+    """Return the form for numbers of any size, such as a time in the year 2300 in nanoseconds."""
+    return _ANY + ujson.dumps(to_plain(state)).encode()
 
 
-def _decode_slowly(row: Row) -> FileState:
-    """Return the state of a row with numbers as decimal digits."""
-    if _slow_checksum(*row[:-1]) != row[-1]:
-        raise ValueError("a value is no number, or the checksum is wrong")
-    columns = zip(FileState._fields, row[2:-1], strict=True)
-    return FileState._make(value if column in _NO_NUMBERS else _number(value) for column, value in columns)
+def _unpack(packed: bytes) -> FileState:
+    form = packed[:1]
+    if form == _USUAL:
+        _, number, mode, size, inode, device, mtime, ctime, atime, checked = _USUAL_FORM.unpack_from(packed)
+        hashes = packed[_USUAL_FORM.size : -_CHECKSUM_BYTES]
+        label = _HASH_STATES[number]
+        return FileState(mode, 0, 0, size, inode, device, 1, mtime, ctime, atime, 0, None, hashes, label, checked)
+    if form == _WHOLE:
+        _, number, *numbers, checked, flags, target_length, hashes_length = _WHOLE_FORM.unpack_from(packed)
+        start = _WHOLE_FORM.size + max(target_length, 0)
+        end = start + hashes_length
+        target = None if target_length == _NO_TARGET else packed[_WHOLE_FORM.size : start]
+        further = (packed[start:end], _HASH_STATES[number], checked, packed[end:-_CHECKSUM_BYTES], flags)
+        return FileState._make((*numbers, target, *further))
+    state = from_plain(ujson.loads(packed[1:-_CHECKSUM_BYTES])) if form == _ANY else None
+    if state is None:
+        raise ValueError("nothing was stored in such a form")
+    return state
 
 
-_NO_NUMBERS = frozenset(("target", "hashes", "hash_state", "xattrs"))
-
-
-def _number(value: object) -> int:
-    if isinstance(value, bytes) and _LARGE_NUMBER.fullmatch(value):
-        return int(value)
-    if isinstance(value, int):
-        return value
-    raise ValueError(f"{value!r} is no number")
+def _checksum_of_place(directory: object, name: bytes) -> int:
+    # With the length of the name, so that no byte can wander from it to the state.
+    return zlib.crc32(name, zlib.crc32(b"%d %d " % (directory, len(name))))

@@ -7,20 +7,17 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-from auditline.workers.fim.rows import STATE_COLUMNS
-
-VERSION = 4
+VERSION = 5
 APPLICATION_ID = 0x41444C42
 """Marks the file as ours, for `file` and for people: "ADLB"."""
 FILE_MODE = 0o640
 
-_COLUMNS = ", ".join(f"{column} {'TEXT' if column == 'hash_state' else ''}".strip() for column in STATE_COLUMNS)
-_STATES = f"(directory, name, {_COLUMNS}, PRIMARY KEY (directory, name)) WITHOUT ROWID"
+_STATES = "(directory, name, state, PRIMARY KEY (directory, name)) WITHOUT ROWID"
 
 # No column has a type but where text is stored: a type would make sqlite convert what a damaged row holds.
 _TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value, checksum) WITHOUT ROWID",
-    "CREATE TABLE directories (id INTEGER PRIMARY KEY, path UNIQUE CHECK (typeof(path) = 'blob'))",
+    "CREATE TABLE directories (path PRIMARY KEY CHECK (typeof(path) = 'blob'), id, checksum) WITHOUT ROWID",
     f"CREATE TABLE seen {_STATES}",
     f"CREATE TABLE approved {_STATES}",
     "CREATE TABLE shelves (id INTEGER PRIMARY KEY, key UNIQUE)",

@@ -64,11 +64,11 @@ class Shelves:
         if not self._has_dropped:
             return
         left = _MOST_AT_ONCE
-        for directory, _ in self._directories.beneath(_DROPPED):
+        for directory, path in self._directories.beneath(_DROPPED):
             left -= self._database.change(_DELETE_ROWS, (directory, left))
             if left <= 0:
                 return
-            self._directories.drop_empty(directory)
+            self._directories.drop_empty(path, directory)
         self._has_dropped = False
 
     def is_rolled_back(self) -> None:

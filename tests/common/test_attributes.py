@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditline.workers.common import attributes
 from auditline.workers.common.attributes import (
     FLAGS,
     LARGEST_VALUE,
@@ -19,6 +20,7 @@ from auditline.workers.common.attributes import (
     XattrKind,
     complete,
     flag_words,
+    flags_unless_changed,
     pack_xattrs,
     read_flags,
     read_xattrs,
@@ -277,6 +279,54 @@ def test_flags_are_readable_though_a_descriptor_opens_nothing(flagged: Flagged):
 
 def test_a_mount_point_has_no_flag_of_its_own(opened: Opened):
     assert read_flags(opened(Path("/proc"))) == 0
+
+
+def test_flags_of_a_file_that_has_not_changed_are_told(flagged: Flagged, opened: Opened):
+    fd = opened(flagged(_FS_NODUMP_FL))
+
+    assert flags_unless_changed(fd, os.fstat(fd)) == FLAGS["nodump"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: path.chmod(0o700),
+        lambda path: os.utime(path, (1, 1)),
+        lambda path: path.write_bytes(b"longer than it was"),
+        lambda path: os.setxattr(path, "user.a", b"1"),
+    ],
+    ids=["mode", "times", "content", "xattr"],
+)
+def test_flags_of_a_file_that_has_changed_meanwhile_are_not(
+    change: Callable[[Path], object], file: Path, opened: Opened
+):
+    fd = opened(file)
+    status = os.fstat(fd)
+
+    change(file)
+
+    assert flags_unless_changed(fd, status) is None
+
+
+@pytest.mark.parametrize("times", [(-5, -7 * 10**9 - 1), (1, 2), (10**18 + 1, 10**18 + 2)])
+def test_times_of_any_age_are_compared_to_the_nanosecond(times: tuple[int, int], file: Path, opened: Opened):
+    os.utime(file, ns=times)
+    fd = opened(file)
+
+    assert flags_unless_changed(fd, os.fstat(fd)) == 0
+
+
+def test_where_there_is_no_statx_changes_are_noticed_all_the_same(
+    file: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+):
+    fd = opened(file)
+    monkeypatch.setattr(attributes, "_call_statx", lambda *_arguments: -1)
+    before = os.fstat(fd)
+    unchanged = flags_unless_changed(fd, before)
+
+    file.chmod(0o700)
+
+    assert (unchanged, flags_unless_changed(fd, before)) == (0, None)
 
 
 def test_a_state_is_completed_with_both(flagged: Flagged, opened: Opened):

@@ -260,7 +260,8 @@ def test_limits_are_the_code_s(document: Any) -> None:
     from auditline.workers.fim.pool import PROOF_SECONDS
     from auditline.workers.fim.pool_members import SILENCE_SECONDS
     from auditline.workers.fim.suspects import MOST_DEATHS, QUARANTINE_SECONDS
-    from auditline.workers.hasher.snapshot import MOST_TRIES, SLICE_BYTES
+    from auditline.workers.hasher.content import SLICE_BYTES
+    from auditline.workers.hasher.snapshot import MOST_TRIES
     from auditline.workers.hasher.worker import _BEAT_SECONDS, _LONG_SLICES, _MOST_LARGE_FILES, _PATIENCE_SECONDS
 
     lanes, deaths = document.section("Hash jobs"), document.section("Who dies with a lease in hand")

@@ -17,7 +17,8 @@ from auditline.workers.common.file_state import NOT_HASHED, STABLE, FileState
 from auditline.workers.common.hashes import ALGORITHMS, is_available, unpack_digests
 from auditline.workers.common.jobs import LARGE_BYTES, Outcome, Result
 from auditline.workers.hasher import snapshot
-from auditline.workers.hasher.snapshot import SLICE_BYTES, Order, look_at, look_in_slices
+from auditline.workers.hasher.content import SLICE_BYTES
+from auditline.workers.hasher.snapshot import Order, look_at, look_in_slices
 
 MANY = 1 << 40
 SHA256 = Order(("sha256",), MANY, MANY)
@@ -358,14 +359,15 @@ def test_a_change_of_mode_alone_is_noticed(tmp_path: Path, folder: int):
     assert (state.hash_state, stat.S_IMODE(state.mode)) == (STABLE, 0o644)
 
 
-def with_coarse_times(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Make it a kernel before 6.13; return how long was slept."""
+def with_coarse_times(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = int) -> list[float]:
+    """Make it a kernel before 6.13; return how long was slept, and *meanwhile* done."""
     slept: list[float] = []
     sleep = time.sleep
 
     def note_and_sleep(seconds: float) -> None:
         slept.append(seconds)
         sleep(seconds)
+        meanwhile()
 
     monkeypatch.setattr(snapshot, "_HAS_COARSE_TIMES", True)
     monkeypatch.setattr(time, "sleep", note_and_sleep)
@@ -394,11 +396,10 @@ def test_where_times_are_coarse_an_old_file_is_not_waited_for(tmp_path: Path, fo
 def test_where_times_are_coarse_a_file_that_is_written_all_the_time_is_unstable(
     tmp_path: Path, folder: int, monkeypatch
 ):
-    slept = with_coarse_times(monkeypatch)
+    slept = with_coarse_times(monkeypatch, lambda: (tmp_path / "file").write_bytes(b"CONTENT"))
     (tmp_path / "file").write_bytes(b"content")
 
-    with repeated(lambda: (tmp_path / "file").write_bytes(b"CONTENT")):
-        result = look(folder, "file")
+    result = look(folder, "file")
 
     assert (state_of(result).hash_state, len(slept)) == ("unstable", snapshot.MOST_TRIES)
 

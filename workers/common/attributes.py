@@ -102,6 +102,23 @@ def read_flags(fd: int) -> int:
     return _flags() if _call_statx(fd, b"", _AT_EMPTY_PATH, 0, _ADDRESS) == 0 else 0
 
 
+def flags_unless_changed(fd: int, status: os.stat_result) -> int | None:
+    """Return the flags as `read_flags` does; None: since *status* was taken, something about the file has changed."""
+    if _call_statx(fd, b"", _AT_EMPTY_PATH, _STATX_TIMES_AND_SIZE, _ADDRESS) != 0:
+        return None if _times_and_size(os.fstat(fd)) != _times_and_size(status) else 0
+    flags, size, known, change_s, change_ns, modify_s, modify_ns = _TIMES_AND_FLAGS.unpack_from(_buffer)
+    is_same = (
+        change_s * _SECOND + change_ns == status.st_ctime_ns
+        and modify_s * _SECOND + modify_ns == status.st_mtime_ns
+        and size == status.st_size
+    )
+    return flags & known & _ALL_FLAGS if is_same else None
+
+
+def _times_and_size(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_ctime_ns, status.st_mtime_ns, status.st_size
+
+
 def complete(state: FileState, directory_fd: int, name: bytes) -> FileState:
     """Return what *state* of a directory's entry, made from its `lstat`, is with extended attributes and flags.
 
@@ -229,6 +246,7 @@ def _checked(kind: XattrKind, name: bytes, value: bytes) -> Xattr:
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EMPTY_PATH = 0x1000
 _STATX_INO = 0x100
+_STATX_TIMES_AND_SIZE = 0x40 | 0x80 | 0x200
 _HAS_NO_STATX = (errno.ENOSYS, errno.EPERM)
 """Before Linux 4.11, or refused by a container's filter."""
 _buffer = ctypes.create_string_buffer(256)
@@ -236,6 +254,9 @@ _ADDRESS = ctypes.addressof(_buffer)
 _ATTRIBUTES = struct.Struct("=8xQ40xQ")
 """What is set, and what the file system tells at all."""
 _INODE = struct.Struct("=32xQ")
+_TIMES_AND_FLAGS = struct.Struct("=8xQ24xQ8xQ32xqI4xqI")
+"""What is set, the size, what the file system tells, the times of change and of modification."""
+_SECOND = 1_000_000_000
 
 
 def _flags() -> int:

@@ -1,25 +1,33 @@
 """One consistent look at a regular file: its attributes and its hashes, such as they were together."""
 
-import contextlib
 import errno
-import mmap
 import os
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
+from auditline.workers.common.attributes import flags_unless_changed, read_flags, read_xattrs
 from auditline.workers.common.beneath import NotRegularError, open_regular
-from auditline.workers.common.file_state import NOT_HASHED, STABLE, state_of
-from auditline.workers.common.hashes import Digest, pack_digests, start_digests
+from auditline.workers.common.file_state import (
+    FORBIDDEN,
+    GROWING,
+    NOT_HASHED,
+    STABLE,
+    TIME_LIMIT,
+    TOO_LARGE,
+    UNREADABLE,
+    UNSTABLE,
+    state_of,
+)
+from auditline.workers.common.hashes import pack_digests, start_digests
 from auditline.workers.common.jobs import LARGE_BYTES, Lane, Lease, Outcome, Result
+from auditline.workers.hasher.content import BUFFER_BYTES, Content, Fit, read_small
 
 MOST_TRIES = 4
 """A file that changes each time while it is read is unstable."""
-SLICE_BYTES = 8 << 20
-"""So much of a large file is read before others get a turn."""
-_BUFFER_BYTES = 256 * 1024
-"""Larger ones are no faster."""
+TIME_LIMIT_SECONDS = 300.0
+"""So long a file is read; what it takes longer for is not hashed."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
 
@@ -27,10 +35,6 @@ _HAS_COARSE_TIMES = not re.match(r"(6\.(1[3-9]|[2-9]\d)|([7-9]|\d\d))\b", os.una
 """Before Linux 6.13 two writes may leave the same times behind,"""
 _TICK_SECONDS = 0.02
 """if they are no further apart than this."""
-
-# On whole pages, because the kernel copies to other addresses at half the speed; private, because hashers are forked
-# after this was imported and must not read into one another's memory.
-_buffer = memoryview(mmap.mmap(-1, _BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 Slices = Generator[None, None, Result]
 """Each turn reads a slice; the last one returns the result."""
@@ -61,6 +65,8 @@ def look_at(name: bytes, directory_fd: int, order: Order) -> Result:
         return refusal(error)
     try:
         return _look_once(fd, status, order, checked_ns) or _exhaust(_Look(fd, status, order, checked_ns).run())
+    except OSError as error:
+        return refusal(error)
     finally:
         os.close(fd)
 
@@ -74,6 +80,8 @@ def look_in_slices(name: bytes, directory_fd: int, order: Order) -> Slices:
         return refusal(error)
     try:
         return (yield from _Look(fd, status, order, checked_ns).run())
+    except OSError as error:
+        return refusal(error)
     finally:
         os.close(fd)
 
@@ -100,96 +108,160 @@ def _exhaust(slices: Slices) -> Result:
 
 def _look_once(fd: int, before: os.stat_result, order: Order, checked_ns: int) -> Result | None:
     """Return what nearly every file is, at the least cost: small, and not changed meanwhile; None: look properly."""
-    size = before.st_size
-    if size >= _BUFFER_BYTES or size > order.largest or not order.hashes or _may_hide_writes(before):
+    if before.st_size >= BUFFER_BYTES or before.st_size > order.largest:
+        return None
+    if not order.hashes or _may_hide_writes(before):
         return None
     digests = start_digests(order.hashes)
     try:
-        _wait_for_writers(fd, size)
-        if os.preadv(fd, [_buffer[: size + 1]], 0) != size:
-            return None
+        _wait_for_writers(fd, before.st_size)
+        content = read_small(fd, before.st_size)
+        xattrs = read_xattrs(fd)
     except OSError:
         return None
+    if content is None:
+        return None
     for digest in digests:
-        digest.update(_buffer[:size])
-    if not _are_same(before, os.fstat(fd)):
+        digest.update(content)
+    if (flags := flags_unless_changed(fd, before)) is None:
         return None
     packed = pack_digests(order.hashes, digests)
-    return Result(Outcome.LOOKED_AT, state_of(before, checked_ns=checked_ns, hashes=packed, hash_state=STABLE))
+    state = state_of(before, checked_ns=checked_ns, hashes=packed, hash_state=STABLE, xattrs=xattrs, flags=flags)
+    return Result(Outcome.LOOKED_AT, state)
+
+
+class _TooSlowError(Exception):
+    """A file was read for longer than is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
+class _Grown:
+    """What a file was before something was appended to it, if nothing else was done to it."""
+
+    status: os.stat_result
+    hashes: bytes
+
+
+class _Hashing:
+    """The digests of a content, and whether they are, after so many bytes, what they were at an earlier reading."""
+
+    def __init__(self, names: Sequence[str], earlier: _Grown | None) -> None:
+        self._names = names
+        self._digests = start_digests(names)
+        self._earlier = earlier
+        self._left = -1 if earlier is None else earlier.status.st_size
+        self.begins_as_before = False
+
+    def take(self, chunk: memoryview) -> None:
+        if 0 <= self._left <= len(chunk):
+            self._update(chunk[: self._left])
+            chunk = chunk[self._left :]
+            self.begins_as_before = self._earlier is not None and self.packed() == self._earlier.hashes
+            self._left = -1
+        elif self._left > 0:
+            self._left -= len(chunk)
+        self._update(chunk)
+
+    def packed(self) -> bytes:
+        return pack_digests(self._names, self._digests)
+
+    def _update(self, chunk: memoryview) -> None:
+        for digest in self._digests:
+            digest.update(chunk)
+
+
 class _Look:
     """A look at an open file, repeated until it is the same before and after, or it was tried often enough."""
 
-    fd: int
-    first: os.stat_result
-    order: Order
-    checked_ns: int
+    def __init__(self, fd: int, first: os.stat_result, order: Order, checked_ns: int) -> None:
+        self._fd = fd
+        self._first = first
+        self._order = order
+        self._checked_ns = checked_ns
+        self._seconds_left = TIME_LIMIT_SECONDS
+        self._xattrs = b""
+        self._flags = 0
 
     def run(self) -> Slices:
-        before = self.first
+        before, grown = self._first, None
         for _ in range(MOST_TRIES):
             if (result := self._judge(before)) is not None:
                 return result
-            digests = start_digests(self.order.hashes)
+            hashing = _Hashing(self._order.hashes, grown)
             try:
-                is_same, after = yield from self._read_between(before, digests)
+                fit, after = yield from self._read_between(before, hashing)
+            except _TooSlowError:
+                return self._unread(os.fstat(self._fd), TIME_LIMIT)
             except OSError as error:
-                return self._result(os.fstat(self.fd), "unreadable", error=str(error.strerror))
-            if is_same:
-                return self._result(before, STABLE, pack_digests(self.order.hashes, digests))
+                word = FORBIDDEN if error.errno in _FORBIDDEN else UNREADABLE
+                return self._unread(os.fstat(self._fd), word, str(error.strerror))
+            if fit is Fit.EXACT and _are_same(before, after):
+                return self._result(before, STABLE, hashing.packed())
+            if grown is not None and hashing.begins_as_before:
+                return self._result(grown.status, GROWING, grown.hashes)
+            has_grown = fit is not Fit.SHORTER and _has_grown(before, after)
+            grown = _Grown(before, hashing.packed()) if has_grown else None
             before = after
-        return self._result(before, "unstable")
+        return self._result(before, UNSTABLE)
 
     def _judge(self, status: os.stat_result) -> Result | None:
         """Return what is said of a file that is not to be read; None: it is."""
-        if status.st_nlink == 0 != self.first.st_nlink:
+        if status.st_nlink == 0 != self._first.st_nlink:
             return Result(Outcome.GONE)
-        if not self.order.hashes:
-            return self._result(status, NOT_HASHED)
-        if status.st_size > self.order.max_file_bytes:
-            return self._result(status, "too_large")
-        return Result(Outcome.LARGER) if status.st_size > self.order.largest else None
+        if not self._order.hashes:
+            return self._unread(status, NOT_HASHED)
+        if status.st_size > self._order.max_file_bytes:
+            return self._unread(status, TOO_LARGE)
+        return Result(Outcome.LARGER) if status.st_size > self._order.largest else None
 
     def _read_between(
-        self, before: os.stat_result, digests: list[Digest]
-    ) -> Generator[None, None, tuple[bool, os.stat_result]]:
-        """Feed the content to *digests*; return whether all of it belongs to *before*, and the attributes then."""
+        self, before: os.stat_result, hashing: _Hashing
+    ) -> Generator[None, None, tuple[Fit, os.stat_result]]:
+        """Feed the content to *hashing*; return how it fits to *before*, and the attributes then.
+
+        A file that something else is done to than to append is not read to its end.
+        """
         if _may_hide_writes(before):
             time.sleep(_TICK_SECONDS)
-            after = os.fstat(self.fd)
+            after = os.fstat(self._fd)
             if not _are_same(before, after):
-                return False, after
-        _wait_for_writers(self.fd, before.st_size)
-        is_whole = yield from _read(self.fd, before, digests)
-        after = os.fstat(self.fd)
-        return is_whole and _are_same(before, after), after
+                return Fit.SHORTER, after
+        _wait_for_writers(self._fd, before.st_size)
+        content = Content(self._fd, before, hashing.take)
+        while (fit := self._read_slice(content)) is None:
+            yield
+            after = os.fstat(self._fd)
+            if not (_are_same(before, after) or _has_grown(before, after)):
+                return Fit.SHORTER, after
+        self._take_attributes()
+        return fit, os.fstat(self._fd)
+
+    def _read_slice(self, content: Content) -> Fit | None:
+        started = time.monotonic()
+        fit = content.read_slice()
+        self._seconds_left -= time.monotonic() - started
+        if fit is None and self._seconds_left < 0:
+            raise _TooSlowError
+        return fit
+
+    def _take_attributes(self) -> None:
+        self._xattrs, self._flags = read_xattrs(self._fd), read_flags(self._fd)
+
+    def _unread(self, status: os.stat_result, hash_state: str, error: str = "") -> Result:
+        self._take_attributes()
+        return self._result(status, hash_state, error=error)
 
     def _result(self, status: os.stat_result, hash_state: str, hashes: bytes = b"", error: str = "") -> Result:
-        state = state_of(status, checked_ns=self.checked_ns, hashes=hashes, hash_state=hash_state)
+        state = state_of(
+            status,
+            checked_ns=self._checked_ns,
+            hashes=hashes,
+            hash_state=hash_state,
+            xattrs=self._xattrs,
+            flags=self._flags,
+        )
         # Reading may have moved the access time.
-        return Result(Outcome.LOOKED_AT, state._replace(atime_ns=self.first.st_atime_ns), error)
-
-
-def _read(fd: int, before: os.stat_result, digests: list[Digest]) -> Generator[None, None, bool]:
-    """Feed the content to *digests*; return whether it had the length that *before* says."""
-    position = 0
-    slice_end = SLICE_BYTES
-    while True:
-        # Never more than one byte too many: that one tells that the file grows.
-        wanted = min(_BUFFER_BYTES, before.st_size + 1 - position)
-        count = os.preadv(fd, [_buffer[:wanted]], position)
-        position += count
-        if count == 0 or position > before.st_size:
-            return position == before.st_size
-        for digest in digests:
-            digest.update(_buffer[:count])
-        if position >= slice_end:
-            slice_end += SLICE_BYTES
-            yield
-            if not _are_same(before, os.fstat(fd)):
-                return False
+        return Result(Outcome.LOOKED_AT, state._replace(atime_ns=self._first.st_atime_ns), error)
 
 
 def _may_hide_writes(status: os.stat_result) -> bool:
@@ -205,8 +277,11 @@ def _wait_for_writers(fd: int, size: int) -> None:
     btrfs_file_llseek; XFS takes it to read). There is always one at the end, and so it is found at once.
     """
     if size:
-        with contextlib.suppress(OSError):  # shorter by now, or a file system that knows no holes
+        try:  # noqa: SIM105  # contextlib's way takes twice as long as the call
             os.lseek(fd, size - 1, os.SEEK_HOLE)
+        except OSError:
+            # It is shorter by now, or the file system knows no holes.
+            pass
 
 
 def _are_same(before: os.stat_result, after: os.stat_result) -> bool:
@@ -215,3 +290,7 @@ def _are_same(before: os.stat_result, after: os.stat_result) -> bool:
         and before.st_ctime_ns == after.st_ctime_ns
         and before.st_size == after.st_size
     )
+
+
+def _has_grown(before: os.stat_result, after: os.stat_result) -> bool:
+    return after.st_size > before.st_size

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from auditline.workers.common import bus
-from auditline.workers.common.file_state import NOT_HASHED, STABLE
+from auditline.workers.common.file_state import (
+    FORBIDDEN,
+    GROWING,
+    HASHED,
+    TIME_LIMIT,
+    TOO_LARGE,
+    UNREADABLE,
+    UNSTABLE,
+)
 from auditline.workers.common.jobs import (
     JobClient,
     Lane,
@@ -32,10 +40,22 @@ logger = logging.getLogger(__name__)
 HASHER_COUNTERS = (
     "files_hashed_total",
     "bytes_hashed_total",
+    "files_growing_total",
     "files_unstable_total",
     "files_unreadable_total",
     "files_too_large_total",
+    "files_time_limit_total",
 )
+
+_COUNTERS = {
+    GROWING: "files_growing_total",
+    UNSTABLE: "files_unstable_total",
+    UNREADABLE: "files_unreadable_total",
+    FORBIDDEN: "files_unreadable_total",
+    TOO_LARGE: "files_too_large_total",
+    TIME_LIMIT: "files_time_limit_total",
+}
+_UNREAD_OUTCOMES = (Outcome.UNREADABLE, Outcome.FORBIDDEN)
 
 NEVER = -math.inf
 _IDLE_SECONDS = 60.0
@@ -232,10 +252,12 @@ class Hasher:
     def _count(self, results: Sequence[Result]) -> None:
         counters = self._life.counters
         for outcome, state, _ in results:
-            if state is not None and state.hash_state == STABLE:
+            if state is None:
+                if outcome in _UNREAD_OUTCOMES:
+                    counters.add("files_unreadable_total")
+                continue
+            if state.hash_state in HASHED:
                 counters.add("files_hashed_total")
                 counters.add("bytes_hashed_total", state.size)
-            elif state is not None and state.hash_state != NOT_HASHED:
-                counters.add(f"files_{state.hash_state}_total")
-            elif outcome in (Outcome.UNREADABLE, Outcome.FORBIDDEN):
-                counters.add("files_unreadable_total")
+            if (counter := _COUNTERS.get(state.hash_state)) is not None:
+                counters.add(counter)

@@ -126,7 +126,7 @@ class Actors:
             confidence, source = answer.match, "audit"
             members = _of_answer(answer)
             if read is not None and answer.start_ticks in (0, read.start_ticks):
-                members = self._of_process(read, has_same_program=is_same) | members
+                members = _joined(self._of_process(read, has_same_program=is_same), members)
         elif read is not None:
             confidence, source = ("exact" if read.is_certain else "probable"), "proc"
             members = self._of_process(read, has_same_program=True)
@@ -157,6 +157,15 @@ class Actors:
             "start": f"{start.strftime('%Y-%m-%dT%H:%M:%S')}.{start.microsecond // 1000:03d}Z",
             "entity_id": entity_id(self._boot_id, pid, start_ticks),
         }
+
+
+def _joined(read: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return both, of the same process; what was recorded counts where they differ."""
+    joined = read | recorded
+    parent, other = recorded.get("parent"), read.get("parent")
+    if parent and other and parent["pid"] == other["pid"]:
+        joined["parent"] = other | parent
+    return joined
 
 
 def _of_answer(answer: Answer) -> dict[str, Any]:

@@ -29,10 +29,8 @@ logger = logging.getLogger(__name__)
 
 FIM_KEY = ' key="auditline-fim"'
 """What a SYSCALL record has of a rule that is for the sake of this; nothing else in it can look so."""
-ACTIVE_SECONDS = 60.0
-"""For so long after a question events are looked at; before one comes they are merely kept."""
-KEPT_EVENTS = 512
-"""Of those the latest."""
+KEPT_EVENTS = 2048
+"""While no question waits events are merely kept, the latest ones."""
 QUESTION_SECONDS = 2.0
 """So long a question waits for its event."""
 DEED_SECONDS = 10.0
@@ -78,17 +76,9 @@ _Any = TypeVar("_Any", _Deed, _Waiting)
 class Actors:
     """What was changed lately and by whom, and who wants to know."""
 
-    def __init__(
-        self,
-        table: ProcessTable,
-        *,
-        is_always_active: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """*is_always_active*: rules were loaded for the sake of this."""
+    def __init__(self, table: ProcessTable, clock: Callable[[], float] = time.monotonic) -> None:
         self._table = table
         self._clock = clock
-        self._active_until = float("inf") if is_always_active else 0.0
         self._kept: deque[tuple[Event, str]] = deque(maxlen=KEPT_EVENTS)
         self._deeds: deque[_Deed] = deque()
         # By absolute path, and by pid and last part; the latest ones at the end.
@@ -100,7 +90,7 @@ class Actors:
 
     def note(self, event: Event, event_id: str) -> None:
         """Take note of an event that has just come."""
-        if self._active_until:
+        if self._queue:
             self._look(event, event_id)
         else:
             self._kept.append((event, event_id))
@@ -113,7 +103,8 @@ class Actors:
             self._warning.tell("%s", error)
             return
         now = self._clock()
-        self._activate(now)
+        while self._kept:
+            self._look(*self._kept.popleft())
         for question in questions:
             waiting = _Waiting(peer, question, now)
             for deed in self._deeds_of(waiting):
@@ -128,23 +119,16 @@ class Actors:
 
     def take_answers(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield, for each watcher that is answered, its address and the answers; forget what has grown old."""
-        if not self._active_until:
+        if not self._queue:
             return
         now = self._clock()
         while self._queue and self._queue[0].asked < now - QUESTION_SECONDS:
             self._drop(self._queue.popleft())
         while self._deeds and (self._deeds[0].seen < now - DEED_SECONDS or len(self._deeds) > MOST_DEEDS):
             self._forget(self._deeds.popleft())
-        if now > self._active_until:
-            self._active_until = 0.0
         answers, self._answers = self._answers, {}
         for peer, those in answers.items():
             yield peer, encode_answers(those)
-
-    def _activate(self, now: float) -> None:
-        self._active_until = max(self._active_until, now + ACTIVE_SECONDS)
-        while self._kept:
-            self._look(*self._kept.popleft())
 
     def _look(self, event: Event, event_id: str) -> None:
         call = call_of(event)

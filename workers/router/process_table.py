@@ -49,8 +49,6 @@ class _Row(NamedTuple):
     """Since when a pid has been a process that executed something."""
 
     time_ns: int
-    seen: float
-    """By the monotonic clock."""
     program: Program
 
 
@@ -91,18 +89,16 @@ class ProcessTable:
             # A pid in another namespace would be another number there; nothing but a wrong row may come of that.
             self._programs.pop(registers.returned, None)
         elif call.kind is Kind.EXECUTES:
-            row = _Row(time_ns_of(event), self._clock(), program_of(event, registers))
-            _keep(self._programs, registers.pid, row)
+            _keep(self._programs, registers.pid, _Row(time_ns_of(event), program_of(event, registers)))
 
     def program(self, pid: int) -> Program | None:
         """Return what the process executed last that has this pid, or had it until now; None: that is not known."""
         row = self._programs.get(pid)
         if row is None:
             return None
-        if self._clock() - row.seen >= self._circle.seconds and not self._start_at(pid, row.time_ns).ticks:
-            # Another one may have got the pid since.
-            return None
-        return row.program
+        is_fresh = abs(time.time_ns() - row.time_ns) < self._circle.seconds * 1e9
+        # Otherwise another one may have got the pid since.
+        return row.program if is_fresh or self._start_at(pid, row.time_ns).ticks else None
 
     def start_ticks(self, pid: int, time_ns: int) -> int:
         """Return when the process started that had this pid at that time, in ticks; 0: that is not known."""

@@ -252,4 +252,4 @@ def open_actors(settings: Settings) -> Actors | None:
     """Return what answers watchers who ask for actors; None: nobody will."""
     if settings.fim.actor == "off" or not settings.audit.enabled:
         return None
-    return Actors(ProcessTable(boot_id()), is_always_active=settings.fim.actor == "audit")
+    return Actors(ProcessTable(boot_id()))

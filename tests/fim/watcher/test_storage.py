@@ -13,7 +13,7 @@ from auditline.workers.fim.database import BaselineDamaged
 
 def damage(baseline: Baseline, name: bytes) -> None:
     """Do as a disk that gives back something else than it was given."""
-    baseline._database._connection.execute("UPDATE seen SET checksum = 1 WHERE name = ?", (name,))
+    baseline._database._connection.execute("UPDATE seen SET state = x'' WHERE name = ?", (name,))
 
 
 class TestDamage:

@@ -1,11 +1,14 @@
 """What tests of watchers share: a root, a backend, file systems to mount, and a stand-in for the core."""
 
 import contextlib
+import ctypes
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,11 @@ from auditline.workers.common.beneath import Root
 from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim.backend import Backend, Hint, HintKind
 from auditline.workers.fim.baseline import Baseline
+from auditline.workers.fim.fanotify import open_fanotify
 from auditline.workers.fim.inotify import open_backend
+from auditline.workers.fim.polling import Polling
+
+KERNEL_BACKENDS = ("fanotify", "fanotify-filesystem", "inotify")
 
 Watch = Callable[..., list[bool]]
 Mount = Callable[..., None]
@@ -27,12 +34,64 @@ def root(tmp_path):
     return path
 
 
+def is_due_soon(backend: Backend) -> bool:
+    """Whether hints are held back for a moment."""
+    return backend.seconds_until_due is not None and backend.seconds_until_due < 0.05
+
+
+def open_named(name: str, **choices: Any) -> Backend:
+    """Open the backend of that name; a test that needs one that cannot be had here is skipped."""
+    settings = FimSettings()
+    if name == "poll":
+        return Polling(settings.poll_seconds)
+    if name == "inotify":
+        return open_backend(settings)
+    try:
+        is_filesystem = name == "fanotify-filesystem"
+        return open_fanotify(lambda: open_backend(settings), marks_file_systems=is_filesystem, **choices)
+    except OSError as error:
+        pytest.skip(f"{name} cannot be used here: {error.strerror}")
+
+
+@pytest.fixture(params=KERNEL_BACKENDS)
+def backend_name(request: pytest.FixtureRequest) -> str:
+    """Each backend that the kernel tells of changes by, in turn."""
+    return str(request.param)
+
+
 @pytest.fixture
-def backend() -> Iterator[Backend]:
-    """Inotify that watches nothing yet."""
-    opened = open_backend(FimSettings())
+def backend(backend_name: str) -> Iterator[Backend]:
+    """One that watches nothing yet."""
+    opened = open_named(backend_name)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def exchange() -> Callable[[Path, Path], None]:
+    """Let two change places in one step. Source: renameat2(2), linux/fs.h."""
+
+    def exchange(first: Path, second: Path) -> None:
+        exchange_flag, here = 2, -100
+        done = ctypes.CDLL(None).renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange_flag)
+        if done:
+            raise OSError(f"{first} and {second} cannot change places")
+
+    return exchange
+
+
+@pytest.fixture(scope="session")
+def read_all() -> Callable[[Backend], list[Hint]]:
+    """Read until no more hints come, also of those that are held back for a moment."""
+
+    def read_all(backend: Backend) -> list[Hint]:
+        hints: list[Hint] = []
+        while (more := backend.read()) or is_due_soon(backend):
+            hints += more
+            time.sleep(0.001)
+        return hints
+
+    return read_all
 
 
 @pytest.fixture(scope="session")
@@ -72,10 +131,12 @@ def mount() -> Iterator[Mount]:
 class Follower:
     """Does with hints what a watcher's core does, as simply as possible: knows a root from one walk and from hints."""
 
-    def __init__(self, root: Path, backend: Backend) -> None:
+    def __init__(self, root: Path, backend: Backend, before_follow: Callable[[], None] = lambda: None) -> None:
         self.backend = backend
         self.known: dict[bytes, bytes | None] = {}
         """Contents by path; None: a directory."""
+        self._entered: set[bytes] = set()
+        self._before_follow = before_follow
         self._path = root
         self._root = Root.open(os.fsencode(root))
         self._visit(b"")
@@ -90,10 +151,12 @@ class Follower:
     def follow(self) -> list[Hint]:
         """Obey all hints that there are, and return them."""
         obeyed = []
-        while hints := self.backend.read():
+        self._before_follow()
+        while (hints := self.backend.read()) or is_due_soon(self.backend):
             obeyed += hints
             for hint in hints:
                 self._obey(hint)
+            time.sleep(0 if hints else 0.001)
         return obeyed
 
     def close(self) -> None:
@@ -109,6 +172,8 @@ class Follower:
         elif hint.path:
             if hint.is_directory and hint.kind is HintKind.GONE:
                 self._drop(hint.path)
+            elif hint.moved_from is not None:
+                self._move(hint.moved_from, hint.path)
             self._look(hint.path, is_new=hint.kind is HintKind.CREATED)
 
     def _look(self, path: bytes, *, is_new: bool) -> None:
@@ -120,10 +185,20 @@ class Follower:
         if not is_directory:
             self._drop(path)
             self._read(path)
-        elif is_new or self.known.get(path, b"") is not None:
+        elif is_new or path not in self._entered:
             self._drop(path)
             self.known[path] = None
             self._visit(path)
+
+    def _move(self, old: bytes, new: bytes) -> None:
+        """Only names change: nothing beneath is looked at; the backend has followed already."""
+        self._forget(new)
+        for path in [path for path in self.known if path == old or path.startswith(old + b"/")]:
+            self.known[new + path[len(old) :]] = self.known.pop(path)
+        for path in [path for path in self._entered if path == old or path.startswith(old + b"/")]:
+            self._entered.remove(path)
+            self._entered.add(new + path[len(old) :])
+        self.backend.move(old, new)
 
     def _read(self, path: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -137,6 +212,7 @@ class Follower:
         except OSError:
             return
         self.backend.watch(directory, descriptor)
+        self._entered.add(directory)
         names = {os.fsencode(name) for name in os.listdir(descriptor)}
         os.close(descriptor)
         prefix = directory + b"/" if directory else b""
@@ -146,6 +222,10 @@ class Follower:
 
     def _drop(self, path: bytes) -> None:
         self.backend.forget(path)
+        self._forget(path)
+
+    def _forget(self, path: bytes) -> None:
+        self._entered = {inner for inner in self._entered if not (inner + b"/").startswith(path + b"/")}
         if self.known.pop(path, b"") is None:
             for inner in [inner for inner in self.known if inner.startswith(path + b"/")]:
                 del self.known[inner]
@@ -153,11 +233,19 @@ class Follower:
 
 @pytest.fixture(scope="session")
 def start_follower() -> Callable[..., contextlib.AbstractContextManager["Follower"]]:
-    """Follow what happens beneath a root, until the end of a `with`."""
+    """Follow what happens beneath a root with the backend of that name, until the end of a `with`."""
 
     @contextlib.contextmanager
-    def start(root: Path) -> Iterator[Follower]:
-        follower = Follower(root, open_backend(FimSettings()))
+    def start(root: Path, name: str) -> Iterator[Follower]:
+        now = [0.0]
+
+        def let_time_pass() -> None:
+            now[0] += 5
+
+        if name == "poll":
+            follower = Follower(root, Polling(5, clock=lambda: now[0]), let_time_pass)
+        else:
+            follower = Follower(root, open_named(name))
         try:
             yield follower
         finally:

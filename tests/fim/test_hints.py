@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 QUEUE_EVENTS = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+EVERY = ("fanotify", "fanotify-filesystem", "inotify", "poll")
 PATHS = st.lists(st.sampled_from("ab"), min_size=1, max_size=3).map("/".join)
 STEPS = st.tuples(
-    st.sampled_from(["mkdir", "write", "remove", "rename", "swap", "out", "back", "follow"]), PATHS, PATHS
+    st.sampled_from(["mkdir", "write", "remove", "rename", "swap", "exchange", "out", "back", "follow"]), PATHS, PATHS
 )
 
 
@@ -34,14 +35,14 @@ def swap(first: Path, second: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def play(tmp_path_factory, start_follower) -> Callable[..., tuple[object, object]]:
+def play(tmp_path_factory, start_follower, exchange) -> Callable[..., tuple[object, object]]:
     """Do steps in a directory that is followed; return what is known at the end, and what is there."""
 
-    def play(steps) -> tuple[object, object]:
+    def play(steps, name: str) -> tuple[object, object]:
         folder = tmp_path_factory.mktemp("play")
         root, outside = folder / "root", folder / "outside"
         (root / "a" / "a").mkdir(parents=True)
-        with start_follower(root) as follower:
+        with start_follower(root, name) as follower:
             for number, (step, first, second) in enumerate(steps):
                 path, other = root / first, root / second
                 actions: dict[str, Callable[[], object]] = {
@@ -50,6 +51,7 @@ def play(tmp_path_factory, start_follower) -> Callable[..., tuple[object, object
                     "remove": partial(remove, path),
                     "rename": partial(path.rename, other),
                     "swap": partial(swap, path, other),
+                    "exchange": partial(exchange, path, other),
                     "out": partial(path.rename, outside),
                     "back": partial(outside.rename, path),
                     "follow": follower.follow,
@@ -64,21 +66,22 @@ def play(tmp_path_factory, start_follower) -> Callable[..., tuple[object, object
     return play
 
 
-@given(st.lists(STEPS, max_size=12))
-def test_whatever_is_done_to_a_tree_hints_tell_it(play, steps):
-    known, there = play(steps)
+@pytest.mark.parametrize("name", EVERY)
+@given(steps=st.lists(STEPS, max_size=12))
+def test_whatever_is_done_to_a_tree_hints_tell_it(play, name, steps):
+    known, there = play(steps, name)
 
     assert known == there
 
 
-def test_no_directory_is_missed_that_is_made_while_its_parent_is_being_listed(root, start_follower):
+def test_no_directory_is_missed_that_is_made_while_its_parent_is_being_listed(root, backend_name, start_follower):
     def make_trees() -> None:
         for number in range(200):
             directory = root / str(number) / "b" / "c" / "d"
             directory.mkdir(parents=True)
             (directory / "file").write_text("x")
 
-    with start_follower(root) as follower:
+    with start_follower(root, backend_name) as follower:
         maker = threading.Thread(target=make_trees)
         maker.start()
         while maker.is_alive():
@@ -90,10 +93,10 @@ def test_no_directory_is_missed_that_is_made_while_its_parent_is_being_listed(ro
         assert follower.known == follower.read_tree()
 
 
-def test_after_an_overflow_one_look_at_everything_tells_it_all(root, start_follower):
+def test_after_an_overflow_one_look_at_everything_tells_it_all(root, backend_name, start_follower):
     (root / "gone").touch()
     (root / "0").touch()
-    with start_follower(root) as follower:
+    with start_follower(root, backend_name) as follower:
         (root / "gone").unlink()
         for number in range(QUEUE_EVENTS // 2 + 100):
             os.rename(root / str(number), root / str(number + 1))
@@ -104,11 +107,11 @@ def test_after_an_overflow_one_look_at_everything_tells_it_all(root, start_follo
         assert follower.known == follower.read_tree()
 
 
-def test_a_big_directory_that_is_renamed_is_known_under_its_new_name(root, start_follower):
+def test_a_big_directory_that_is_renamed_is_known_under_its_new_name(root, backend_name, start_follower):
     (root / "before" / "inner").mkdir(parents=True)
     for number in range(2000):
         (root / "before" / "inner" / str(number)).touch()
-    with start_follower(root) as follower:
+    with start_follower(root, backend_name) as follower:
         (root / "before").rename(root / "after")
         follower.follow()
         (root / "after" / "inner" / "7").write_text("changed")

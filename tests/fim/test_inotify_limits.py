@@ -16,6 +16,11 @@ GONE = HintKind.GONE
 QUEUE_EVENTS = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
 
+@pytest.fixture
+def backend_name():
+    return "inotify"
+
+
 def paths_of(hints: list[Hint]) -> list[bytes]:
     return [hint.path for hint in hints]
 
@@ -40,20 +45,6 @@ def test_a_file_system_that_is_unmounted_takes_its_directories_with_it(root, bac
     assert backend.watched == 1
 
 
-def test_what_lies_under_an_unmounted_file_system_can_be_watched(root, backend, mount, watch):
-    (root / "mnt").mkdir()
-    mount("-t", "tmpfs", "none", root / "mnt")
-    watch(backend, root)
-    unmount(root / "mnt")
-    backend.read()
-
-    backend.forget(b"mnt")
-    watch(backend, root, "mnt")
-    (root / "mnt" / "file").touch()
-
-    assert paths_of(backend.read()) == [b"mnt/file"]
-
-
 def test_a_root_that_is_unmounted_is_gone(root, backend, mount, watch):
     mount("-t", "tmpfs", "none", root)
     watch(backend, root)
@@ -61,23 +52,6 @@ def test_a_root_that_is_unmounted_is_gone(root, backend, mount, watch):
     unmount(root)
 
     assert {hint.kind for hint in backend.read()} == {HintKind.ROOT_GONE}
-
-
-def test_a_directory_that_is_mounted_twice_tells_under_both_paths(root, backend, mount, watch):
-    (root / "a").mkdir()
-    (root / "b").mkdir()
-    mount("--bind", root / "a", root / "b")
-    watch(backend, root)
-
-    (root / "a" / "file").touch()
-    (root / "a" / "inner").mkdir()
-    both = backend.read()
-    backend.forget(b"a")
-    (root / "a" / "other").touch()
-
-    assert set(paths_of(both)) == {b"a/file", b"b/file", b"a/inner", b"b/inner"}
-    assert paths_of(backend.read()) == [b"b/other"]
-    assert backend.watched == 2
 
 
 def kind_of_file_system(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""What a watcher asks of the kernel interface that tells of changes: inotify, polling, later others.
+"""What a watcher asks of the kernel interface that tells of changes: fanotify, inotify, polling.
 
 Hints say where to look, never what happened: they may be late, merged, repeated or out of date. All paths are
 relative to the root of the watch, without a slash at either end; the root itself is `b""`.
@@ -7,7 +7,12 @@ relative to the root of the watch, without a slash at either end; the root itsel
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from auditline.workers.common.errors import AuditlineError
 from auditline.workers.common.process_info import Process
+
+
+class BackendError(AuditlineError):
+    """A backend has stopped working: another one is to be opened, and everything to be compared."""
 
 
 class HintKind(Enum):
@@ -20,7 +25,10 @@ class HintKind(Enum):
     ATTRIBUTES = "attributes"
     """Its attributes alone may have changed."""
     MOVED = "moved"
-    """An entry was renamed within what is watched, from `moved_from`. A directory: `move` it."""
+    """An entry was renamed within what is watched, from `moved_from`. The backend has moved its watches with it.
+
+    A hint that the old name is gone comes with it: another entry may be there by now.
+    """
     GONE = "gone"
     """An entry was removed or moved away; another may be there by now. A directory: `forget` it first."""
     POLL = "poll"
@@ -51,7 +59,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """`inotify` or `polling`."""
+        """`fanotify`, `fanotify-filesystem`, `inotify` or `polling`."""
 
     @property
     def fd(self) -> int | None:
@@ -75,32 +83,40 @@ class Backend(Protocol):
 
     @property
     def seconds_until_due(self) -> float | None:
-        """When `read` will have polled directories, 0 if it has; None: none is polled."""
+        """When `read` will have hints though `fd` is not readable, 0 if it has; None: nothing but `fd` brings some."""
 
     def watch(self, relative: bytes, directory_fd: int) -> bool:
         """Watch the directory that *directory_fd* is; call it before listing, so that nothing falls in between.
 
         Returns whether events will come; if not, it is polled. Watching it again is cheap and right: under the same
-        path it changes nothing but that a polled one may become watched; under another one (a second mount of the
-        same directory, or a move that no hint has told yet) both paths get hints until `forget`.
+        path it changes nothing but that one that is polled, or was unmounted, is watched again; under another one (a
+        second mount of the same directory, or a move that no hint has told yet) both paths get hints until `forget`.
         """
 
     def forget(self, relative: bytes) -> None:
         """Neither watch nor poll that directory and all beneath it any more; unknown ones are no error."""
 
     def move(self, old: bytes, new: bytes) -> None:
-        """Take note that the directory *old* is *new* now, and with it all beneath; unknown ones are no error."""
+        """Take note that the directory *old* is *new* now, and with it all beneath; unknown ones are no error.
+
+        After a hint that says so there is nothing left to do: something else may be at *old* by now.
+        """
 
     def watch_file(self, relative: bytes, parent_fd: int) -> None:
         """Watch a file that has several names by itself, so that a write through a name elsewhere is told, too.
 
-        *parent_fd* is the directory that it lies in. Where that is not possible, only scans find such a write.
+        *parent_fd* is the directory that it lies in. Where that is not possible, only scans find such a write. Call it
+        also for a directory that is reported but not watched: some backends tell of its attributes in no other way.
         """
 
     def read(self) -> list[Hint]:
         """Return what has come, without waiting.
 
-        Directories that came, went or were moved first, in order; then what else is to be looked at, once each.
+        Directories that came or went, and what was renamed, first, in order; then what else is to be looked at, once
+        each.
+
+        Raises:
+            BackendError: no hints will come any more.
         """
 
     def polling_took(self, seconds: float) -> None:

@@ -4,6 +4,7 @@ Numbers: linux/magic.h, and statfs(2) of kernels that know more of them.
 """
 
 import ctypes
+import os
 
 _REMOTE = {
     0x6969: "NFS",
@@ -44,8 +45,11 @@ _PSEUDO = {
     0x62656570: "configfs",
 }
 
+FSID_BYTES = 8
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _statfs = ctypes.create_string_buffer(256)  # struct statfs has 120 bytes on 64-bit machines
+_FSID_OFFSET = 56  # of `f_fsid` there
 
 
 def remote_kind(directory_fd: int) -> str | None:
@@ -56,6 +60,18 @@ def remote_kind(directory_fd: int) -> str | None:
 def pseudo_kind(directory_fd: int) -> str | None:
     """Name the file system of the kernel's own that a directory is on: its files are not kept anywhere."""
     return _PSEUDO.get(_magic(directory_fd))
+
+
+def read_fsid(directory_fd: int) -> bytes:
+    """Return the id of the file system that a directory is on, as fanotify's records have it.
+
+    Raises:
+        OSError: it cannot be asked.
+    """
+    if _libc.fstatfs(directory_fd, _statfs) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return ctypes.string_at(ctypes.addressof(_statfs) + _FSID_OFFSET, FSID_BYTES)
 
 
 def _magic(directory_fd: int) -> int:

@@ -3,20 +3,23 @@
 Source of all numbers: linux/inotify.h, linux/magic.h; of what the kernel does: inotify(7), fs/notify/.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
+import stat
 import struct
 import time
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim.backend import Backend, Hint, HintKind
 from auditline.workers.fim.file_systems import remote_kind
-from auditline.workers.fim.path_tree import PathTree
+from auditline.workers.fim.hint_batch import HintBatch
 from auditline.workers.fim.polling import Polling
+from auditline.workers.fim.watched_paths import WatchedPaths
 
 IN_MODIFY = 0x2
 IN_ATTRIB = 0x4
@@ -31,17 +34,32 @@ IN_UNMOUNT = 0x2000
 IN_Q_OVERFLOW = 0x4000
 IN_IGNORED = 0x8000
 IN_ONLYDIR = 0x1000000
+IN_DONT_FOLLOW = 0x2000000
 IN_EXCL_UNLINK = 0x4000000
+IN_MASK_ADD = 0x20000000
 IN_ISDIR = 0x40000000
 
 READ_BYTES = 64 * 1024
 MOST_READ_BYTES = 1024 * 1024
 """What one `read` takes: more than the kernel's default queue of 16,384 events with names of usual length."""
 
-_COMES = IN_CREATE | IN_MOVED_TO
-_GOES = IN_DELETE | IN_MOVED_FROM
-_WRITTEN = IN_MODIFY | IN_CLOSE_WRITE
-_MASK = _COMES | _GOES | _WRITTEN | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK
+HALF_SECONDS = 0.01
+"""So long the first half of a rename waits for the second: writing both takes the kernel microseconds."""
+MOST_WATCHED_FILES = 10_000
+"""Beyond this only scans find what is written to one of them by a name that lies elsewhere."""
+
+_FILE_MASK = IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DONT_FOLLOW | IN_MASK_ADD
+_MASK = (
+    _FILE_MASK
+    | IN_CREATE
+    | IN_DELETE
+    | IN_MOVED_FROM
+    | IN_MOVED_TO
+    | IN_DELETE_SELF
+    | IN_MOVE_SELF
+    | IN_ONLYDIR
+    | IN_EXCL_UNLINK
+) & ~(IN_DONT_FOLLOW | IN_MASK_ADD)
 _IS_GONE = IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT
 
 _HEADER = struct.Struct("@iIII")  # struct inotify_event: wd, mask, cookie, len
@@ -62,16 +80,26 @@ def open_backend(settings: FimSettings) -> Backend:
     return Polling(settings.poll_seconds, trouble=trouble)
 
 
-def parse_events(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield (watch descriptor, mask, name) of what the kernel wrote; the name is empty for the directory itself."""
+def parse_events(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield (watch descriptor, mask, cookie, name) of what the kernel wrote; no name: the directory itself."""
     position, end = 0, len(data) - _HEADER.size
     unpack, header_bytes = _HEADER.unpack_from, _HEADER.size
     while position <= end:
-        watch, mask, _, name_bytes = unpack(data, position)
+        watch, mask, cookie, name_bytes = unpack(data, position)
         position += header_bytes
         # The kernel fills up with NUL to a multiple of 16 bytes.
-        yield watch, mask, data[position : position + name_bytes].rstrip(b"\0")
+        yield watch, mask, cookie, data[position : position + name_bytes].rstrip(b"\0")
         position += name_bytes
+
+
+class _Half(NamedTuple):
+    """The first half of a rename."""
+
+    watch: int
+    name: bytes
+    mask: int
+    due_at: float
+    """It is all there is, if the second has not come by then."""
 
 
 class InotifyBackend:
@@ -91,18 +119,17 @@ class InotifyBackend:
         self.fd = fd
         self.trouble = ""
         self._read_bytes = read_bytes
+        self._clock = clock
         self._polling = Polling(poll_seconds, clock=clock)
-        self._watches: dict[bytes, int] = {}
-        self._paths: dict[int, bytes] = {}
-        # Further paths of a directory: mounted twice, or moved without having been told yet.
-        self._other_paths: dict[int, list[bytes]] = {}
-        self._tree = PathTree()
+        self._directories: WatchedPaths[int] = WatchedPaths()
+        self._files: WatchedPaths[int] = WatchedPaths()
         self._lacking: set[bytes] = set()  # polled for want of a watch
+        self._halves: dict[int, _Half] = {}  # by their cookies
 
     @property
     def watched(self) -> int:
         """See `Backend`."""
-        return len(self._paths)
+        return len(self._directories)
 
     @property
     def polled(self) -> int:
@@ -117,7 +144,10 @@ class InotifyBackend:
     @property
     def seconds_until_due(self) -> float | None:
         """See `Backend`."""
-        return self._polling.seconds_until_due
+        due = [half.due_at - self._clock() for half in self._halves.values()]
+        if self._polling.seconds_until_due is not None:
+            due.append(self._polling.seconds_until_due)
+        return max(0.0, min(due)) if due else None
 
     def watch(self, relative: bytes, directory_fd: int) -> bool:
         """See `Backend`."""
@@ -127,9 +157,7 @@ class InotifyBackend:
             self._poll_instead(relative, ctypes.get_errno())
             return False
         self._lacking.discard(relative)
-        if self._watches.get(relative) != watch:
-            self._unlink(relative)
-            self._link(relative, watch)
+        self._let_go(self._directories.link(relative, watch))
         remote = remote_kind(directory_fd)
         if remote:
             self.trouble = f"{remote}: changes made on other hosts are not told"
@@ -140,22 +168,44 @@ class InotifyBackend:
 
     def forget(self, relative: bytes) -> None:
         """See `Backend`."""
-        for path in self._tree.take(relative):
-            self._unlink(path)
+        for watch in (*self._directories.take(relative), *self._files.take(relative)):
+            self._let_go(watch)
+        for path in self._polling.take(relative):
             self._lacking.discard(path)
-        self._polling.forget(relative)
+
+    def move(self, old: bytes, new: bytes) -> None:
+        """See `Backend`."""
+        if new not in self._directories:
+            self._directories.move(old, new)
+            self._follow(old, new)
+
+    def watch_file(self, relative: bytes, parent_fd: int) -> None:
+        """See `Backend`; a directory's attributes are told by the one that it lies in."""
+        if len(self._files) >= MOST_WATCHED_FILES and relative not in self._files:
+            return
+        name = relative.rpartition(b"/")[2]
+        with contextlib.suppress(OSError):
+            if stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
+                return
+        watch = _libc.inotify_add_watch(self.fd, b"/proc/self/fd/%d/%s" % (parent_fd, name), _FILE_MASK)
+        if watch >= 0:
+            self._let_go(self._files.link(relative, watch))
 
     def read(self) -> list[Hint]:
         """See `Backend`."""
-        in_order: list[Hint] = []
-        looks: dict[bytes, int] = {}
+        batch = HintBatch(self._directories, self._let_go)
         left = MOST_READ_BYTES
         while left > 0 and (data := self._read_some()):
-            self._take(data, in_order, looks)
+            self._take(data, batch)
             left -= len(data)
-        for path, mask in looks.items():
-            in_order.append(Hint(_kind(mask), path, bool(mask & IN_ISDIR), bool(mask & ~(IN_ATTRIB | IN_ISDIR))))
-        return in_order + self._polling.read()
+        now = self._clock()
+        for cookie in [cookie for cookie, half in self._halves.items() if half.due_at <= now]:
+            self._complete(cookie, batch)
+        hints = batch.finish()
+        for hint in hints:
+            if hint.kind is HintKind.MOVED and hint.moved_from is not None:
+                self._follow(hint.moved_from, hint.path)
+        return hints + self._polling.read()
 
     def polling_took(self, seconds: float) -> None:
         """See `Backend`."""
@@ -177,100 +227,100 @@ class InotifyBackend:
                     raise
                 self._read_bytes *= 2
 
-    def _take(self, data: bytes, in_order: list[Hint], looks: dict[bytes, int]) -> None:
-        """Put what came, went or moved as a directory in *in_order*, and the masks of all else by path in *looks*."""
-        paths, other_paths = self._paths, self._other_paths
-        for watch, mask, name in parse_events(data):
-            directory = paths.get(watch)
-            if directory is None:
+    def _take(self, data: bytes, batch: HintBatch[int]) -> None:
+        first = self._directories.first
+        for watch, mask, cookie, name in parse_events(data):
+            if watch not in first:
                 # Events of a watch that was removed meanwhile are of no use.
                 if mask & IN_Q_OVERFLOW:
-                    in_order.append(Hint(HintKind.OVERFLOW, b"", is_directory=True))
+                    batch.tell(HintKind.OVERFLOW)
+                elif watch in self._files.first:
+                    self._take_file(watch, mask, batch)
             elif not name:
-                in_order += self._take_own(watch, mask, looks)
-            elif watch in other_paths:
-                for path in (directory, *other_paths[watch]):
-                    _take_entry(_join(path, name), mask, in_order, looks)
-            elif mask & IN_ISDIR:
-                _take_entry(_join(directory, name), mask, in_order, looks)
+                self._take_own(watch, mask, batch)
+            elif mask & (IN_MOVED_FROM | IN_MOVED_TO):
+                self._take_half(watch, mask, cookie, name, batch)
+            elif mask & (IN_CREATE | IN_DELETE):
+                self._come_or_go(watch, name, mask, batch)
             else:
-                path = directory + b"/" + name if directory else name
-                looks[path] = looks.get(path, 0) | mask
+                batch.look(watch, name, mask)
 
-    def _take_own(self, watch: int, mask: int, looks: dict[bytes, int]) -> Iterator[Hint]:
-        """Yield what an event of a watched directory itself says, about all its paths."""
-        paths = [self._paths[watch], *self._other_paths.get(watch, ())]
+    def _come_or_go(self, watch: int, name: bytes, mask: int, batch: HintBatch[int]) -> None:
+        if self._halves:
+            # What had that name before goes first.
+            for cookie in [cookie for cookie, half in self._halves.items() if (half.watch, half.name) == (watch, name)]:
+                self._complete(cookie, batch)
+        batch.entry(watch, name, mask)
+
+    def _take_half(self, watch: int, mask: int, cookie: int, name: bytes, batch: HintBatch[int]) -> None:
+        """Put the halves of a rename together; the second comes at once, but perhaps not in the same reading."""
+        if mask & IN_MOVED_FROM:
+            self._halves[cookie] = _Half(watch, name, mask, self._clock() + HALF_SECONDS)
+            return
+        half = self._halves.pop(cookie, None)
+        if half is None or half.watch not in self._directories.first:
+            self._come_or_go(watch, name, mask, batch)
+        else:
+            batch.moved((half.watch, half.name), (watch, name), is_directory=bool(mask & IN_ISDIR))
+
+    def _complete(self, cookie: int, batch: HintBatch[int]) -> None:
+        """Take a half for a whole: what was there has been moved out of what is watched."""
+        half = self._halves.pop(cookie)
+        batch.entry(half.watch, half.name, half.mask)
+
+    def _take_own(self, watch: int, mask: int, batch: HintBatch[int]) -> None:
+        """Take what an event of a watched directory itself says, about all its paths."""
+        if mask & IN_ATTRIB:
+            batch.look(watch, b"", mask)
+            return
+        paths = self._directories.paths_of(watch)
         if mask & IN_IGNORED:
             # The kernel has removed the watch.
-            for path in paths:
-                del self._watches[path]
-            del self._paths[watch]
-            self._other_paths.pop(watch, None)
+            self._directories.drop(watch)
+            batch.forgotten(watch, paths[0])
         for path in paths:
-            if mask & IN_ATTRIB:
-                looks[path] = looks.get(path, 0) | mask
-            elif not path:
-                yield Hint(HintKind.ROOT_GONE, path, is_directory=True)
+            if not path:
+                batch.tell(HintKind.ROOT_GONE)
             elif mask & IN_UNMOUNT or (mask & _IS_GONE and not self._tells_parent(path)):
-                yield Hint(HintKind.GONE, path, is_directory=True)
+                batch.tell(HintKind.GONE, path)
+
+    def _take_file(self, watch: int, mask: int, batch: HintBatch[int]) -> None:
+        """Take what was done to a file that is watched by itself, by whatever name."""
+        if mask & IN_IGNORED:
+            self._files.drop(watch)
+            return
+        for path in self._files.paths_of(watch):
+            batch.look_at(path, mask & (IN_ATTRIB | IN_MODIFY | IN_CLOSE_WRITE))
 
     def _tells_parent(self, path: bytes) -> bool:
         """Whether the directory that holds *path* is watched, so that what happens to *path* is told there as well."""
-        return path.rpartition(b"/")[0] in self._watches
+        return path.rpartition(b"/")[0] in self._directories
 
     def _poll_instead(self, relative: bytes, error_number: int) -> None:
-        self._unlink(relative)
+        self._let_go(self._directories.unlink(relative))
         self._polling.add(relative)
         if error_number in _NO_WATCH_LEFT:
             self._lacking.add(relative)
-            self._tree.add(relative)
             self.trouble = f"no inotify watch is left: raise {_show_limit('max_user_watches')}"
         else:
             self.trouble = f"inotify refused a watch: {os.strerror(error_number)}"
 
-    def _link(self, path: bytes, watch: int) -> None:
-        self._watches[path] = watch
-        self._tree.add(path)
-        if watch in self._paths:
-            self._other_paths.setdefault(watch, []).append(path)
-        else:
-            self._paths[watch] = path
-
-    def _unlink(self, path: bytes) -> None:
-        """Let the watch of *path* be that of its other paths only; without one it is removed."""
-        watch = self._watches.pop(path, None)
-        if watch is None:
-            return
-        others = self._other_paths.pop(watch, [])
-        paths = [other for other in (self._paths[watch], *others) if other != path]
-        if not paths:
-            del self._paths[watch]
+    def _let_go(self, watch: int | None) -> None:
+        if watch is not None:
             # It may fail, because the directory is gone and its watch with it.
             _libc.inotify_rm_watch(self.fd, watch)
-            return
-        self._paths[watch] = paths[0]
-        if len(paths) > 1:
-            self._other_paths[watch] = paths[1:]
+
+    def _follow(self, old: bytes, new: bytes) -> None:
+        """Let what is watched in other ways lie at *new* and beneath it."""
+        self._files.take(new)
+        self._files.move(old, new)
+        self._polling.move(old, new)
+        if self._lacking:
+            self._lacking = {new + path[len(old) :] if _is_at(path, old) else path for path in self._lacking}
 
 
-def _take_entry(path: bytes, mask: int, in_order: list[Hint], looks: dict[bytes, int]) -> None:
-    if mask & IN_ISDIR and mask & (_COMES | _GOES):
-        in_order.append(Hint(_kind(mask), path, is_directory=True, is_content=True))
-    else:
-        looks[path] = looks.get(path, 0) | mask
-
-
-def _join(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name
-
-
-@lru_cache
-def _kind(mask: int) -> HintKind:
-    if mask & _COMES:
-        return HintKind.CREATED
-    if mask & _GOES:
-        return HintKind.GONE
-    return HintKind.CHANGED if mask & _WRITTEN else HintKind.ATTRIBUTES
+def _is_at(path: bytes, top: bytes) -> bool:
+    return path == top or path.startswith(top + b"/")
 
 
 def _show_limit(name: str) -> str:

@@ -64,8 +64,21 @@ class Polling:
 
     def forget(self, relative: bytes) -> None:
         """See `Backend`."""
-        for path in self._tree.take(relative):
-            self._due_at.pop(path, None)
+        self.take(relative)
+
+    def take(self, relative: bytes) -> list[bytes]:
+        """Forget that directory and all beneath it, and return those that were polled."""
+        return [path for path in self._tree.take(relative) if self._due_at.pop(path, None) is not None]
+
+    def move(self, old: bytes, new: bytes) -> None:
+        """See `Backend`."""
+        for path in self._tree.take(old):
+            due_at = self._due_at.pop(path, None)
+            if due_at is not None:
+                self.add(new + path[len(old) :])
+
+    def watch_file(self, relative: bytes, parent_fd: int) -> None:
+        """See `Backend`: only scans find what is written by a name elsewhere."""
 
     def read(self) -> list[Hint]:
         """See `Backend`."""

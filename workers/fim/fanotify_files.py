@@ -1,0 +1,73 @@
+"""Files that are marked by themselves, because they can be written to by a name that lies elsewhere."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from auditline.workers.common.process_info import Process
+from auditline.workers.fim import fanotify_calls as calls
+from auditline.workers.fim.backend import Hint, HintKind
+from auditline.workers.fim.fanotify_records import Record
+from auditline.workers.fim.hint_batch import ATTRIB, IS_DIRECTORY, WRITTEN
+from auditline.workers.fim.watched_paths import WatchedPaths
+
+MOST_WATCHED_FILES = 10_000
+"""Beyond this only scans find what is written to one of them by a name that lies elsewhere."""
+
+_MASK = calls.FAN_MODIFY | calls.FAN_CLOSE_WRITE | calls.FAN_ATTRIB | calls.FAN_DELETE_SELF | calls.FAN_ONDIR
+
+
+class FileMarks:
+    """A group of its own: its records name files, and not the directory and the name by which it was done."""
+
+    def __init__(self, reported: int) -> None:
+        """*reported*: what records have beside that, for `fanotify_init`.
+
+        Raises:
+            OSError: the kernel refuses.
+        """
+        self.fd = calls.open_group(
+            calls.FAN_REPORT_FID | calls.FAN_UNLIMITED_QUEUE | calls.FAN_UNLIMITED_MARKS | reported
+        )
+        self._paths: WatchedPaths[bytes] = WatchedPaths()
+        self._handles = calls.Handles()
+
+    def watch(self, path: bytes, parent_fd: int) -> None:
+        """Mark what lies at *path*; if that cannot be, or there are too many, nothing is done."""
+        if len(self._paths) >= MOST_WATCHED_FILES and path not in self._paths:
+            return
+        name = path.rpartition(b"/")[2]
+        if calls.mark(self.fd, calls.FAN_MARK_ADD | calls.FAN_MARK_DONT_FOLLOW, _MASK, parent_fd, name):
+            return
+        with contextlib.suppress(OSError):
+            orphan = self._paths.link(path, self._handles.key_of(parent_fd, name))
+            if orphan is not None:
+                calls.unmark(self.fd, _MASK, parent_fd, orphan)
+
+    def forget(self, path: bytes) -> None:
+        """Tell nothing of what lies at or beneath *path* any more."""
+        self._paths.take(path)
+
+    def move(self, old: bytes, new: bytes) -> None:
+        """Let what lies at *old*, and all beneath it, lie at *new*."""
+        self._paths.take(new)
+        self._paths.move(old, new)
+
+    def tell(self, record: Record, process: Process | None) -> Iterator[Hint]:
+        """Yield what a record says, of all names of the file."""
+        mask, file = record.mask, record.directory
+        if file is None:
+            if mask & calls.FAN_Q_OVERFLOW:
+                yield Hint(HintKind.OVERFLOW, b"", is_directory=True)
+            return
+        is_content = bool(mask & WRITTEN)
+        kind = HintKind.CHANGED if is_content else HintKind.ATTRIBUTES
+        if mask & (WRITTEN | ATTRIB):
+            for path in self._paths.paths_of(file):
+                yield Hint(kind, path, bool(mask & IS_DIRECTORY), is_content, process=process)
+        if mask & calls.FAN_DELETE_SELF:
+            self._paths.drop(file)
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        os.close(self.fd)

@@ -1,0 +1,155 @@
+"""The hints of one reading, made from what inotify and fanotify tell of the entries of watched directories.
+
+Both use the same bits. Source: linux/inotify.h, linux/fanotify.h.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Generic
+
+from auditline.workers.common.process_info import Process
+from auditline.workers.fim.backend import Hint, HintKind
+from auditline.workers.fim.watched_paths import Key, WatchedPaths
+
+MODIFY = 0x2
+ATTRIB = 0x4
+CLOSE_WRITE = 0x8
+MOVED_FROM = 0x40
+MOVED_TO = 0x80
+CREATE = 0x100
+DELETE = 0x200
+IS_DIRECTORY = 0x40000000
+
+WRITTEN = MODIFY | CLOSE_WRITE
+COMES = CREATE | MOVED_TO
+GOES = DELETE | MOVED_FROM
+
+
+class HintBatch(Generic[Key]):
+    """Gathers what is told; the paths that directories have at the end are those that hints bear.
+
+    *directories* follows what is told: what is removed is forgotten, what is renamed has its new path at once. So
+    what is told later, of what lies beneath, comes under its new path.
+    """
+
+    def __init__(self, directories: WatchedPaths[Key], let_go: Callable[[Key], None]) -> None:
+        """*let_go* is called for each directory that has been forgotten."""
+        self._directories = directories
+        self._let_go = let_go
+        self.in_order: list[Hint] = []
+        self._looks: dict[tuple[Key, bytes], int] = {}
+        self._processes: dict[tuple[Key, bytes], Process] = {}
+        self._forgotten: dict[Key, bytes] = {}
+        self._files: dict[bytes, int] = {}
+        self._left: list[Hint] = []
+        self._exchanged: set[bytes] = set()
+
+    def tell(self, kind: HintKind, path: bytes = b"") -> None:
+        """Add what is told of a directory itself, in order."""
+        self.in_order.append(Hint(kind, path, is_directory=True))
+
+    def look(self, directory: Key, name: bytes, mask: int, process: Process | None = None) -> None:
+        """Add that something happened to an entry; without a name to the directory itself."""
+        place = directory, name
+        self._looks[place] = self._looks.get(place, 0) | mask
+        if process is not None:
+            self._processes[place] = process
+
+    def look_at(self, path: bytes, mask: int) -> None:
+        """Add that something happened to a file that is known by its own path."""
+        self._files[path] = self._files.get(path, 0) | mask
+
+    def entry(self, directory: Key, name: bytes, mask: int, process: Process | None = None) -> None:
+        """Add that an entry came or went, or both in an order that nobody knows."""
+        if not mask & IS_DIRECTORY:
+            self.look(directory, name, mask, process)
+            return
+        for path in self._paths(directory, name):
+            if mask & GOES:
+                self._take(path)
+                self.in_order.append(Hint(HintKind.GONE, path, is_directory=True, is_content=True, process=process))
+            if mask & COMES:
+                self.in_order.append(Hint(HintKind.CREATED, path, is_directory=True, is_content=True, process=process))
+
+    def moved(
+        self,
+        source: tuple[Key, bytes],
+        target: tuple[Key, bytes],
+        *,
+        is_directory: bool,
+        process: Process | None = None,
+    ) -> None:
+        """Add that an entry, (directory, name), was renamed; both directories are watched."""
+        bit = IS_DIRECTORY if is_directory else 0
+        olds, news = self._paths(*source), self._paths(*target)
+        if len(olds) > 1 or len(news) > 1 or (is_directory and not self._follow(olds[0], news[0])):
+            # Mounted twice; or two directories changed places, or one took the place of an empty one: which of these
+            # it was is not told. To look at both anew is right for all.
+            self._exchanged.update((*olds, *news))
+            self.entry(*target, DELETE | CREATE | bit, process)
+            self.entry(*source, DELETE | CREATE | bit, process)
+            return
+        hint = Hint(HintKind.MOVED, news[0], is_directory, is_content=True, moved_from=olds[0], process=process)
+        self.in_order.append(hint)
+        # Its old name may have been given to another one before: the kernel merges that with what came earlier.
+        if is_directory:
+            self._left.append(Hint(HintKind.GONE, olds[0], is_directory=True, is_content=True, process=process))
+        else:
+            self.look(*source, DELETE, process)
+
+    def _follow(self, old: bytes, new: bytes) -> bool:
+        """Let the directory *old* be *new*; return False if it may be another one that is known as *new*."""
+        known = self._directories.key_of(new)
+        if old in self._exchanged and new in self._exchanged:
+            return False
+        if known is None:
+            self._directories.move(old, new)
+        elif known == self._directories.key_of(old):
+            # A walk that was faster than the kernel's word has found it under its new name.
+            self._take(old)
+        else:
+            return False
+        return True
+
+    def finish(self) -> list[Hint]:
+        """Return all hints."""
+        masks, processes = self._files, {}
+        for place, mask in self._looks.items():
+            process = self._processes.get(place)
+            for path in self._paths(*place):
+                masks[path] = masks.get(path, 0) | mask
+                if process is not None:
+                    processes[path] = process
+        for path, mask in masks.items():
+            kind, is_directory, is_content = _read_mask(mask)
+            self._left.append(Hint(kind, path, is_directory, is_content, process=processes.get(path)))
+        return self.in_order + self._left
+
+    def forgotten(self, directory: Key, path: bytes) -> None:
+        """Note that a directory is watched no more; what was told of it before bears this path."""
+        self._forgotten[directory] = path
+
+    def _paths(self, directory: Key, name: bytes) -> list[bytes]:
+        paths = self._directories.paths_of(directory)
+        if not paths and directory in self._forgotten:
+            paths = [self._forgotten[directory]]
+        return [path + b"/" + name if path else name for path in paths] if name else paths
+
+    def _take(self, path: bytes) -> None:
+        for key, last_path in self._directories.take(path).items():
+            self.forgotten(key, last_path)
+            self._let_go(key)
+
+
+@lru_cache
+def _read_mask(mask: int) -> tuple[HintKind, bool, bool]:
+    """Return what a mask, of several events perhaps, says: kind, whether of a directory, whether of content."""
+    return _kind(mask), bool(mask & IS_DIRECTORY), bool(mask & ~(ATTRIB | IS_DIRECTORY))
+
+
+def _kind(mask: int) -> HintKind:
+    if mask & COMES:
+        return HintKind.CREATED
+    if mask & GOES:
+        return HintKind.GONE
+    return HintKind.CHANGED if mask & WRITTEN else HintKind.ATTRIBUTES

@@ -218,19 +218,25 @@ class Waiter:
         readable: Sequence[int],
         timeout_seconds: float,
         writable: Sequence[int] = (),
+        urgent: Sequence[int] = (),
     ) -> set[int]:
-        """Wait for a message, a ready descriptor, or the end of the time; return the ready descriptors."""
+        """Wait for a message, a ready descriptor, or the end of the time; return the ready descriptors.
+
+        *urgent* ones are ready when there is something of priority to be told (POLLPRI).
+        """
         own = [socket.socket for socket in sockets]
         own += [socket.monitor for socket in sockets if isinstance(socket, Client)]
-        wanted = (*own, *readable, None, *writable)
+        wanted = (*own, *readable, None, *writable, None, *urgent)
         if wanted != self._known:
             self._known, self._poller = wanted, zmq.Poller()
             for socket in (*own, *readable):
                 self._poller.register(socket, zmq.POLLIN)
             for fd in writable:
                 self._poller.register(fd, zmq.POLLOUT)
+            for fd in urgent:
+                self._poller.register(fd, zmq.POLLPRI)
         ready = dict(self._poller.poll(max(0, int(timeout_seconds * 1000))))
-        return {fd for fd in (*readable, *writable) if fd in ready}
+        return {fd for fd in (*readable, *writable, *urgent) if fd in ready}
 
 
 class Producer:
@@ -256,9 +262,18 @@ class Producer:
         """The last number that the router knows to be stored as done."""
         self._next = self._store.done_number + 1
 
-    def wait(self, fds: Sequence[int], timeout_seconds: float, also: Sequence["Server | Client"] = ()) -> set[int]:
-        """Wait until one of *fds* is readable, the router or one of *also* has a message; return the ready fds."""
-        return self._waiter.wait((self._client, *also), fds, timeout_seconds)
+    def wait(
+        self,
+        fds: Sequence[int],
+        timeout_seconds: float,
+        also: Sequence["Server | Client"] = (),
+        urgent: Sequence[int] = (),
+    ) -> set[int]:
+        """Wait until one of *fds* is readable, the router or one of *also* has a message; return the ready fds.
+
+        *urgent*: see `Waiter`.
+        """
+        return self._waiter.wait((self._client, *also), fds, timeout_seconds, urgent=urgent)
 
     def pump(self) -> None:
         """Take what the router said and send what its window allows."""

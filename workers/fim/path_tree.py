@@ -32,3 +32,8 @@ class PathTree:
         siblings.discard(path)
         if not siblings:
             self._children.pop(parent, None)
+
+
+def is_in(path: bytes, directory: bytes) -> bool:
+    """Whether *path* is *directory* or lies beneath it; both relative to the root, which is b""."""
+    return not directory or path == directory or path.startswith(directory + b"/")

@@ -28,6 +28,7 @@ from auditline.workers.common.jobs import (
     Results,
 )
 from auditline.workers.common.text import make_safe
+from auditline.workers.fim.path_tree import is_in
 from auditline.workers.fim.pool_members import SILENCE_SECONDS, Handed, PoolMember, PoolMembers, Task
 from auditline.workers.fim.suspects import MOST_DEATHS, Suspects
 
@@ -134,6 +135,14 @@ class Pool:
         self._waiting[lane].append(Task(job.path, job.size))
         if len(self._waiting[lane]) == 1:
             self._announce()
+
+    def drop(self, directory: bytes) -> None:
+        """Give out no file at and beneath *directory* that was submitted, and believe nothing that is said of one."""
+        handed = (task for member in self._members for each in member.leases.values() for task in each.tasks)
+        for task in (*self._waiting[Lane.SMALL], *self._waiting[Lane.LARGE], *self._alone, *handed):
+            if is_in(task.path, directory):
+                task.is_done = True
+        self._results = [result for result in self._results if not is_in(result.path, directory)]
 
     def take_results(self) -> list[Hashed]:
         """Talk with the hashers and return what they have found out.

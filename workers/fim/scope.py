@@ -21,9 +21,11 @@ class Scope:
     A path that is no directory, or that does not exist yet, is watched as one name in its parent.
     """
 
-    def __init__(self, plan: WatchPlan, own: OwnFiles) -> None:
+    def __init__(self, plan: WatchPlan, own: OwnFiles, *, is_directory: bool | None = None) -> None:
+        """*is_directory*: what it was, if that is known; see `is_outdated`."""
         parent, _, name = plan.path.rpartition(b"/")
-        is_directory = _is_directory(plan.path)
+        if is_directory is None:
+            is_directory = _is_directory(plan.path)
         self.path: bytes = plan.path
         """What is watched, absolute."""
         self.root: bytes = plan.path if is_directory else parent or b"/"
@@ -35,10 +37,11 @@ class Scope:
         self._mount_points: frozenset[bytes] = frozenset()
         self._prefix = self.root.rstrip(b"/") + b"/"
         self._filter = PathFilter(plan.include, plan.exclude)
+        self._has_patterns = bool(plan.include or plan.exclude)
         self._own = own
         self._is_own_root = self._lies_in_own_directory()
         self._closed = self._paths_beneath(*own.directories, *(path for path, depth in plan.inner if not depth))
-        self._inner_depths = {self._relative(path): depth for path, depth in plan.inner if depth}
+        self._inner_depths = {self.relative(path): depth for path, depth in plan.inner if depth}
         self._most_inner_depth = max(self._inner_depths.values(), default=0)
         self._segment_directories = self._paths_beneath(*own.segment_directories)
         self._segment_mounts: set[bytes] = set()
@@ -55,6 +58,10 @@ class Scope:
     def absolute(self, relative: bytes) -> bytes:
         """Return the path that people know."""
         return self._prefix + relative if relative else self.root
+
+    def relative(self, path: bytes) -> bytes:
+        """Return *path*, which is at or beneath the root, as it is called here."""
+        return path[len(self._prefix) :]
 
     def enters(self, relative_directory: bytes) -> bool:
         """Whether the directory is watched and listed."""
@@ -102,6 +109,11 @@ class Scope:
             return False
         return self._filter.takes(self._prefix + relative)
 
+    def reports_alike(self) -> bool:
+        """Whether, where a directory is reported, all beneath it is: then nothing is lost by moving it."""
+        is_parted = self._depth or self._one_filesystem or self._closed or self._inner_depths
+        return not (self._has_patterns or is_parted or self._segment_directories or self._segment_mounts)
+
     def is_own(self, status: os.stat_result) -> bool:
         """Whether it is what our stdout or stderr is written to."""
         return identity_of(status) in self._own.file_identities
@@ -131,10 +143,7 @@ class Scope:
 
     def _paths_beneath(self, *paths: bytes) -> set[bytes]:
         """Return those of *paths* that are the root or beneath it, relative to it."""
-        return {self._relative(path) for path in paths if is_within(path, self.root)}
-
-    def _relative(self, path: bytes) -> bytes:
-        return path[len(self._prefix) :]
+        return {self.relative(path) for path in paths if is_within(path, self.root)}
 
     def _lies_in_own_directory(self) -> bool:
         for directory in self._own.directories:

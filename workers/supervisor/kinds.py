@@ -13,7 +13,7 @@ from functools import partial
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.own_files import OwnFiles
 from auditline.workers.common.privileges import Capability
-from auditline.workers.common.settings import Settings
+from auditline.workers.common.settings import ElasticsearchSettings, Settings
 from auditline.workers.common.text import make_safe
 from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.supervisor.audit_source import AuditSource
@@ -23,7 +23,7 @@ from auditline.workers.supervisor.router_feed import RouterFeed
 from auditline.workers.supervisor.stdin_source import StdinSource
 
 CONTROL, ROUTER, NAMES, AUDIT, RESTORER = "control", "router", "names", "audit", "restorer"
-WATCHERS, HASHERS = "watchers", "hashers"
+WATCHERS, HASHERS, SENDERS = "watchers", "hashers", "senders"
 """Groups of workers, each of which has a name of its own."""
 
 _STDOUT = 1
@@ -84,7 +84,8 @@ class Wiring:
             title=f"auditline: fim {make_safe(os.fsdecode(plan.path))}",
             prepare=partial(self._prepare_watcher, plan),
             group=WATCHERS,
-            capabilities=frozenset({Capability.DAC_READ_SEARCH}),
+            # /proc/PID/exe of others takes PTRACE: proc(5).
+            capabilities=frozenset({Capability.DAC_READ_SEARCH, Capability.SYS_PTRACE}),
         )
 
     def hasher(self, number: int) -> WorkerKind:
@@ -96,6 +97,15 @@ class Wiring:
             group=HASHERS,
             # Without being a file's owner, O_NOATIME takes FOWNER: open(2).
             capabilities=frozenset({Capability.DAC_READ_SEARCH, Capability.FOWNER}),
+        )
+
+    def sender(self, output: ElasticsearchSettings) -> WorkerKind:
+        """What sends the events of one output over a network."""
+        return WorkerKind(
+            name=f"sender-{output.name}",
+            title=f"auditline: sender {output.name}",
+            prepare=partial(self._prepare_sender, output),
+            group=SENDERS,
         )
 
     @property
@@ -225,6 +235,16 @@ class Wiring:
             from auditline.workers.hasher.worker import run as run_hasher
 
             run_hasher(life, settings, plans)
+
+        return Launch(run=run)
+
+    def _prepare_sender(self, output: ElasticsearchSettings) -> Launch:
+        settings = self.settings
+
+        def run(life: Life) -> None:
+            from auditline.workers.elasticsearch.worker import run as run_sender
+
+            run_sender(life, settings, output)
 
         return Launch(run=run)
 

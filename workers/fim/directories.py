@@ -48,19 +48,18 @@ class Directories:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._ids: dict[bytes, int] = {}
+        self._ids: dict[bytes, int | None] = {}
+        """Of directories that were asked for lately; None: there is no such directory."""
         self._last_id: int | None = None
         """The highest that was given; None: not yet looked for."""
 
     def find(self, path: bytes) -> int | None:
         """Return the id of the directory *path*; None: nothing in it is known."""
-        known = self._ids.get(path)
-        if known is None:
+        try:
+            return self._ids[path]
+        except KeyError:
             row = self._database.row("SELECT id, path, checksum FROM directories WHERE path = ?", (path,))
-            if row is None:
-                return None
-            known = self._remember(path, self._check(row))
-        return known
+            return self._remember(path, None if row is None else self._check(row))
 
     def find_or_make(self, path: bytes) -> int:
         """Return the id of the directory *path*, within a transaction."""
@@ -68,13 +67,14 @@ class Directories:
         if known is None:
             known = (self._find_last_id() if self._last_id is None else self._last_id) + 1
             self._database.change(_ADD, (path, known, directory_checksum(path, known)))
-            self._last_id = self._remember(path, known)
+            self._last_id = known
+            self._remember(path, known)
         return known
 
     def drop_empty(self, path: bytes, directory: int) -> None:
         """Delete the directory of that path and id if nothing refers to it any more."""
         if self._database.change(_DROP_EMPTY, (path, directory)):
-            self._ids.pop(path, None)
+            self._remember(path, None)
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Give *old* and all directories beneath it the paths they have with *new* in its place; nothing is there.
@@ -131,7 +131,7 @@ class Directories:
             raise self._database.damaged(f"directory {path!r}: the checksum is wrong")
         return directory
 
-    def _remember(self, path: bytes, directory: int) -> int:
+    def _remember(self, path: bytes, directory: int | None) -> int | None:
         if len(self._ids) >= _MOST_REMEMBERED:
             self._ids.clear()
         self._ids[path] = directory

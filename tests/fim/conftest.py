@@ -7,17 +7,17 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from auditline.workers.common.beneath import Root
-from auditline.workers.common.settings import FimSettings
-from auditline.workers.fim.backend import Backend, Hint, HintKind
+from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
 from auditline.workers.fim.baseline import Baseline
-from auditline.workers.fim.fanotify import open_fanotify
-from auditline.workers.fim.inotify import open_backend
+from auditline.workers.fim.fanotify import Choices, open_fanotify
+from auditline.workers.fim.inotify import open_inotify
 from auditline.workers.fim.polling import Polling
 
 KERNEL_BACKENDS = ("fanotify", "fanotify-filesystem", "inotify")
@@ -41,16 +41,13 @@ def is_due_soon(backend: Backend) -> bool:
 
 def open_named(name: str, **choices: Any) -> Backend:
     """Open the backend of that name; a test that needs one that cannot be had here is skipped."""
-    settings = FimSettings()
-    if name == "poll":
-        return Polling(settings.poll_seconds)
-    if name == "inotify":
-        return open_backend(settings)
     try:
-        is_filesystem = name == "fanotify-filesystem"
-        return open_fanotify(lambda: open_backend(settings), marks_file_systems=is_filesystem, **choices)
-    except OSError as error:
-        pytest.skip(f"{name} cannot be used here: {error.strerror}")
+        if name == "inotify":
+            return open_inotify(5)
+        other = partial(open_inotify, 5)
+        return open_fanotify(Choices(open_other=other, marks_file_systems=name == "fanotify-filesystem", **choices))
+    except BackendError as error:
+        pytest.skip(f"{name}: {error}")
 
 
 @pytest.fixture(params=KERNEL_BACKENDS)

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim import inotify
-from auditline.workers.fim.backend import Hint, HintKind
-from auditline.workers.fim.inotify import InotifyBackend, open_backend, parse_events
+from auditline.workers.fim.backend import BackendError, Hint, HintKind
+from auditline.workers.fim.inotify import InotifyBackend, open_inotify, parse_events
 
 CREATED, GONE, MOVED = HintKind.CREATED, HintKind.GONE, HintKind.MOVED
 HEADER = struct.Struct("@iIII")
@@ -174,10 +173,10 @@ def test_what_is_made_in_place_of_a_half_comes_after_it(feed):
 
 
 def test_closed_it_holds_no_descriptor(root, watch):
-    backend = open_backend(FimSettings())
+    backend = open_inotify(5)
     watch(backend, root)
 
     backend.close()
 
-    with pytest.raises(OSError, match="Bad file descriptor"):
+    with pytest.raises(BackendError, match="Bad file descriptor"):
         backend.read()

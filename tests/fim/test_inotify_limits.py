@@ -178,6 +178,7 @@ print(follower.known == follower.read_tree(), backend.watched, backend.polled, b
 
 
 def test_where_watches_run_out_the_rest_is_polled_until_there_are_some_again(root):
+    """Pitfall 49."""
     for number in range(140):
         (root / f"{number:03}").mkdir()
 
@@ -192,15 +193,16 @@ def test_where_watches_run_out_the_rest_is_polled_until_there_are_some_again(roo
 NO_INSTANCE = """
 import os, sys
 from auditline.workers.common.settings import FimSettings
-from auditline.workers.fim.inotify import open_backend
+from auditline.workers.fim.choosing import open_backend
 
-backend = open_backend(FimSettings())
+backend = open_backend(FimSettings(), "inotify")
 print(backend.name, backend.fd, backend.watch(b"", os.open(sys.argv[1], os.O_RDONLY)), backend.limit_reached)
 print(backend.trouble)
 """
 
 
 def test_without_an_instance_all_is_polled(root):
+    """Pitfall 49."""
     printed = run_with_limit("max_inotify_instances=0", NO_INSTANCE, root)
 
     first, trouble = printed.splitlines()

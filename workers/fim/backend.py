@@ -12,7 +12,7 @@ from auditline.workers.common.process_info import Process
 
 
 class BackendError(AuditlineError):
-    """A backend has stopped working: another one is to be opened, and everything to be compared."""
+    """A backend cannot be opened, or has stopped working: another one is to be opened."""
 
 
 class HintKind(Enum):
@@ -35,6 +35,8 @@ class HintKind(Enum):
     """It is a polled directory's turn: watch it (there may be room by now), list it, compare."""
     OVERFLOW = "overflow"
     """Hints were lost, anywhere beneath the root: look at everything."""
+    RESTARTED = "restarted"
+    """The backend stopped working and another one took its place: watch everything anew, and look at it."""
     ROOT_GONE = "root_gone"
     """The root was removed, moved or unmounted; nothing is watched any more. It is not certain to be told."""
 
@@ -60,6 +62,10 @@ class Backend(Protocol):
     @property
     def name(self) -> str:
         """`fanotify`, `fanotify-filesystem`, `inotify` or `polling`."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is this backend and no other one, for people."""
 
     @property
     def fd(self) -> int | None:
@@ -116,7 +122,7 @@ class Backend(Protocol):
         each.
 
         Raises:
-            BackendError: no hints will come any more.
+            BackendError: no hints will come any more. What `choosing.open_backend` returns opens another one instead.
         """
 
     def polling_took(self, seconds: float) -> None:

@@ -4,11 +4,14 @@ A mark on each directory, or one for a whole file system. What the kernel refuse
 Of what the kernel does: fanotify(7), fs/notify/fanotify/.
 """
 
+import errno
 import logging
 import os
 import select
 from collections.abc import Callable, Container
+from typing import NamedTuple
 
+from auditline.workers.common.privileges import Capability, held_capabilities
 from auditline.workers.common.process_info import Process
 from auditline.workers.fim import fanotify_calls as calls
 from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
@@ -30,6 +33,7 @@ MOST_READ_BYTES = 1024 * 1024
 MOST_INODE_MARKS = 50_000
 """Each keeps an inode in memory, 1 KB or more: beyond this the whole file system is marked instead."""
 MOST_UNMARKED_AT_ONCE = 256
+_AT_FDCWD = -100
 
 _ENTRIES = (
     calls.FAN_CREATE
@@ -45,52 +49,67 @@ _ITSELF = calls.FAN_DELETE_SELF | calls.FAN_MOVE_SELF
 _TOLD = _ENTRIES & ~(calls.FAN_RENAME | calls.FAN_EVENT_ON_CHILD)
 
 
-def open_fanotify(
-    open_other: Callable[[], Backend],
-    *,
-    see: See | None = None,
-    own_pids: Container[int] = (),
-    marks_file_systems: bool = False,
-    most_inode_marks: int = MOST_INODE_MARKS,
-) -> "FanotifyBackend":
-    """Return fanotify; what *own_pids* do is not told.
+class Choices(NamedTuple):
+    """What fanotify is to do."""
 
-    *open_other* gives the backend for directories that fanotify does not reach; it is called when there is one.
+    open_other: Callable[[], Backend]
+    """Gives the backend for directories that fanotify does not reach; called when there is one."""
+    see: See | None = None
+    """None: nobody wants to know who did something."""
+    own_pids: Container[int] = ()
+    """What these do is not told."""
+    marks_file_systems: bool = False
+    most_inode_marks: int = MOST_INODE_MARKS
+    reason: str = ""
+    """Why it is this backend."""
+
+
+def open_fanotify(choices: Choices) -> "FanotifyBackend":
+    """Return fanotify.
 
     Raises:
-        OSError: the kernel does not let us use it.
+        BackendError: the kernel does not let us use it.
     """
-    flags = calls.FAN_REPORT_DFID_NAME | calls.FAN_UNLIMITED_QUEUE | calls.FAN_UNLIMITED_MARKS
-    reported = calls.FAN_REPORT_PIDFD if see is not None else 0
-    group_fd = calls.open_group(flags | reported)
+    reported = calls.FAN_REPORT_PIDFD if choices.see is not None else 0
     try:
-        files = FileMarks(reported)
-    except OSError:
+        group_fd = calls.open_group(
+            calls.FAN_REPORT_DFID_NAME | calls.FAN_UNLIMITED_QUEUE | calls.FAN_UNLIMITED_MARKS | reported
+        )
+    except OSError as error:
+        raise BackendError(_explain(error)) from error
+    try:
+        if calls.mark(group_fd, calls.FAN_MARK_ADD | calls.FAN_MARK_ONLYDIR, _ENTRIES, _AT_FDCWD, b"/") == errno.EINVAL:
+            raise BackendError("fanotify tells of renames from Linux 5.17 on")
+        calls.mark(group_fd, calls.FAN_MARK_FLUSH, 0, _AT_FDCWD)
+        return FanotifyBackend(group_fd, FileMarks(reported), choices)
+    except (OSError, BackendError) as error:
         os.close(group_fd)
-        raise
-    return FanotifyBackend(group_fd, files, open_other, see, own_pids, marks_file_systems, most_inode_marks)
+        raise error if isinstance(error, BackendError) else BackendError(_explain(error)) from error
+
+
+def _explain(error: OSError) -> str:
+    if error.errno == errno.EPERM:
+        is_held = Capability.SYS_ADMIN in held_capabilities()
+        where = "CAP_SYS_ADMIN counts only outside of user namespaces" if is_held else "CAP_SYS_ADMIN is missing"
+        return f"fanotify cannot be used: {where}"
+    if error.errno == errno.EMFILE:
+        return "no fanotify group is left: raise fs.fanotify.max_user_groups, or RLIMIT_NOFILE"
+    return f"fanotify cannot be used: {error.strerror}"
 
 
 class FanotifyBackend:
     """Marks on directories, or on file systems. A `Backend`."""
 
-    def __init__(
-        self,
-        group_fd: int,
-        files: FileMarks,
-        open_other: Callable[[], Backend],
-        see: See | None,
-        own_pids: Container[int],
-        marks_file_systems: bool,
-        most_inode_marks: int,
-    ) -> None:
+    def __init__(self, group_fd: int, files: FileMarks, choices: Choices) -> None:
+        """*group_fd* and *files* are closed with this."""
+        self.reason = choices.reason
         self._group_fd = group_fd
         self._files = files
-        self._open_other = open_other
-        self._see = see
-        self._own_pids = own_pids
-        self._marks_file_systems = marks_file_systems
-        self._most_inode_marks = most_inode_marks
+        self._open_other = choices.open_other
+        self._see = choices.see
+        self._own_pids = choices.own_pids
+        self._marks_file_systems = choices.marks_file_systems
+        self._most_inode_marks = choices.most_inode_marks
         self._other: Backend | None = None
         self._trouble = ""
         self._directories: WatchedPaths[bytes] = WatchedPaths()
@@ -225,7 +244,8 @@ class FanotifyBackend:
         """Mark a directory or its file system; return the error's number, or 0."""
         if not self._marks_file_systems and len(self._directories) >= self._most_inode_marks:
             self._marks_file_systems = True
-            logger.info("%d directories are watched: whole file systems are marked from now on", len(self._directories))
+            self.reason = f"more than {self._most_inode_marks} directories are watched: whole file systems are marked"
+            logger.info("watched with %s from now on: %s", self.name, self.reason)
         needs_itself = not relative or relative.rpartition(b"/")[0] not in self._directories
         if self._marks_file_systems and self._mark_file_system(key[:FSID_BYTES], directory_fd):
             return self._mark_directory(_ITSELF | calls.FAN_ONDIR, directory_fd) if needs_itself else 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from auditline.workers.common.settings import FimSettings
-from auditline.workers.fim.backend import Backend, Hint, HintKind
+from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
 from auditline.workers.fim.file_systems import remote_kind
 from auditline.workers.fim.hint_batch import HintBatch
 from auditline.workers.fim.polling import Polling
@@ -68,16 +68,28 @@ _NO_WATCH_LEFT = (errno.ENOSPC, errno.ENOMEM)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_backend(settings: FimSettings) -> Backend:
-    """Return inotify, with polling beside it; polling alone where the kernel grants no inotify instance."""
+def open_inotify(poll_seconds: float, reason: str = "") -> "InotifyBackend":
+    """Return inotify, with polling beside it; *reason* says why it is this backend.
+
+    Raises:
+        BackendError: the kernel grants no inotify instance.
+    """
     fd = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     if fd >= 0:
-        return InotifyBackend(fd, settings.poll_seconds)
+        return InotifyBackend(fd, poll_seconds, reason=reason)
     error_number = ctypes.get_errno()
-    trouble = f"inotify cannot be used: {os.strerror(error_number)}"
     if error_number == errno.EMFILE:
-        trouble = f"no inotify instance is left: raise {_show_limit('max_user_instances')}, or RLIMIT_NOFILE"
-    return Polling(settings.poll_seconds, trouble=trouble)
+        limit = _show_limit("max_user_instances")
+        raise BackendError(f"no inotify instance is left: raise {limit}, or RLIMIT_NOFILE")
+    raise BackendError(f"inotify cannot be used: {os.strerror(error_number)}")
+
+
+def open_backend(settings: FimSettings) -> Backend:
+    """Return inotify; polling alone where the kernel grants no inotify instance."""
+    try:
+        return open_inotify(settings.poll_seconds)
+    except BackendError as error:
+        return Polling(settings.poll_seconds, reason=str(error), is_wanted=False)
 
 
 def parse_events(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
@@ -112,11 +124,13 @@ class InotifyBackend:
         fd: int,
         poll_seconds: float,
         *,
+        reason: str = "",
         read_bytes: int = READ_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """*fd* is of `inotify_init1`, and closed with this."""
         self.fd = fd
+        self.reason = reason
         self.trouble = ""
         self._read_bytes = read_bytes
         self._clock = clock
@@ -224,7 +238,7 @@ class InotifyBackend:
             except OSError as error:
                 # The next event alone is longer than the buffer.
                 if error.errno != errno.EINVAL or self._read_bytes >= READ_BYTES:
-                    raise
+                    raise BackendError(f"inotify cannot be read any more: {error.strerror}") from error
                 self._read_bytes *= 2
 
     def _take(self, data: bytes, batch: HintBatch[int]) -> None:

@@ -20,15 +20,26 @@ class Polling:
     watched = 0
 
     def __init__(
-        self, interval_seconds: float, *, trouble: str = "", clock: Callable[[], float] = time.monotonic
+        self,
+        interval_seconds: float,
+        *,
+        reason: str = "",
+        is_wanted: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*trouble* says why nothing better is to be had."""
-        self.trouble = trouble
+        """*reason* says why it is this backend; unless it *is_wanted*, because nothing better is to be had."""
+        self.reason = reason
+        self._is_wanted = is_wanted
         self._interval_seconds = interval_seconds
         self._clock = clock
         self._due_at: dict[bytes, float] = {}  # the next one first
         self._tree = PathTree()
         self._rests_until = 0.0
+
+    @property
+    def trouble(self) -> str:
+        """See `Backend`."""
+        return self.reason
 
     @property
     def polled(self) -> int:
@@ -38,7 +49,7 @@ class Polling:
     @property
     def limit_reached(self) -> bool:
         """See `Backend`."""
-        return bool(self._due_at)
+        return bool(self._due_at) and not self._is_wanted
 
     @property
     def seconds_until_due(self) -> float | None:

@@ -1,9 +1,11 @@
 """What is in the tree is in the wheel and in the source distribution, and nothing generic is installed."""
 
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
 from importlib.metadata import distribution
 from importlib.resources import files
 from importlib.util import find_spec
@@ -64,22 +66,35 @@ def tracked_files():
     return [name for name in listed.stdout.split("\0") if name and (TREE / name).is_file()]
 
 
-@pytest.fixture(scope="session")
-def source_distribution(tracked_files, tmp_path_factory):
-    pytest.importorskip("setuptools", minversion="77", reason="building a source distribution needs setuptools 77")
-    copy = tmp_path_factory.mktemp("source")
+@pytest.fixture
+def source(tracked_files, tmp_path):
+    pytest.importorskip("setuptools", minversion="77", reason="building a distribution needs setuptools 77")
     for name in tracked_files:
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(TREE / name, copy / name)
-    build = "from setuptools.build_meta import build_sdist; build_sdist('dist')"
-    subprocess.run([sys.executable, "-c", build], cwd=copy, check=True, capture_output=True)
-    (archive,) = (copy / "dist").iterdir()
-    with tarfile.open(archive) as members:
-        return {name.partition("/")[2] for name in members.getnames()}
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TREE / name, tmp_path / name)
+    return tmp_path
 
 
-def test_the_source_distribution_is_complete(tracked_files, source_distribution):
-    assert set(tracked_files) - {".gitignore"} <= source_distribution
+def build(what, source, **environment):
+    command = f"from setuptools.build_meta import build_{what}; build_{what}('dist')"
+    env = os.environ | environment
+    subprocess.run([sys.executable, "-c", command], cwd=source, check=True, capture_output=True, env=env)
+    (archive,) = (source / "dist").iterdir()
+    return archive
+
+
+def test_the_source_distribution_is_complete(tracked_files, source):
+    with tarfile.open(build("sdist", source)) as members:
+        names = {name.partition("/")[2] for name in members.getnames()}
+
+    assert set(tracked_files) - {".gitignore"} <= names
+
+
+def test_a_wheel_without_what_is_compiled_is_built_where_there_is_no_compiler(source):
+    with zipfile.ZipFile(build("wheel", source, CC="/nonexistent/cc")) as wheel:
+        modules = {name for name in wheel.namelist() if name.startswith("auditline/workers/router/compil")}
+
+    assert modules == {"auditline/workers/router/compiling.py"}
 
 
 def test_continuous_integration_runs_the_command_that_the_readme_gives():

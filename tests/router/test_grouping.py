@@ -43,7 +43,7 @@ class Collected:
     def feed(self, records: Iterable[Record]) -> "Collected":
         kinds, payloads = zip(*records, strict=True)
         self.batches += 1
-        self.grouper.feed(kinds, payloads, self.batches)
+        self.grouper.feed(list(kinds), list(payloads), self.batches)
         return self
 
     def idle(self) -> "Collected":

@@ -5,9 +5,11 @@ and a replay give the same events.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain, islice
 
+from auditline.workers.router.compiling import COMPILED, Compiled
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.types import is_complete_alone
 from auditline.workers.router.event import Event
@@ -44,8 +46,12 @@ class Grouper:
         emit: Callable[[Event], None],
         emit_unparsed: Callable[[int, str], None],
         see_serial: Callable[[Event, int], None] | None = None,
+        compiled: Compiled | None = COMPILED,
     ) -> None:
-        """*see_serial* is told of each event of the kernel's that begins, and the clock then."""
+        """*see_serial* is told of each event of the kernel's that begins, and the clock then.
+
+        *compiled* does what it can, and leaves the rest to its twins here; None: all is done here.
+        """
         self._emit = emit
         self._emit_unparsed = emit_unparsed
         self._see_serial = see_serial
@@ -69,23 +75,31 @@ class Grouper:
         # As sets that keep their order.
         self._out_young: dict[str, None] = {}
         self._out_old: dict[str, None] = {}
+        self._feed_compiled: Callable[[list[int], list[str], int], None] | None = None
+        if compiled is not None:
+            tools = (self.open, self.expectations, self._find_or_begin, self._begin, self._finish)
+            self._feed_compiled = partial(compiled.feed, tools)
 
-    def feed(self, kinds: Iterable[int], payloads: Iterable[str], batch: int) -> None:
+    def feed(self, kinds: Sequence[int], payloads: Sequence[str], batch: int) -> None:
         """Take the records of one batch: their types, and `audit(…): body` each."""
+        if self._feed_compiled is not None and isinstance(kinds, list) and isinstance(payloads, list):
+            self._feed_compiled(kinds, payloads, batch)
+        else:
+            self._feed(kinds, payloads, batch)
+        self._end_batch(batch)
+
+    def _feed(self, kinds: Sequence[int], payloads: Sequence[str], batch: int) -> None:
         open_events, expectations = self.open, self.expectations
         get = open_events.get
         end, config_change = _EOE, _CONFIG_CHANGE
         for kind, payload in zip(kinds, payloads, strict=True):
-            header, blank, body = payload.partition("): ")
+            header, _, body = payload.partition("): ")
             event = get(header)
             if event is None:
-                if not blank and (event := get(payload.removesuffix("):"))) is not None:
-                    header, body = event.header, ""
-                else:
-                    event = self._begin(kind, payload, batch)
-                    if event is None:
-                        continue
-                    header, body = event.header, payload[len(event.header) + 2 :].removeprefix(" ")
+                found = self._find_or_begin(kind, payload, batch)
+                if found is None:
+                    continue
+                event, header, body = found
             if kind == end:
                 del open_events[header]
                 event.has_eoe = True
@@ -96,27 +110,46 @@ class Grouper:
                 event.bodies.append(body)
                 if kind == config_change:
                     expectations.note_rule_change(body)
-        self._end_batch(batch)
 
     def idle(self, batch: int) -> None:
         """The source had nothing for a while, or has ended: whatever is open will not become more."""
         while self.open:
             self._close_oldest(batch)
 
-    def _begin(self, kind: int, payload: str, batch: int) -> Event | None:
-        """Return a new open event, or the open one of an oddly spelled header; None if the record was taken whole."""
+    def _find_or_begin(self, kind: int, payload: str, batch: int) -> tuple[Event, str, str] | None:
+        """Return a new open event, or that of an oddly spelled header, its header, and the body of the record.
+
+        None: the record was taken whole.
+        """
+        if "): " not in payload and (event := self.open.get(payload.removesuffix("):"))) is not None:
+            return event, event.header, ""
         match = _HEADER(payload)
         if match is None:
             self._emit_unparsed(kind, payload)
             return None
         header, node, seconds, milliseconds, serial = match.groups()
-        if (known := self.open.get(header)) is not None:
-            return known
+        event = self.open.get(header) or self._begin(
+            kind, payload, header, node, seconds, milliseconds, int(serial), batch
+        )
+        return None if event is None else (event, header, payload[match.end() + 2 :].removeprefix(" "))
+
+    def _begin(  # one parameter for each part: a call costs less than an object
+        self,
+        kind: int,
+        payload: str,
+        header: str,
+        node: str | None,
+        seconds: str,
+        milliseconds: str,
+        serial: int,
+        batch: int,
+    ) -> Event | None:
+        """Return a new open event; None if the record was taken whole."""
         if self.skipped and self._skip(kind, header):
             if kind == _CONFIG_CHANGE:
                 self.expectations.note_rule_change(payload)
             return None
-        event = Event(header, node, seconds, milliseconds, int(serial))
+        event = Event(header, node, seconds, milliseconds, serial)
         self.last_good = (seconds, milliseconds)
         if header in self._out_young or header in self._out_old:
             if kind == _EOE:
@@ -132,7 +165,7 @@ class Grouper:
             self._see_serial(event, self.clock)
         if is_complete_alone(kind):
             event.types.append(kind)
-            event.bodies.append(payload[match.end() + 2 :].removeprefix(" "))
+            event.bodies.append(payload[len(header) + 2 :].removeprefix(" "))
             self._finish(event, batch)
             return None
         self.open[header] = event

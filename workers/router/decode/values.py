@@ -39,29 +39,37 @@ def decoder(kind: str, architecture: str) -> Decode:
     return _PLAIN[kind]
 
 
-def set_decoder(names: Sequence[FlagName]) -> Decode:
-    """Return what makes of an int the names of its bits, in the order of the bits, and what is left in one number."""
-    return long_set_decoder(names, _WORD)
+class SetDecoder:
+    """Makes of a number the names of its bits, in the order of the bits, and what is left in one number."""
 
+    def __init__(self, names: Sequence[FlagName], mask: int) -> None:
+        """Look at the bits in *mask* only."""
+        self.mask = mask
+        self.groups = [(group.bits, group) for group in _group(names)]
+        self.unnamed = ~sum(bits for bits, _ in self.groups)
 
-def long_set_decoder(names: Sequence[FlagName], mask: int = -1) -> Decode:
-    """Return the same for a whole register, or for those of its bits that are in *mask*."""
-    groups = [(group.bits, group) for group in _group(names)]
-    unnamed = ~sum(bits for bits, _ in groups)
-
-    def decode(number: int) -> list[str]:
-        number &= mask
+    def __call__(self, number: int) -> list[str]:
+        """Return the names, and the rest in hexadecimal."""
+        number &= self.mask
         if number == _WORD:
             return [hex(number)]
         words: list[str] = []
-        rest = number & unnamed
-        for bits, group in groups:
+        rest = number & self.unnamed
+        for bits, group in self.groups:
             found, left = group[number & bits]
             words += found
             rest |= left
         return [*words, hex(rest)] if rest else words
 
-    return decode
+
+def set_decoder(names: Sequence[FlagName]) -> Decode:
+    """Return what decodes the bits of an int."""
+    return SetDecoder(names, _WORD)
+
+
+def long_set_decoder(names: Sequence[FlagName]) -> Decode:
+    """Return what decodes the bits of a whole register."""
+    return SetDecoder(names, -1)
 
 
 class _Group(dict[int, tuple[list[str], int]]):
@@ -73,17 +81,17 @@ class _Group(dict[int, tuple[list[str], int]]):
     def __init__(self, names: Sequence[FlagName]) -> None:
         super().__init__()
         # A name that is several bits comes before those that are one of them: O_SYNC before O_DSYNC.
-        self._names = sorted(names, key=lambda row: (row.mask is None, -row.number.bit_count()))
+        self.names = sorted(names, key=lambda row: (row.mask is None, -row.number.bit_count()))
         self.bits = 0
         for row in names:
-            self.bits |= _bits_of(row)
+            self.bits |= bits_of(row)
 
     def __missing__(self, number: int) -> tuple[list[str], int]:
         if len(self) >= _REMEMBERED:
             self.clear()
         found, rest = [], number
-        for row in self._names:
-            bits = _bits_of(row)
+        for row in self.names:
+            bits = bits_of(row)
             if (number if row.mask else rest) & bits == row.number:
                 found.append((row.number, row.name))
                 rest &= ~bits
@@ -91,13 +99,14 @@ class _Group(dict[int, tuple[list[str], int]]):
         return made
 
 
-def _bits_of(row: FlagName) -> int:
+def bits_of(row: FlagName) -> int:
+    """Return which bits a name is for."""
     return row.number if row.mask is None else row.mask
 
 
 def _group(names: Sequence[FlagName]) -> list[_Group]:
     """Return names in groups that have no bit in common, nor one between two bits of another group, lowest first."""
-    rows = sorted((row for row in names if _bits_of(row)), key=lambda row: _bits_of(row) & -_bits_of(row))
+    rows = sorted((row for row in names if bits_of(row)), key=lambda row: bits_of(row) & -bits_of(row))
     groups: list[list[FlagName]] = []
     for row in rows:
         if groups and _span([row])[0] <= _span(groups[-1])[1]:
@@ -118,7 +127,7 @@ def _group(names: Sequence[FlagName]) -> list[_Group]:
 
 def _span(group: Sequence[FlagName]) -> tuple[int, int]:
     """Return the lowest and the highest bit that a group has a name for, by number."""
-    bits = [_bits_of(row) for row in group]
+    bits = [bits_of(row) for row in group]
     return min(each & -each for each in bits).bit_length(), max(bits).bit_length()
 
 

@@ -1,5 +1,6 @@
 """For the fast ways of rendering: what one system call's registers say and where its files are, as JSON."""
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
@@ -9,12 +10,14 @@ import ujson
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.calls import (
     REGISTERS,
+    Parameter,
     applies,
     decode_call,
     find_call,
     used_registers,
 )
 from auditline.workers.router.decode.places import LINKS, RENAMES, SYMLINKS, names_both
+from auditline.workers.router.decode.values import SetDecoder, bits_of, directory, hexadecimal, mode, signed
 from auditline.workers.router.event import Facts
 from auditline.workers.router.render.lines import to_json
 from auditline.workers.router.render.memo import TRIAL_USES, Memo
@@ -27,6 +30,11 @@ _AT_FDCWD = "ffffff9c"
 _TWO_ITEMS = dict.fromkeys(RENAMES, ("DELETE", "CREATE")) | dict.fromkeys(LINKS, ("NORMAL", "CREATE"))
 """The types of the items that have both names."""
 _ODD_CALLS = SYMLINKS | {"openat2"}
+_CALL_DECODE, _SET = 0, 1
+_CODES: dict[Any, int] = {directory: 2, mode: 3, signed: 4, str: 5, hexadecimal: 6}
+"""How compiled.c decodes a number."""
+_MOST_PARAMETERS, _MOST_ROWS = 8, 64
+_WORD_BITS = 64
 
 
 class Called:
@@ -52,6 +60,8 @@ class Called:
             for each in parameters
         ]
         """Place among those used, name, how to decode it, what it hangs on, and whether something hangs on it."""
+        self.compiled = _compile(parameters, conditions)
+        """The same for compiled.c, which decodes faster than it can be remembered; None: it cannot do that."""
         self._arguments = Memo(self._make_arguments)
         self._uses = 0
         self._directories = find_call(architecture, call).directories
@@ -136,3 +146,44 @@ class Called:
             path = {"nametype": name_type} if name_type is not None else {}
             facts.paths.append(path | {"name": ujson.loads(name)} if name else path)
         return facts
+
+
+def _compile(parameters: Sequence[Parameter], conditions: set[str]) -> tuple[tuple[Any, ...], ...] | None:
+    """Return for each parameter what compiled.c wants, in the order of the enumeration there."""
+    names = list(dict.fromkeys(each.name for each in parameters))
+    # The rest of a set's bits, which has no name, decides on nothing.
+    decides_by_number = any(value[:2] == "0x" for each in parameters for value in each.if_values)
+    if len(parameters) > _MOST_PARAMETERS or decides_by_number:
+        return None
+    all_names = [each.name for each in parameters]
+    compiled = []
+    for each in parameters:
+        rows = _rows(each.decode) if isinstance(each.decode, SetDecoder) else (b"", ())
+        if rows is None or (each.if_name and each.if_name not in names):
+            return None
+        code = _SET if isinstance(each.decode, SetDecoder) else _CODES.get(each.decode, _CALL_DECODE)
+        if_slot = names.index(each.if_name) if each.if_name else -1
+        matters = each.name in conditions or all_names.count(each.name) > 1
+        slot = names.index(each.name)
+        compiled.append((each.register, each.name, code, each.decode, *rows, slot, if_slot, each.if_values, matters))
+    return tuple(compiled)
+
+
+def _rows(decode: SetDecoder) -> tuple[bytes, tuple[str, ...]] | None:
+    """Return the numbers and the names of a set; None: they are too many, or too large.
+
+    The numbers: mask, bits without a name; then for each row, as they are tried, the bits of its group, whether it is
+    tried on all of these, its own bits, its number, and its place among the names.
+    """
+    named = [sorted(group.names, key=lambda row: (row.number, row.name)) for _, group in decode.groups]
+    names = [row.name for group in named for row in group]
+    everything = (1 << _WORD_BITS) - 1
+    numbers = [decode.mask & everything, decode.unnamed & everything]
+    before = 0
+    for (bits, group), rows in zip(decode.groups, named, strict=True):
+        for row in group.names:
+            numbers += [bits, int(bool(row.mask)), bits_of(row), row.number, before + rows.index(row)]
+        before += len(rows)
+    if len(names) > _MOST_ROWS or not all(0 <= number <= everything for number in numbers):
+        return None
+    return array("Q", numbers).tobytes(), tuple(names)

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from auditline.workers.router.compiling import COMPILED, Compiled
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.places import RENAMES
 from auditline.workers.router.decode.records import UNSET
 from auditline.workers.router.event import Event, Facts, Meaning, Names
+from auditline.workers.router.kin import Kinship
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.naming.engine import called
 from auditline.workers.router.render.cutting import Cutter, Head, Parts, Path
@@ -70,11 +72,19 @@ class FileTail(NamedTuple):
 class EcsFragmentRenderer:
     """Renders like EcsRenderer, an order of magnitude faster for plain system call events."""
 
-    def __init__(self, names: IdNames, keep: Keep = DEFAULT_KEEP) -> None:
+    def __init__(
+        self,
+        names: IdNames,
+        keep: Keep = DEFAULT_KEEP,
+        compiled: Compiled | None = COMPILED,
+        kinship: Kinship | None = None,
+    ) -> None:
+        """Say of processes, too, what *kinship* knows."""
         self._names = names
-        self._plain = EcsRenderer(names, keep)
+        self._kinship = kinship
+        self._plain = EcsRenderer(names, keep, kinship)
         self._keeps_raw = keep.raw
-        self._cutter = Cutter(self)
+        self._cutter = Cutter(self, compiled)
         self._beginnings: dict[str | None, str] = {}
 
     def forget_names(self) -> None:
@@ -84,6 +94,8 @@ class EcsFragmentRenderer:
     def render(self, event: Event, host: str, host_name: str | None) -> tuple[str, str, bool]:
         """Return the event's id, its line without the newline, and whether it is complete."""
         try:
+            if self._kinship is not None:
+                self._kinship.see(event)
             parts = self._cutter.cut(event)
             if parts is not None and (line := self._compose(event, host, host_name, parts)) is not None:
                 return line
@@ -125,12 +137,16 @@ class EcsFragmentRenderer:
             if head.on_socket:
                 thing = _object("socket", address.primary, address.secondary)
         original = f',"original":{to_json(printable_records(event))}' if self._keeps_raw else ""
+        process_more = parent_more = ""
+        if self._kinship is not None:
+            process_more, parent_more, inferred = self._kinship.texts(event, pid, ppid)
+            ours = f"{ours[:-1]}{inferred}}}" if inferred else ours
         identity = f"{host}-{event.seconds}.{event.milliseconds}-{event.serial}"
         line = (
             f'{{"@timestamp":"{timestamp_of_second(event.seconds)}.{event.milliseconds}Z",'
             f'"event":{{"id":"{identity}",{classes}{original}}},'
             f"{self._beginnings.get(host_name) or self._begin(host_name)}{event.serial}{until_object}{thing}"
-            f'{until_a0}{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}{behind_a3}}}{paths_json}}},{until_pid}{pid},"parent":{{"pid":{ppid}}}'
+            f'{until_a0}{a0}","a1":"{a1}","a2":"{a2}","a3":"{a3}{behind_a3}}}{paths_json}}},{until_pid}{pid}{process_more},"parent":{{"pid":{ppid}{parent_more}}}'
             f'{program}{process}}},{file}{network}{tags}"auditline":{ours}}}'
         )
         return identity, line, True

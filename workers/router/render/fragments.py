@@ -6,6 +6,7 @@ byte for byte.
 
 from collections.abc import Mapping
 
+from auditline.workers.router.compiling import COMPILED, Compiled
 from auditline.workers.router.event import Event, Facts, Meaning, Names
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.audit import AuditRenderer
@@ -25,10 +26,10 @@ what stands behind the pids."""
 class FragmentRenderer:
     """Renders like AuditRenderer, an order of magnitude faster for plain system call events."""
 
-    def __init__(self, names: IdNames, keep: Keep = DEFAULT_KEEP) -> None:
+    def __init__(self, names: IdNames, keep: Keep = DEFAULT_KEEP, compiled: Compiled | None = COMPILED) -> None:
         self._plain = AuditRenderer(names, keep)
         self._keeps_raw = keep.raw
-        self._cutter = Cutter(self)
+        self._cutter = Cutter(self, compiled)
         self._beginnings: dict[str | None, str] = {}
 
     def forget_names(self) -> None:

@@ -19,11 +19,11 @@ from auditline.workers.common.file_state import FileState
 from auditline.workers.common.host import boot_id
 from auditline.workers.fim.claim import Claim
 from auditline.workers.fim.database import BaselineDamaged, Database
-from auditline.workers.fim.directories import Directories, prefix_of, split_path
+from auditline.workers.fim.directories import Directories
 from auditline.workers.fim.opening import open_or_make
 from auditline.workers.fim.outbox import Outbox, Position
-from auditline.workers.fim.rows import Row, decode_row, encode_row
 from auditline.workers.fim.schema import STORE_META, Meta, MetaValue, meta_row
+from auditline.workers.fim.seen import Seen
 from auditline.workers.fim.shelves import Shelves
 
 __all__ = ["Baseline", "BaselineDamaged", "Counts"]
@@ -32,18 +32,7 @@ logger = logging.getLogger(__name__)
 
 MOST_OUTBOX_ENTRIES = 100_000
 _DIRECTORY_MODE = 0o750
-_PAGE = 1000
 _TELL_EVERY = 1000
-
-_STORE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"
-_REMOVE = "DELETE FROM seen WHERE directory = ? AND name = ?"
-_KNOWN = "SELECT directory, name, state FROM seen WHERE directory = ? AND name = ?"
-_KNOWN_IN = "SELECT directory, name, state FROM seen WHERE directory = ?"
-_COUNT = """
-    SELECT count(*) FROM seen WHERE directory IN
-    (SELECT id FROM directories WHERE path = x'00' OR path NOT BETWEEN x'00' AND x'00ff')
-"""
-_NAMES_IN = "SELECT name FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
 
 
 class Counts(NamedTuple):
@@ -67,6 +56,7 @@ class Baseline:
         self._meta = meta
         self._max_outbox_entries = max_outbox_entries
         self._directories = Directories(database)
+        self._seen = Seen(database, self._directories)
         self._shelves = Shelves(database, self._directories)
         self._done = Position(int(meta["done_number"]), int(meta["done_entry"]))
         self._outbox = Outbox(database, self._done)
@@ -156,45 +146,39 @@ class Baseline:
 
     def counts(self) -> Counts:
         """Return how much it holds."""
-        return Counts(self._database.rows(_COUNT)[0][0], self._outbox.appended_entries - self._done.entry)
+        return Counts(self._seen.count(), self._outbox.appended_entries - self._done.entry)
 
     def known(self, path: bytes) -> FileState | None:
         """Return the state of *path*; None: it is not known, or known to be gone."""
-        directory_path, name = split_path(path)
-        directory = self._directories.find(directory_path)
-        if directory is None:
-            return None
-        row = self._database.row(_KNOWN, (directory, name))
-        return None if row is None else self._state(row)
+        return self._seen.get(path)
 
     def known_in(self, directory: bytes) -> dict[bytes, FileState]:
         """Return the states of what lies directly in *directory*, by name."""
-        identity = self._directories.find(directory)
-        if identity is None:
-            return {}
-        return {row[1]: self._state(row) for row in self._database.each(_KNOWN_IN, (identity,))}
+        return self._seen.all_in(directory)
+
+    def known_page(self, directory: bytes, after: bytes, most: int) -> list[tuple[bytes, FileState]]:
+        """Return a part of the same: *most* names greater than *after*, in their order, fewer at the end."""
+        return self._seen.page_of(directory, after, most)
 
     def known_beneath(self, directory: bytes) -> Iterator[bytes]:
         """Yield the paths beneath *directory* that are known, each directory before what is in it.
 
         The caller may write meanwhile; a path that comes or goes meanwhile may be yielded or not.
         """
-        for identity, path in self._directories.beneath(directory):
-            prefix = prefix_of(path)
-            for name in self._names_in(identity):
-                yield prefix + name
+        return self._seen.beneath(directory)
 
     def known_directories(self) -> Iterator[bytes]:
         """Yield the paths of all directories with something known in them, each before those in it.
 
         The caller may write meanwhile.
         """
+        self._seen.write()
         for _, path in self._directories.beneath(b""):
             yield path
 
     def has_directory(self, path: bytes) -> bool:
         """Say whether anything directly in a directory of that path is known, or has been until lately."""
-        return self._directories.find(path) is not None
+        return self._directories.has(path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -212,6 +196,7 @@ class Baseline:
         before = dict(self._meta)
         try:
             yield
+            self._seen.write()
             self._outbox.close_batch()
             done = self._apply_done()
             self._shelves.delete_some()
@@ -220,6 +205,7 @@ class Baseline:
         except BaseException:
             self._database.roll_back()
             self._directories.forget_ids()
+            self._seen.is_rolled_back()
             self._shelves.is_rolled_back()
             self._outbox.is_rolled_back()
             self._meta = before
@@ -232,15 +218,11 @@ class Baseline:
 
     def keep(self, path: bytes, state: FileState | None) -> None:
         """Let *state* be what was seen of *path*, without an entry; None: nothing is there."""
-        with self.transaction():
-            directory_path, name = split_path(path)
-            if state is not None:
-                directory = self._directories.find_or_make(directory_path)
-                self._database.change(_STORE, encode_row(directory, name, state))
-                return
-            known_directory = self._directories.find(directory_path)
-            if known_directory is not None and self._database.change(_REMOVE, (known_directory, name)):
-                self._directories.drop_empty(directory_path, known_directory)
+        if self._database.is_writing:
+            self._seen.put(path, state)
+        else:
+            with self.transaction():
+                self._seen.put(path, state)
 
     def append(self, entry: Entry, path: bytes | None, state: FileState | None) -> None:
         """Put *entry* into the outbox, and let *state* be what was seen of *path* (None: nothing is there).
@@ -248,10 +230,13 @@ class Baseline:
         With *path* None, nothing becomes of it. A batch has as many of a transaction's entries as it may hold. Ask
         `is_full` before.
         """
-        with self.transaction():
-            if path is not None:
-                self.keep(path, state)
-            self._outbox.append(encode_entry(entry))
+        if not self._database.is_writing:
+            with self.transaction():
+                self.append(entry, path, state)
+            return
+        if path is not None:
+            self._seen.put(path, state)
+        self._outbox.append(encode_entry(entry))
 
     def move_directory(self, old: bytes, new: bytes) -> None:
         """Let what is known in and beneath *old* be known in and beneath *new* instead; neither may be the root.
@@ -260,6 +245,7 @@ class Baseline:
         lie in other directories, stay as they are.
         """
         with self.transaction():
+            self._seen.write()
             self._shelves.move(old, new)
 
     def shelve(self, directory: bytes, key: bytes) -> None:
@@ -269,11 +255,13 @@ class Baseline:
         *directory* itself, which lies in another one, stays as it is.
         """
         with self.transaction():
+            self._seen.write()
             self._shelves.put(directory, key)
 
     def unshelve(self, directory: bytes, key: bytes) -> bool:
         """Know again, in and beneath *directory*, what is on the shelf *key*, nothing else; False: there is none."""
         with self.transaction():
+            self._seen.write()
             return self._shelves.take(directory, key)
 
     def mark_walked(self) -> None:
@@ -354,16 +342,6 @@ class Baseline:
             self._set_meta("done_state", state)
         return done
 
-    def _names_in(self, directory: int) -> Iterator[bytes]:
-        last = b""
-        # Each page anew, because the caller may write between two.
-        while rows := self._database.rows(_NAMES_IN, (directory, last, _PAGE)):
-            for (name,) in rows:
-                if not isinstance(name, bytes) or name <= last:
-                    raise self._database.damaged(f"{name!r} follows {last!r} in directory {directory}")
-                last = name
-                yield name
-
     def _tell_failure(self, error: StorageError) -> None:
         self._failures += 1
         if self._failures % _TELL_EVERY == 1:
@@ -372,9 +350,3 @@ class Baseline:
     def _set_meta(self, name: str, value: MetaValue) -> None:
         self._database.change(STORE_META, meta_row(name, value))
         self._meta[name] = value
-
-    def _state(self, row: Row) -> FileState:
-        try:
-            return decode_row(row)
-        except ValueError as error:
-            raise self._database.damaged(f"the row of {row[1]!r}: {error}") from error

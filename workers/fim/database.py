@@ -123,6 +123,15 @@ class Database:
         except SQLITE_ERRORS as error:
             raise self._refuse(error) from error
 
+    def change_many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement that writes once for each of *rows*, within a transaction."""
+        if self._refusal:
+            raise self._refusal
+        try:
+            self._connection.executemany(statement, rows)
+        except SQLITE_ERRORS as error:
+            raise self._refuse(error) from error
+
     def begin(self) -> None:
         """Open a transaction."""
         self._refusal = None

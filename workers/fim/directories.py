@@ -50,6 +50,7 @@ class Directories:
         self._database = database
         self._ids: dict[bytes, int | None] = {}
         """Of directories that were asked for lately; None: there is no such directory."""
+        self._may_be_empty: dict[bytes, int] = {}
         self._last_id: int | None = None
         """The highest that was given; None: not yet looked for."""
 
@@ -61,6 +62,13 @@ class Directories:
             row = self._database.row("SELECT id, path, checksum FROM directories WHERE path = ?", (path,))
             return self._remember(path, None if row is None else self._check(row))
 
+    def has(self, path: bytes) -> bool:
+        """Return whether anything in a directory of that path is known; most paths asked for are none."""
+        known = self._ids.get(path, -1)
+        if known == -1:
+            return self._database.row("SELECT 1 FROM directories WHERE path = ?", (path,)) is not None
+        return known is not None
+
     def find_or_make(self, path: bytes) -> int:
         """Return the id of the directory *path*, within a transaction."""
         known = self.find(path)
@@ -71,10 +79,16 @@ class Directories:
             self._remember(path, known)
         return known
 
-    def drop_empty(self, path: bytes, directory: int) -> None:
-        """Delete the directory of that path and id if nothing refers to it any more."""
-        if self._database.change(_DROP_EMPTY, (path, directory)):
-            self._remember(path, None)
+    def may_be_empty(self, path: bytes, directory: int) -> None:
+        """Note that something in the directory of that path and id is deleted."""
+        self._may_be_empty[path] = directory
+
+    def drop_empty(self) -> None:
+        """Delete those directories that may be empty, and to which nothing refers any more."""
+        for path, directory in self._may_be_empty.items():
+            if self._database.change(_DROP_EMPTY, (path, directory)):
+                self._remember(path, None)
+        self._may_be_empty = {}
 
     def rename(self, old: bytes, new: bytes) -> None:
         """Give *old* and all directories beneath it the paths they have with *new* in its place; nothing is there.
@@ -107,6 +121,7 @@ class Directories:
     def forget_ids(self) -> None:
         """Forget what is remembered: a transaction was rolled back."""
         self._ids.clear()
+        self._may_be_empty.clear()
         self._last_id = None
 
     def _page(self, last: bytes, end: bytes) -> list[Row]:

@@ -45,17 +45,17 @@ _CHECKSUM_BYTES = _CHECKSUM.size
 Row = tuple[Any, ...]
 
 
-def encode_row(directory: int, name: bytes, state: FileState) -> Row:
-    """Return the row of *state*, which is that of the path *name* in the directory of that id."""
+def encode_state(directory: int, name: bytes, state: FileState) -> bytes:
+    """Return what stands in the row of *state*, which is that of the path *name* in the directory of that id."""
     body = _pack(state)
-    return directory, name, body + _CHECKSUM.pack(zlib.crc32(body, _checksum_of_place(directory, name)))
+    return body + _CHECKSUM.pack(zlib.crc32(body, _checksum_of_place(directory, name)))
 
 
 def decode_row(row: Row) -> FileState:
-    """Return the state that `encode_row` was given.
+    """Return the state in a row of directory, name and what `encode_state` gave for these.
 
     Raises:
-        ValueError: the row is none that `encode_row` made.
+        ValueError: it did not give that.
     """
     directory, name, packed = row
     try:

@@ -68,7 +68,8 @@ class Shelves:
             left -= self._database.change(_DELETE_ROWS, (directory, left))
             if left <= 0:
                 return
-            self._directories.drop_empty(path, directory)
+            self._directories.may_be_empty(path, directory)
+            self._directories.drop_empty()
         self._has_dropped = False
 
     def is_rolled_back(self) -> None:

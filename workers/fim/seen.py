@@ -1,0 +1,123 @@
+"""The table `seen`: one state per path, written in the order of its rows, and read with what is not yet written."""
+
+from collections.abc import Iterator
+
+from auditline.workers.common.file_state import FileState
+from auditline.workers.fim.database import Database
+from auditline.workers.fim.directories import Directories, prefix_of, split_path
+from auditline.workers.fim.rows import Row, decode_row, encode_state
+
+_MOST_UNWRITTEN = 4096
+_NAMES_AT_ONCE = 1000
+
+_STORE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"
+_REMOVE = "DELETE FROM seen WHERE directory = ? AND name = ?"
+_ONE = "SELECT state FROM seen WHERE directory = ? AND name = ?"
+_ALL_IN = "SELECT directory, name, state FROM seen WHERE directory = ?"
+_PAGE_OF = "SELECT directory, name, state FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
+_NAMES_OF = "SELECT name FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
+_COUNT = """
+    SELECT count(*) FROM seen WHERE directory IN
+    (SELECT id FROM directories WHERE path = x'00' OR path NOT BETWEEN x'00' AND x'00ff')
+"""
+
+
+class Seen:
+    """Paths are relative to the root; to write, call it within a transaction, and `write` before its end.
+
+    A row costs half as much when it is written with others, and one page has place for some of a directory.
+    """
+
+    def __init__(self, database: Database, directories: Directories) -> None:
+        self._database = database
+        self._directories = directories
+        self._unwritten: dict[tuple[int, bytes], bytes | None] = {}
+        """States by directory and name; None: nothing is there any more."""
+
+    def get(self, path: bytes) -> FileState | None:
+        """Return the state of *path*, None if there is none."""
+        directory_path, name = split_path(path)
+        directory = self._directories.find(directory_path)
+        if directory is None:
+            return None
+        if (directory, name) in self._unwritten:
+            packed = self._unwritten[directory, name]
+            return None if packed is None else self._state((directory, name, packed))
+        row = self._database.row(_ONE, (directory, name))
+        return None if row is None else self._state((directory, name, row[0]))
+
+    def all_in(self, directory_path: bytes) -> dict[bytes, FileState]:
+        """Return the states of what lies directly in a directory, by name."""
+        self.write()
+        directory = self._directories.find(directory_path)
+        if directory is None:
+            return {}
+        return {row[1]: self._state(row) for row in self._database.each(_ALL_IN, (directory,))}
+
+    def page_of(self, directory_path: bytes, after: bytes, most: int) -> list[tuple[bytes, FileState]]:
+        """Return the first *most* names greater than *after* in a directory, in their order, with their states."""
+        self.write()
+        directory = self._directories.find(directory_path)
+        if directory is None:
+            return []
+        return [(row[1], self._state(row)) for row in self._database.each(_PAGE_OF, (directory, after, most))]
+
+    def beneath(self, directory_path: bytes) -> Iterator[bytes]:
+        """Yield the paths beneath a directory, each directory before what is in it; the caller may write meanwhile."""
+        self.write()
+        for directory, path in self._directories.beneath(directory_path):
+            prefix = prefix_of(path)
+            for name in self._names_of(directory):
+                yield prefix + name
+
+    def count(self) -> int:
+        """Return how many states there are, those on shelves apart."""
+        self.write()
+        count: int = self._database.rows(_COUNT)[0][0]
+        return count
+
+    def put(self, path: bytes, state: FileState | None) -> None:
+        """Let *path* have *state*, None: nothing is there."""
+        directory_path, name = split_path(path)
+        if state is not None:
+            directory = self._directories.find_or_make(directory_path)
+            self._unwritten[directory, name] = encode_state(directory, name, state)
+        else:
+            known_directory = self._directories.find(directory_path)
+            if known_directory is None:
+                return
+            self._unwritten[known_directory, name] = None
+            self._directories.may_be_empty(directory_path, known_directory)
+        if len(self._unwritten) >= _MOST_UNWRITTEN:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is not yet written, and drop directories in which nothing is left."""
+        if not self._unwritten:
+            return
+        rows = sorted((*place, packed) for place, packed in self._unwritten.items())
+        self._unwritten = {}
+        self._database.change_many(_REMOVE, [row[:2] for row in rows if row[2] is None])
+        self._database.change_many(_STORE, [row for row in rows if row[2] is not None])
+        self._directories.drop_empty()
+
+    def is_rolled_back(self) -> None:
+        """Know that nothing of a transaction is left."""
+        self._unwritten = {}
+
+    def _names_of(self, directory: int) -> Iterator[bytes]:
+        last = b""
+        # Each page anew, because the caller may write between two.
+        while rows := self._database.rows(_NAMES_OF, (directory, last, _NAMES_AT_ONCE)):
+            for (name,) in rows:
+                if not isinstance(name, bytes) or name <= last:
+                    raise self._database.damaged(f"{name!r} follows {last!r} in directory {directory}")
+                last = name
+                yield name
+            self.write()
+
+    def _state(self, row: Row) -> FileState:
+        try:
+            return decode_row(row)
+        except ValueError as error:
+            raise self._database.damaged(f"the row of {row[1]!r}: {error}") from error

@@ -51,9 +51,11 @@ class LineQueue:
 
     def advance(self, byte_count: int) -> int:
         """Drop the first *byte_count* bytes, which were written; return how many lines that finished."""
+        before = len(self._lines)
+        if before and byte_count == self.unsent_bytes:
+            return self.give_up()[0]
         self.unsent_bytes -= byte_count
         taken = self.begun_bytes + byte_count
-        before = len(self._lines)
         while self._lines and taken >= len(self._lines[0].data):
             line = self._lines.popleft()
             taken -= len(line.data)

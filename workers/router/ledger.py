@@ -46,6 +46,8 @@ class Ledger:
     def __init__(self, counters: CounterPage, pages_directory: Path) -> None:
         self._counters = counters
         self._directory = pages_directory
+        self._number_slots: dict[str, str] = {}
+        """By source, of those whose slots are in the page."""
         counters.extend((*ROUTER_COUNTERS, *_NEXT.values(), _NEXT_NUMBER, _COMMITTING))
         self._finish_commit()
 
@@ -71,10 +73,18 @@ class Ledger:
             return
         for name, next_name in _NEXT.items():
             counters.set(name, counters.get(next_name))
-        for slot in counters.as_dict():
-            if (match := _COMMITTED_NUMBER(slot)) and _number_of_source(match[1]) == committing:
-                counters.set(slot, counters.get(_NEXT_NUMBER))
+        for slot in self._slots_of(committing):
+            counters.set(slot, counters.get(_NEXT_NUMBER))
         counters.set(_COMMITTING, 0)
+
+    def _slots_of(self, committing: int) -> list[str]:
+        """Return the slot of the number of the source that is being committed; it is known but for the first time."""
+        known = [slot for source, slot in self._number_slots.items() if _number_of_source(source) == committing]
+        return known or [
+            slot
+            for slot in self._counters.as_dict()
+            if (match := _COMMITTED_NUMBER(slot)) and _number_of_source(match[1]) == committing
+        ]
 
     def open_tally(self, inflows: Iterable[Inflow]) -> Tally:
         """Return what has been counted in batches that are neither done nor committed by a killed predecessor."""
@@ -92,7 +102,9 @@ class Ledger:
         """Return the last batch of this epoch that has been counted."""
         epoch_slot, number_slot = f"committed_{inflow.source}_epoch", f"committed_{inflow.source}_number"
         counters, epoch = self._counters, crc32(inflow.epoch.encode())
-        counters.extend((epoch_slot, number_slot))
+        if inflow.source not in self._number_slots:
+            counters.extend((epoch_slot, number_slot))
+            self._number_slots[inflow.source] = number_slot
         if counters.get(epoch_slot) != epoch:
             counters.set(number_slot, 0)
             counters.set(epoch_slot, epoch)
@@ -172,16 +184,16 @@ def _number_of_source(source: str) -> int:
 def _amounts(batches: Iterable[BatchState]) -> dict[str, int]:
     """Return how much each of ROUTER_COUNTERS grows with these batches."""
     tallies = [batch.tally for batch in batches]
-    filtered = sum(tally.filtered for tally in tallies)
+    filtered = sum([tally.filtered for tally in tallies])
     return {
         "batches_done_total": len(tallies),
-        "records_written_total": sum(tally.records for tally in tallies) - filtered,
+        "records_written_total": sum([tally.records for tally in tallies]) - filtered,
         "records_filtered_total": filtered,
-        "records_unparsed_total": sum(tally.unparsed for tally in tallies),
-        "events_incomplete_total": sum(tally.incomplete for tally in tallies),
-        "serial_gaps_total": sum(tally.serial_gaps for tally in tallies),
-        "file_changes_written_total": sum(tally.file_changes for tally in tallies),
-        "coverage_entries_written_total": sum(tally.coverages for tally in tallies),
+        "records_unparsed_total": sum([tally.unparsed for tally in tallies]),
+        "events_incomplete_total": sum([tally.incomplete for tally in tallies]),
+        "serial_gaps_total": sum([tally.serial_gaps for tally in tallies]),
+        "file_changes_written_total": sum([tally.file_changes for tally in tallies]),
+        "coverage_entries_written_total": sum([tally.coverages for tally in tallies]),
     }
 
 

@@ -32,11 +32,16 @@ class Lines:
         Raises:
             UnicodeEncodeError: a line cannot be written as UTF-8; nothing was taken.
         """
-        lines = [Line(self.sequence + 1, event_id, f"{text}\n".encode()) for text in texts]
-        self.sequence += 1
-        for pending, line in zip(self._pending.values(), lines, strict=True):
-            pending.append(line)
-        return self.sequence
+        sequence = self.sequence + 1
+        if self._only is not None and len(texts) == 1:
+            # Most have one output, and this is called for each event.
+            self._only.append(Line(sequence, event_id, f"{texts[0]}\n".encode()))
+        else:
+            lines = [Line(sequence, event_id, f"{text}\n".encode()) for text in texts]
+            for pending, line in zip(self._pending.values(), lines, strict=True):
+                pending.append(line)
+        self.sequence = sequence
+        return sequence
 
     def add_rendered(self, render: Callable[[str], tuple[str, str]]) -> int:
         """Take the event that *render* makes for a schema, its id and its line; return its sequence."""
@@ -46,6 +51,7 @@ class Lines:
     def take(self) -> dict[str, list[Line]]:
         """Return what is pending, by schema, and forget it."""
         pending, self._pending = self._pending, {schema: [] for schema in self.schemas}
+        self._only = self._pending[self.schemas[0]] if len(self.schemas) == 1 else None
         return pending
 
 

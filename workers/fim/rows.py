@@ -41,6 +41,7 @@ _USUAL_FORM = struct.Struct("<cBHIIIqqqq")
 _WHOLE_FORM = struct.Struct("<cBHIIqQQQqqqQqQiI")
 _CHECKSUM = struct.Struct("<I")
 _CHECKSUM_BYTES = _CHECKSUM.size
+_LAST_CHECKSUM = 0xFFFFFFFF
 
 Row = tuple[Any, ...]
 
@@ -119,8 +120,8 @@ def _unpack(packed: bytes) -> FileState:
     if form == _USUAL:
         _, number, mode, size, inode, device, mtime, ctime, atime, checked = _USUAL_FORM.unpack_from(packed)
         hashes = packed[_USUAL_FORM.size : -_CHECKSUM_BYTES]
-        label = _HASH_STATES[number]
-        return FileState(mode, 0, 0, size, inode, device, 1, mtime, ctime, atime, 0, None, hashes, label, checked)
+        further = (0, None, hashes, _HASH_STATES[number], checked, b"", 0)
+        return FileState._make((mode, 0, 0, size, inode, device, 1, mtime, ctime, atime, *further))
     if form == _WHOLE:
         _, number, *numbers, checked, flags, target_length, hashes_length = _WHOLE_FORM.unpack_from(packed)
         start = _WHOLE_FORM.size + max(target_length, 0)
@@ -134,6 +135,6 @@ def _unpack(packed: bytes) -> FileState:
     return state
 
 
-def _checksum_of_place(directory: object, name: bytes) -> int:
+def _checksum_of_place(directory: int, name: bytes) -> int:
     # With the length of the name, so that no byte can wander from it to the state.
-    return zlib.crc32(name, zlib.crc32(b"%d %d " % (directory, len(name))))
+    return zlib.crc32(name, (directory << 9 ^ len(name)) & _LAST_CHECKSUM)

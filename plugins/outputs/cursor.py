@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from auditline.plugins.outputs.positions import Position, read_position
+from auditline.plugins.outputs.positions import Position, parse_position, read_position
 from auditline.workers.common.errors import BusyError, StorageError
 
 _MODE = 0o640
@@ -26,6 +26,8 @@ class Cursor:
         """What is odd about what was found, for diagnostics; then the reader begins with the oldest event."""
         self._host = host
         self._lock_fd = lock_fd
+        self.sent: Position | None = None
+        """Up to here lines were sent, or were about to be, by a process that may not have heard the answer."""
         self.position = self._read()
         """Everything before it is delivered; None: begin with the oldest event that is there."""
 
@@ -58,17 +60,31 @@ class Cursor:
         Raises:
             StorageError: it cannot be written; the old position holds.
         """
-        if position == self.position:
-            return
+        if position != self.position:
+            self._store(position, self.sent)
+
+    def note_sent(self, begin: Position, end: Position) -> None:
+        """Write down, before it is done, that what lies between *begin* and *end* is sent; *begin* is delivered up to.
+
+        Raises:
+            StorageError: it cannot be written; then do not send it.
+        """
+        if (begin, end) != (self.position, self.sent):
+            self._store(begin, end)
+
+    def _store(self, position: Position, sent: Position | None) -> None:
         new_path = self.path.with_name(f"{self.path.name}.new")
-        text = json.dumps({**position._asdict(), "host": self._host}).encode("ascii")
+        values: dict[str, object] = {**position._asdict(), "host": self._host}
+        if sent is not None:
+            values["sent"] = sent._asdict()
+        text = json.dumps(values).encode("ascii")
         try:
             _write_synced(new_path, text)
             new_path.replace(self.path)
             _sync_directory(self.path.parent)
         except OSError as error:
             raise StorageError(f"cursor {self.path}: cannot be written: {error.strerror}") from error
-        self.position = position
+        self.position, self.sent = position, sent
 
     def close(self) -> None:
         """Let another reader have it."""
@@ -83,6 +99,7 @@ class Cursor:
     def _read(self) -> Position | None:
         try:
             position, values = read_position(self.path)
+            sent = parse_position(values["sent"], self.path) if "sent" in values else None
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -93,6 +110,7 @@ class Cursor:
         if values.get("host", self._host) != self._host:
             self._put_aside("belongs to another host")
             return None
+        self.sent = sent
         return position
 
     def _put_aside(self, what: str) -> None:

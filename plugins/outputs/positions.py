@@ -43,13 +43,22 @@ def read_position(path: Path) -> tuple[Position, dict[str, Any]]:
         value = json.loads(text)
     except RecursionError as error:
         raise ValueError(f"{path}: nested too deeply") from error
+    return parse_position(value, path), value
+
+
+def parse_position(value: Any, path: Path) -> Position:
+    """Return the position that *value*, from the file at *path*, says.
+
+    Raises:
+        ValueError: it says none.
+    """
     segment = value.get("segment") if isinstance(value, dict) else None
     offset = value.get("offset") if isinstance(value, dict) else None
     if not isinstance(segment, str) or parse_counter(segment) is None:
         raise ValueError(f"{path}: segment must be a segment's file name, not {json.dumps(segment)}")
     if type(offset) is not int or offset < 0:
         raise ValueError(f"{path}: offset must be a number of bytes, not {json.dumps(offset)}")
-    return Position(segment, offset), value
+    return Position(segment, offset)
 
 
 def write_position(path: Path, position: Position, **more: int) -> None:

@@ -9,6 +9,7 @@ from auditline.workers.common.settings import OutputSettings
 _KINDS = {
     "stdout": "auditline.plugins.outputs.stdout:StdoutOutput",
     "segments": "auditline.plugins.outputs.segments:SegmentsOutput",
+    "elasticsearch": "auditline.plugins.outputs.elasticsearch:ElasticsearchOutput",
 }
 
 

@@ -11,11 +11,20 @@ from auditline.workers.common.settings import SegmentsSettings
 logger = logging.getLogger(__name__)
 
 
+_BEGINNING = Position("", 0)
+
+
 class Retention:
     """Deletes the oldest segments beyond `keep_bytes`, but what a cursor still needs only beyond `total_bytes`."""
 
-    def __init__(self, settings: SegmentsSettings, count_dropped: Callable[[int, int], None]) -> None:
-        """*count_dropped* takes the bytes and the events of a segment that was deleted although it was needed."""
+    def __init__(
+        self, settings: SegmentsSettings, count_dropped: Callable[[int, int], None], *, is_private: bool = False
+    ) -> None:
+        """*count_dropped* takes the bytes and the events of a segment that was deleted although it was needed.
+
+        *is_private*: a cursor that is not there, or holds no position, needs everything.
+        """
+        self._is_private = is_private
         self._settings = settings
         self._count_dropped = count_dropped
         self._unusable_cursors: set[Path] = set()
@@ -59,6 +68,9 @@ class Retention:
                 positions.append(read_position(path)[0])
                 self._unusable_cursors.discard(path)
             except (OSError, ValueError) as error:
+                if self._is_private:
+                    positions.append(_BEGINNING)
+                    continue
                 if path not in self._unusable_cursors:
                     logger.warning("outputs.%s: cursor holds nothing back: %s", self._settings.name, error)
                 self._unusable_cursors.add(path)

@@ -28,7 +28,9 @@ _PROBE = ".auditline-space"
 class SegmentSeries:
     """Appends to the newest segment; an OSError of any call says why it cannot be done now."""
 
-    def __init__(self, settings: SegmentsSettings, count_dropped: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, settings: SegmentsSettings, count_dropped: Callable[[int, int], None], *, is_private: bool
+    ) -> None:
         """Make the directory if need be, and lock it.
 
         Raises:
@@ -41,7 +43,7 @@ class SegmentSeries:
         self._syncer = Syncer()
         self._is_unsynced = self._is_new = False
         self._sync_at = self._retention_at = 0.0
-        self._retention = Retention(settings, count_dropped)
+        self._retention = Retention(settings, count_dropped, is_private=is_private)
         self._cannot_sync = RepeatedWarning(logger, every=60, level=logging.ERROR)
         self._cannot_delete = RepeatedWarning(logger, every=60)
         try:

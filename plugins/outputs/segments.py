@@ -31,7 +31,8 @@ class SegmentsOutput:
     line counts as missed, because the output was detached, too.
     """
 
-    def __init__(self, settings: SegmentsSettings, context: OutputContext) -> None:
+    def __init__(self, settings: SegmentsSettings, context: OutputContext, *, is_private: bool = False) -> None:
+        """*is_private*: a process of ours alone reads them, and where its cursor cannot be read it needs them all."""
         self.name = settings.name
         self.schema = settings.schema
         self.others_attached = False
@@ -51,7 +52,7 @@ class SegmentsOutput:
         self._is_failing = False
         self._is_closed = False
         self._cannot_write = RepeatedWarning(logger, every=60, level=logging.ERROR)
-        self._series = SegmentSeries(settings, self._count_dropped)
+        self._series = SegmentSeries(settings, self._count_dropped, is_private=is_private)
         self._written = WrittenCount(context.counters, self._tally, settings.name)
         self._written.recover(self._series.found)
         self._confirmed = ConfirmedPosition(context.state_directory / "outputs" / f"{settings.name}.json")

@@ -10,6 +10,7 @@ import pytest
 from auditline.workers.common.hashes import ALGORITHMS
 from auditline.workers.common.settings import (
     AuditSettings,
+    ElasticsearchSettings,
     FimSettings,
     HasherSettings,
     HealthSettings,
@@ -40,6 +41,7 @@ SECTIONS: dict[str, Any] = {
     "hasher": HasherSettings(),
     "outputs of type stdout": StdoutSettings(name="stdout"),
     "outputs of type segments": SegmentsSettings(name="segments"),
+    "outputs of type elasticsearch": ElasticsearchSettings(name="elasticsearch"),
     "health": HealthSettings(),
 }
 COMMON_KEYS = {"type", "schema"}

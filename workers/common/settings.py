@@ -106,6 +106,48 @@ class SegmentsSettings(OutputSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ElasticsearchSettings(OutputSettings):
+    """`[outputs.<name>]` with `type = "elasticsearch"`."""
+
+    type: Literal["elasticsearch"] = "elasticsearch"
+    enabled: bool = True
+    schema: Schema = "ecs"
+    hosts: tuple[str, ...] = ()
+    """URLs; with several, each request goes to the next one that is alive."""
+    namespace: str = "default"
+    data_stream: str = "logs-auditline.{kind}-{namespace}"
+    """`{kind}` is audit, fim or health."""
+    username: str = ""
+    password_file: str = ""
+    password_env: str = ""
+    api_key_file: str = ""
+    api_key_env: str = ""
+    bearer_file: str = ""
+    bearer_env: str = ""
+    ca_file: str = ""
+    """Whose certificates are trusted; empty: those that the client brings."""
+    ca_fingerprint: str = ""
+    """SHA-256 of the server's certificate, which alone is trusted then."""
+    client_certificate: str = ""
+    client_key: str = ""
+    """Empty: it is in the file of the certificate."""
+    verify_host_name: bool = True
+    proxy: str = ""
+    compression_level: Annotated[int, Range(0, 9)] = 0
+    """Of gzip; 0: none."""
+    bulk_bytes: Annotated[int, Range(1024, 2**30)] = 5 * 1024**2
+    bulk_documents: Annotated[int, Range(1, 100_000)] = 2000
+    flush_seconds: Annotated[float, Range(0, 3600)] = 1.0
+    """An event waits no longer for others."""
+    request_timeout_seconds: Annotated[float, Range(0.1, 3600)] = 60.0
+    retry_min_seconds: Annotated[float, Range(0.01, 3600)] = 1.0
+    retry_max_seconds: Annotated[float, Range(0.01, 86400)] = 60.0
+    spool_bytes: Annotated[int, Range(1024**2, 2**62)] = 10 * 1024**3
+    """So much is kept while the server does not take it."""
+    dead_letter_bytes: Annotated[int, Range(1024**2, 2**62)] = 100 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthSettings:
     """`[health]`."""
 

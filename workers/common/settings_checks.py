@@ -2,12 +2,24 @@
 
 import os
 import pwd
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.hashes import ALGORITHMS, is_available
-from auditline.workers.common.settings import FimSettings, OutputSettings, SegmentsSettings, Settings
+from auditline.workers.common.settings import (
+    ElasticsearchSettings,
+    FimSettings,
+    OutputSettings,
+    SegmentsSettings,
+    Settings,
+)
 from auditline.workers.common.settings_file import show_key, show_value, suggest
+
+_URL = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?(/[!-~]*)?")
+_DATA_STREAM = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
+"""Source: the naming rules of Elasticsearch's data streams."""
+_FINGERPRINT = re.compile(r"([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +87,8 @@ def _find_pattern_problems(patterns: tuple[str, ...], key: str) -> Iterator[str]
 def _find_output_contradictions(outputs: tuple[OutputSettings, ...]) -> Iterator[str]:
     owners: dict[Path, str] = {}
     for output in outputs:
+        if isinstance(output, ElasticsearchSettings):
+            yield from _find_elasticsearch_contradictions(output)
         if not isinstance(output, SegmentsSettings):
             continue
         section = f"outputs.{output.name}"
@@ -83,6 +97,39 @@ def _find_output_contradictions(outputs: tuple[OutputSettings, ...]) -> Iterator
         owner = owners.setdefault(output.directory, section)
         if owner != section:
             yield f"{section}.directory must differ from {owner}.directory, both are {output.directory}"
+
+
+def _find_elasticsearch_contradictions(output: ElasticsearchSettings) -> Iterator[str]:
+    section = f"outputs.{output.name}"
+    if not output.hosts:
+        yield f'{section}.hosts must name a server, such as "https://es.example:9200"'
+    for url in (*output.hosts, *filter(None, [output.proxy])):
+        if not _URL.fullmatch(url):
+            yield f'{section}: {show_value(url)} must be a URL such as "https://es.example:9200"'
+    if "{kind}" not in output.data_stream:
+        yield f"{section}.data_stream must have {{kind}} in it, not be {show_value(output.data_stream)}"
+    name = output.data_stream.replace("{kind}", "audit").replace("{namespace}", output.namespace)
+    if not _DATA_STREAM.fullmatch(name):
+        yield f"{section}: {show_value(name)} is no name of a data stream: lower case letters, digits, . _ and -"
+    if output.ca_fingerprint and not _FINGERPRINT.fullmatch(output.ca_fingerprint):
+        yield f"{section}.ca_fingerprint must be 64 hex digits, with or without colons"
+    if output.retry_max_seconds < output.retry_min_seconds:
+        least, found = output.retry_min_seconds, output.retry_max_seconds
+        yield f"{section}.retry_max_seconds must be at least retry_min_seconds ({least}), not {found}"
+    yield from _find_secret_problems(output, section)
+
+
+def _find_secret_problems(output: ElasticsearchSettings, section: str) -> Iterator[str]:
+    ways = {
+        "api_key": output.api_key_file or output.api_key_env,
+        "bearer": output.bearer_file or output.bearer_env,
+        "username": output.username,
+    }
+    if sum(map(bool, ways.values())) > 1:
+        yield f"{section} must have one of {', '.join(way for way, value in ways.items() if value)}, not several"
+    for way in ("api_key", "bearer", "password"):
+        if getattr(output, f"{way}_file") and getattr(output, f"{way}_env"):
+            yield f"{section} must have one of {way}_file and {way}_env, not both"
 
 
 def _is_user(name: str) -> bool:

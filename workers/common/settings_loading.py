@@ -10,6 +10,7 @@ from typing import Any
 
 from auditline.workers.common.settings import (
     AuditSettings,
+    ElasticsearchSettings,
     FimSettings,
     HasherSettings,
     HealthSettings,
@@ -127,7 +128,9 @@ def _build_output(name: str, table: object, places: Places, problems: Problems) 
         return fill_section(StdoutSettings(name=name), table, section, problems)
     if kind == "segments":
         return fill_section(SegmentsSettings(name=name, directory=places.log), table, section, problems)
-    problems.add(f'{section}.type must be "stdout" or "segments", not {show_value(kind)}')
+    if kind == "elasticsearch":
+        return fill_section(ElasticsearchSettings(name=name), table, section, problems)
+    problems.add(f'{section}.type must be "stdout", "segments" or "elasticsearch", not {show_value(kind)}')
     return None
 
 

@@ -16,6 +16,7 @@ ROUTER_MODULES = (
     "auditline.workers.router.worker",
     "auditline.workers.router.name_service",
 )
+SENDER_MODULES = ("auditline.workers.elasticsearch.worker",)
 WATCH_MODULES = ("auditline.workers.fim.worker", "auditline.workers.hasher.worker")
 
 

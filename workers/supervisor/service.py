@@ -18,7 +18,7 @@ from auditline.workers.common.errors import Exit, KernelError, SettingsError
 from auditline.workers.common.lifecycle import EXIT_INPUT_ENDED, EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.own_files import find_own_files
 from auditline.workers.common.privileges import find_account
-from auditline.workers.common.settings import Settings
+from auditline.workers.common.settings import ElasticsearchSettings, Settings
 from auditline.workers.common.settings_loading import reload_settings
 from auditline.workers.common.system_log import log_where_it_is_read
 from auditline.workers.control.note import NOTE_FILE
@@ -33,7 +33,17 @@ from auditline.workers.supervisor.directories import (
     remove_counters,
     remove_sockets,
 )
-from auditline.workers.supervisor.kinds import AUDIT, CONTROL, HASHERS, NAMES, RESTORER, ROUTER, WATCHERS, Wiring
+from auditline.workers.supervisor.kinds import (
+    AUDIT,
+    CONTROL,
+    HASHERS,
+    NAMES,
+    RESTORER,
+    ROUTER,
+    SENDERS,
+    WATCHERS,
+    Wiring,
+)
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_actor_notices, find_notices, find_watch_notices
 from auditline.workers.supervisor.preload import (
@@ -41,6 +51,7 @@ from auditline.workers.supervisor.preload import (
     LINE_READER_MODULES,
     READER_MODULES,
     ROUTER_MODULES,
+    SENDER_MODULES,
     WATCH_MODULES,
     preload,
 )
@@ -188,6 +199,7 @@ class Service:
             return
         workers.start(wiring.router)
         self._start_names()
+        self._start_senders()
         if wiring.has_control:
             # Or what watchers need, and their first walks, would hold up the rules.
             self._turn_until(lambda: wiring.has_loaded, RULES_START_SECONDS)
@@ -214,6 +226,12 @@ class Service:
         is_wanted = self._settings.audit.resolve_ids or self._wiring.plans
         if is_wanted and NAMES not in {worker.name for worker in self._workers}:
             self._workers.start(self._wiring.names)
+
+    def _start_senders(self) -> None:
+        outputs = [each for each in self._settings.enabled_outputs if isinstance(each, ElasticsearchSettings)]
+        preload(SENDER_MODULES if outputs else ())
+        for output in outputs:
+            self._workers.start(self._wiring.sender(output))
 
     def _open_source(self) -> None:
         notices = find_notices()
@@ -328,11 +346,11 @@ class Service:
         Who reports and the router are told together: it ends when all of them have said that this was all.
         """
         began = time.monotonic()
-        watchers, hashers = self._workers.names_of(WATCHERS), self._workers.names_of(HASHERS)
+        watchers, hashers, senders = map(self._workers.names_of, (WATCHERS, HASHERS, SENDERS))
         self._workers.stop([worker.name for worker in self._workers], None)
         self._workers.stop([CONTROL], signal.SIGTERM)
         self._wait_for_end([CONTROL], began + CONTROL_STOP_SECONDS)
-        self._stop_workers([AUDIT, *watchers, ROUTER], began + DRAIN_SECONDS)
+        self._stop_workers([AUDIT, *watchers, ROUTER, *senders], began + DRAIN_SECONDS)
         self._workers.stop(hashers, signal.SIGTERM)
         self._stop_workers([CONTROL], began + DRAIN_SECONDS, number=None)
         self._stop_workers([NAMES], time.monotonic() + KILL_SECONDS, number=signal.SIGKILL)

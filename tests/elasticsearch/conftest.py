@@ -1,0 +1,292 @@
+"""A real Elasticsearch, started once for all tests of the folder; nothing stands in for it."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditline.plugins.outputs.elasticsearch import cursor_path, spool_directory
+from auditline.plugins.outputs.positions import read_position
+
+VERSION = "9.2.0"
+SHA256 = "bf44938a0490ba2a303d39c9cb64b38963dd08c812ce93e10816e878585bcb6b"
+ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
+START_SECONDS = 240
+"""It takes a quiet machine ten."""
+_USER = 1999
+"""Elasticsearch refuses to run as root; the user need not be known by name."""
+_SETTINGS = """
+path.data: {folder}/data
+path.logs: {folder}/logs
+http.host: 127.0.0.1
+http.port: {port}
+transport.host: 127.0.0.1
+transport.port: {transport_port}
+discovery.type: single-node
+xpack.security.enabled: false
+action.auto_create_index: "+logs-*"
+"""
+
+
+TEMPLATE = {
+    "index_patterns": ["logs-auditline.*"],
+    "data_stream": {},
+    "priority": 250,
+    "template": {
+        "settings": {"number_of_replicas": 0, "refresh_interval": "1s"},
+        "mappings": {"properties": {"n": {"type": "long"}, "event": {"properties": {"id": {"type": "keyword"}}}}},
+    },
+}
+QUICK = {"retry_min_seconds": 0.1, "retry_max_seconds": 0.5, "bulk_documents": 500}
+SENDER = """
+import ast, logging, pathlib, sys
+from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.lifecycle import Life
+from auditline.workers.common.settings import ElasticsearchSettings, Settings, StateSettings
+from auditline.workers.elasticsearch.worker import run
+logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+life = Life("sender", CounterPage.unshared(()))
+life.take_signals()
+settings = Settings(state=StateSettings(directory=pathlib.Path(sys.argv[1])))
+run(life, settings, ElasticsearchSettings(name="es", **ast.literal_eval(sys.argv[2])))
+"""
+
+
+class Node:
+    """A server with a folder of its own; its data outlive a kill."""
+
+    def __init__(self, home: Path, java: Path, folder: Path, extra: str = "") -> None:
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._home = home
+        self._environment = {
+            "ES_JAVA_HOME": str(java),
+            "ES_PATH_CONF": str(folder / "config"),
+            "ES_TMPDIR": str(folder / "tmp"),
+            "HOME": str(folder),
+            "PATH": os.environ["PATH"],
+        }
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        shutil.copytree(home / "config", folder / "config")
+        (folder / "tmp").mkdir()
+        settings = _SETTINGS.format(folder=folder, port=self.port, transport_port=_free_port())
+        (folder / "config/elasticsearch.yml").write_text(settings + extra)
+        options = (home / "config/jvm.options").read_text()
+        kept = [line for line in options.splitlines() if "-Xlog" not in line and "jdk.incubator.vector" not in line]
+        (folder / "config/jvm.options").write_text("\n".join([*kept, "-Xms512m", "-Xmx512m", ""]))
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [str(self._home / "bin/elasticsearch")]
+        if os.geteuid() == 0:
+            subprocess.run(["chown", "-R", f"{_USER}:{_USER}", str(self._folder)], check=True)
+            command = ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--clear-groups", *command]
+        log = (self._folder / "out.log").open("ab")
+        self._process = subprocess.Popen(
+            command, env=self._environment, stdout=log, stderr=log, start_new_session=True, cwd=self._folder
+        )
+        log.close()
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert self._process.poll() is None, (self._folder / "out.log").read_text()[-2000:]
+            assert time.monotonic() < deadline, "Elasticsearch did not answer in time"
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """Kill the server as a power cut of the process would."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self.kill()
+
+    def ask(self, method: str, path: str, body: object | None = None) -> Any:
+        """Return what it answers, as JSON."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"content-type": "application/json"}
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.loads(response.read() or b"{}")
+
+    def ids(self, stream: str) -> list[str]:
+        """Return the ids of all documents of a data stream, those that are there twice twice."""
+        self.ask("POST", f"/{stream}/_refresh")
+        found: list[str] = []
+        after: list[Any] = []
+        while True:
+            body: dict[str, Any] = {"size": 5000, "sort": ["n", "_doc"], "_source": False}
+            if after:
+                body["search_after"] = after
+            hits = self.ask("POST", f"/{stream}/_search", body)["hits"]["hits"]
+            if not hits:
+                return found
+            found += [hit["_id"] for hit in hits]
+            after = hits[-1]["sort"]
+
+    def _answers(self) -> bool:
+        try:
+            self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=1s")
+        except (OSError, urllib.error.URLError):
+            return False
+        return True
+
+
+class Sending:
+    """The segments of one output, and the process that sends them."""
+
+    def __init__(self, node: Node, folder: Path) -> None:
+        self.namespace = f"t{secrets.token_hex(4)}"
+        self.stream = f"logs-auditline.audit-{self.namespace}"
+        self.state = folder / "state"
+        self.segments = spool_directory(self.state, "es", "audit")
+        self.segments.mkdir(parents=True)
+        self.settings = {"hosts": (node.url,), "namespace": self.namespace, "flush_seconds": 0.05, **QUICK}
+        self._node = node
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log = folder / "sender.log"
+
+    def write(self, first: int, last: int, *, counter: int = 1, **more: object) -> None:
+        """Append events to a segment, as the router does."""
+        with (self.segments / f"auditline-{counter:012}-{counter:08x}.jsonl").open("ab") as file:
+            file.writelines(event(number, **more) for number in range(first, last))
+
+    def start(self, **settings: object) -> None:
+        """Start the process."""
+        chosen = {**self.settings, **settings}
+        command = [sys.executable, "-c", SENDER, str(self.state), repr(chosen)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, stderr=log)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """End the process."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(timeout=20)
+
+    def end(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def is_done(self) -> bool:
+        """Whether the cursor is at the end of the segments."""
+        try:
+            position, _ = read_position(cursor_path(self.state, "es", "audit"))
+        except FileNotFoundError:
+            return False
+        newest = max(self.segments.iterdir())
+        return position == (newest.name, newest.stat().st_size)
+
+    def ids(self) -> list[str]:
+        """Return the ids that the server has, sorted; those that it has twice twice."""
+        return sorted(self._node.ids(self.stream)) if self.has_stream() else []
+
+    def has_stream(self) -> bool:
+        """Whether the server has the data stream."""
+        return bool(self._node.ask("GET", f"/_resolve/index/{self.stream}*")["data_streams"])
+
+
+def event(number: int, **more: object) -> bytes:
+    """Return a line."""
+    head = {"@timestamp": "2026-01-01T00:00:00.000Z", "event": {"id": f"h-{number:06}"}, "host": {"name": "n"}}
+    return json.dumps({**head, "n": number, **more}, separators=(",", ":")).encode() + b"\n"
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder where the server's user may go: those of pytest are closed to others."""
+    folder = Path(tempfile.mkdtemp(prefix="auditline-elasticsearch-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_home(server_folder) -> Path:
+    """Where the distribution was unpacked."""
+    with zipfile.ZipFile(_fetch()) as archive:
+        archive.extractall(server_folder)
+    home = server_folder / f"elasticsearch-{VERSION}"
+    for program in (home / "bin").iterdir():
+        program.chmod(0o755)
+    # Everybody may read it: the server runs as another user.
+    subprocess.run(["chmod", "-R", "a+rX", str(home)], check=True)
+    return home
+
+
+@pytest.fixture(scope="session")
+def java() -> Path:
+    """A Java that is new enough."""
+    for folder in sorted(Path("/usr/lib/jvm").glob("*"), reverse=True):
+        release = folder / "release"
+        if release.exists() and any(f'JAVA_VERSION="{major}' in release.read_text() for major in range(21, 40)):
+            return folder
+    pytest.skip("Elasticsearch needs Java 21 or newer in /usr/lib/jvm")
+
+
+@pytest.fixture(scope="session")
+def node(server_folder, elasticsearch_home, java) -> Iterator[Node]:
+    """One server for all tests; each uses a namespace of its own."""
+    folder = server_folder / "node"
+    folder.mkdir()
+    made = Node(elasticsearch_home, java, folder)
+    try:
+        made.start()
+        made.ask("PUT", "/_index_template/auditline-tests", TEMPLATE)
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def sending(node, tmp_path) -> Iterator[Sending]:
+    """A sender, and what it sends, to a namespace that no other test uses."""
+    made = Sending(node, tmp_path)
+    yield made
+    made.end()
+
+
+def _fetch() -> Path:
+    place = ARTIFACT.split(":")
+    path = Path.home() / ".m2/repository" / place[0].replace(".", "/") / place[1] / place[2]
+    archive = path / f"{place[1]}-{place[2]}.zip"
+    if not archive.exists():
+        if shutil.which("mvn") is None:
+            pytest.skip("Elasticsearch is not to be had here: mvn is missing")
+        command = ["mvn", "-B", "-q", "dependency:get", f"-Dartifact={ARTIFACT}", "-Dtransitive=false"]
+        if subprocess.run(command, check=False, capture_output=True, timeout=300).returncode:
+            pytest.skip("Elasticsearch is not to be had here: Maven cannot fetch it")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert digest == SHA256, f"{archive} is another file than expected: {digest}"
+    return archive
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,196 @@
+"""The server: the official client, told to do nothing by itself, and the few requests that delivery needs.
+
+Retries are ours, because the client's know nothing of a cursor. Source of what the client does with its options:
+elastic_transport 8.19.
+"""
+
+import gzip
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from elastic_transport import NodeConfig, Urllib3HttpNode
+from elasticsearch import ApiError, Elasticsearch, TransportError
+from urllib3 import ProxyManager
+
+from auditline.workers.common.errors import AuditlineError
+from auditline.workers.common.settings import ElasticsearchSettings
+from auditline.workers.elasticsearch.answers import reason_of
+
+MOST_IDS_PER_SEARCH = 5_000
+_BULK_FILTER = "errors,items.*.status,items.*.error"
+_FOUND_FILTER = "hits.hits._id,timed_out,_shards.failed"
+
+
+class RequestFailed(AuditlineError):
+    """A whole request was refused, or not answered at all."""
+
+    def __init__(self, status: int, reason: str, *, was_answered: bool) -> None:
+        super().__init__(reason)
+        self.status = status
+        """The HTTP status; 0: there was no answer."""
+        self.reason = reason
+        self.was_answered = was_answered
+        """False: nobody knows what the server did."""
+
+
+class Server:
+    """One connection to a cluster; opened anew when the secrets have changed."""
+
+    def __init__(self, settings: ElasticsearchSettings, environment: Mapping[str, str] = os.environ) -> None:
+        self._settings = settings
+        self._environment = environment
+        self._secrets: dict[str, str] = {}
+        self._client: Elasticsearch | None = None
+
+    def bulk(self, body: bytes) -> Mapping[str, Any]:
+        """Create documents, and return the answer.
+
+        Raises:
+            RequestFailed: the whole request was refused, or not answered.
+        """
+        params = f"filter_path={_BULK_FILTER}&require_data_stream=true"
+        return self._ask("PUT", f"/_bulk?{params}", body, "application/x-ndjson")
+
+    def find(self, stream: str, query: Mapping[str, Any]) -> set[bytes]:
+        """Return the ids of the documents that a search for at most `MOST_IDS_PER_SEARCH` finds in a data stream.
+
+        Raises:
+            RequestFailed: that cannot be found out; 403: we may not search, 404: there is no such stream.
+        """
+        answer = self._ask_json("POST", f"/{stream}/_search?filter_path={_FOUND_FILTER}", query)
+        if answer.get("timed_out") or (answer.get("_shards") or {}).get("failed"):
+            raise RequestFailed(503, "a search was answered in part only", was_answered=True)
+        return {hit["_id"].encode() for hit in (answer.get("hits") or {}).get("hits", ())}
+
+    def refresh(self, stream: str) -> None:
+        """Let what was created in a data stream be found by searches.
+
+        Raises:
+            RequestFailed: it cannot be; 403: we may not, 404: there is no such stream.
+        """
+        self._ask_json("POST", f"/{stream}/_refresh?filter_path=_shards.failed", None)
+
+    def ask(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """Return what the server answers to a request with a JSON body.
+
+        Raises:
+            RequestFailed: it was refused, or not answered.
+        """
+        return self._ask_json(method, path, document)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _ask_json(self, method: str, path: str, document: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        body = None if document is None else json.dumps(document).encode()
+        return self._ask(method, path, body, "application/json")
+
+    def _ask(self, method: str, path: str, body: bytes | None, content_type: str) -> Mapping[str, Any]:
+        headers = {"accept": "application/json", "content-type": content_type}
+        if body is not None and self._settings.compression_level:
+            body = gzip.compress(body, self._settings.compression_level)
+            headers["content-encoding"] = "gzip"
+        try:
+            response = self._connect().perform_request(method, path, headers=headers, body=body)
+        except ApiError as error:
+            info = error.body if isinstance(error.body, Mapping) else {}
+            reason = reason_of(info.get("error")) or str(error.message) or f"HTTP status {error.meta.status}"
+            raise RequestFailed(error.meta.status, reason, was_answered=True) from error
+        except TransportError as error:
+            # Of a TLS error the text alone says nothing.
+            raise RequestFailed(0, f"{type(error).__name__}: {error.message}", was_answered=False) from error
+        answer = response.body
+        return answer if isinstance(answer, Mapping) else {}
+
+    def _connect(self) -> Elasticsearch:
+        """Return the client, a new one if what it proves itself with is not what it was."""
+        secrets = read_secrets(self._settings, self._environment)
+        if self._client is None or secrets != self._secrets:
+            self.close()
+            self._secrets = secrets
+            self._client = _open_client(self._settings, secrets)
+        return self._client
+
+
+def read_secrets(settings: ElasticsearchSettings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return API key, password and bearer token, those that are configured, from their files or the environment.
+
+    Raises:
+        RequestFailed: one of them is not there; it may be put there while we run.
+    """
+    secrets = {}
+    for name in ("api_key", "password", "bearer"):
+        file, variable = getattr(settings, f"{name}_file"), getattr(settings, f"{name}_env")
+        try:
+            if file:
+                secrets[name] = Path(file).read_text(encoding="utf-8").strip()
+            elif variable:
+                secrets[name] = environment[variable].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise RequestFailed(401, f"{name}_file {file} cannot be read: {reason}", was_answered=True) from error
+        except KeyError as error:
+            raise RequestFailed(401, f"{name}_env: {variable} is not set", was_answered=True) from error
+    return secrets
+
+
+def _open_client(settings: ElasticsearchSettings, secrets: Mapping[str, str]) -> Elasticsearch:
+    # The transport warns of each refused certificate by itself, in its own words.
+    logging.getLogger("elastic_transport").setLevel(logging.CRITICAL)
+    options: dict[str, Any] = {"max_retries": 0, "request_timeout": settings.request_timeout_seconds}
+    if "api_key" in secrets:
+        options["api_key"] = secrets["api_key"]
+    elif "bearer" in secrets:
+        options["bearer_auth"] = secrets["bearer"]
+    elif settings.username:
+        options["basic_auth"] = (settings.username, secrets.get("password", ""))
+    if any(host.startswith("https:") for host in settings.hosts):
+        options |= _tls_options(settings)
+    options["node_class"] = _node_class(settings.proxy) if settings.proxy else Urllib3HttpNode
+    return Elasticsearch([_with_port(host) for host in settings.hosts], **options)
+
+
+def _tls_options(settings: ElasticsearchSettings) -> Iterable[tuple[str, Any]]:
+    yield "verify_certs", True
+    if settings.ca_fingerprint:
+        yield "ssl_assert_fingerprint", settings.ca_fingerprint
+        return
+    if settings.ca_file:
+        yield "ca_certs", settings.ca_file
+    if not settings.verify_host_name:
+        yield "ssl_assert_hostname", False
+    if settings.client_certificate:
+        yield "client_cert", settings.client_certificate
+        yield "client_key", settings.client_key or settings.client_certificate
+
+
+def _with_port(host: str) -> str:
+    """Return the URL with its port, which the client wants to be told."""
+    scheme, _, rest = host.partition("://")
+    name, slash, path = rest.partition("/")
+    has_port = name.rpartition(":")[2].isdigit() and not name.endswith("]")
+    return host if has_port else f"{scheme}://{name}:{443 if scheme == 'https' else 80}{slash}{path}"
+
+
+def _node_class(proxy: str) -> type[Urllib3HttpNode]:
+    """Return a node that goes through a proxy, which the client's own does not."""
+
+    class ProxiedNode(Urllib3HttpNode):
+        def __init__(self, config: NodeConfig) -> None:
+            super().__init__(config)
+            own = self.pool
+            manager = ProxyManager(proxy, timeout=own.timeout, maxsize=config.connections_per_node, block=True)
+            kept = ("ssl_context", "assert_hostname", "assert_fingerprint", "ca_certs", "cert_file", "key_file")
+            options = {name: value for name in kept if (value := getattr(own, name, None)) is not None}
+            self.pool = manager.connection_from_host(
+                config.host, config.port, config.scheme, pool_kwargs={**manager.connection_pool_kw, **options}
+            )
+
+    return ProxiedNode

@@ -1,0 +1,71 @@
+"""Documents that a server will never take, kept with its reason in segments of their own, up to a limit."""
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from auditline.plugins.outputs.segment_files import SegmentWriter, list_segments
+from auditline.workers.common.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+_SEGMENT_BYTES = 8 * 1024**2
+
+
+class DeadLetters:
+    """Appends lines to segments in a directory; the oldest segment goes when there is too much."""
+
+    def __init__(self, directory: Path, most_bytes: int) -> None:
+        self._directory = directory
+        self._most_bytes = most_bytes
+        self._writer: SegmentWriter | None = None
+
+    def append(self, lines: Iterable[bytes]) -> None:
+        """Store *lines* so that they survive a power cut.
+
+        Raises:
+            StorageError: they cannot be stored.
+        """
+        try:
+            for line in lines:
+                self._append(line)
+            if self._writer is not None:
+                os.fsync(self._writer.descriptor)
+        except OSError as error:
+            raise StorageError(f"dead letters in {self._directory} cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Let go of the segment."""
+        if self._writer is not None:
+            os.close(self._writer.descriptor)
+            self._writer = None
+
+    def _append(self, line: bytes) -> None:
+        if self._writer is None or self._writer.offset >= min(_SEGMENT_BYTES, self._most_bytes // 2):
+            self._begin()
+        writer = self._writer
+        assert writer is not None  # noqa: S101  # just begun
+        view = memoryview(line)
+        while view:
+            view = view[writer.write(bytes(view)) :]
+
+    def _begin(self) -> None:
+        self.close()
+        self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        segments = list_segments(self._directory)
+        held_bytes = sum(segment.size for segment in segments)
+        for segment in segments:
+            if held_bytes <= self._most_bytes // 2:
+                break
+            segment.path.unlink(missing_ok=True)
+            held_bytes -= segment.size
+            logger.error("dead letters: %s deleted: there were more than may be kept", segment.path)
+        self._writer = SegmentWriter(self._directory, max([segment.counter for segment in segments], default=0) + 1)
+
+
+def now_text() -> str:
+    """Return the present time as events have it."""
+    now_ns = time.time_ns()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ns // 10**9)) + f".{now_ns // 10**6 % 1000:03}Z"

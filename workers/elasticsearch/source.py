@@ -1,0 +1,95 @@
+"""The private segments of one data stream, and the cursor that follows them."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from auditline.plugins.outputs.cursor import Cursor
+from auditline.plugins.outputs.following import Follower
+from auditline.plugins.outputs.positions import Position
+from auditline.workers.elasticsearch.documents import Document, documents_of
+
+logger = logging.getLogger(__name__)
+
+
+class Source:
+    """Events of one data stream, in the order in which they were written."""
+
+    def __init__(self, stream: str, directory: Path, cursor: Cursor) -> None:
+        self.stream = stream
+        self.directory = directory
+        self._cursor = cursor
+        if cursor.note:
+            logger.warning("%s", cursor.note)
+        self._follower = Follower(directory, cursor.position, logger.warning)
+        self._waiting: list[Document] = []
+        self._begun: Position | None = cursor.position
+        """Where the first document that is not answered begins; None: none was read yet."""
+
+    @property
+    def doubt_end(self) -> Position | None:
+        """Up to here documents were sent by somebody who did not live to see the answers; None: none were."""
+        sent, done = self._cursor.sent, self._cursor.position
+        return sent if sent is not None and sent != done else None
+
+    def take(self, most_documents: int, most_bytes: int) -> list[Document]:
+        """Return the next documents within both limits, but one at least if there is any.
+
+        Raises:
+            OSError: a segment cannot be read.
+        """
+        taken: list[Document] = []
+        size = 0
+        while len(taken) < most_documents and self._fill():
+            document = self._waiting[-1]
+            size += len(document.line) + 100
+            if taken and size > most_bytes:
+                break
+            taken.append(self._waiting.pop())
+        return taken
+
+    def give_back(self, documents: Sequence[Document]) -> None:
+        """Take documents back that were not sent after all, the last ones that were taken."""
+        self._waiting.extend(reversed(documents))
+
+    def note_sent(self, end: Position) -> None:
+        """Write down that everything up to *end* is about to be sent.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self._begun is not None:
+            self._cursor.note_sent(self._begun, end)
+
+    def commit(self, end: Position) -> None:
+        """Let everything up to *end* be answered.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self._cursor.commit(end)
+        self._begun = end
+
+    def lag_bytes(self) -> int:
+        """Return how much of the segments is not answered yet."""
+        done = self._cursor.position
+        total = 0
+        with os.scandir(self.directory) as entries:
+            for entry in entries:
+                if done is None or entry.name > done.segment:
+                    total += entry.stat().st_size
+                elif entry.name == done.segment:
+                    total += entry.stat().st_size - done.offset
+        return total
+
+    def close(self) -> None:
+        """Let another process have the cursor."""
+        self._follower.close()
+        self._cursor.close()
+
+    def _fill(self) -> bool:
+        if not self._waiting and (chunk := self._follower.next()) is not None:
+            self._begun = self._begun or Position(chunk.segment, chunk.offset)
+            self._waiting = list(documents_of(self.stream, chunk))[::-1]
+        return bool(self._waiting)

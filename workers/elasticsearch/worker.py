@@ -1,0 +1,190 @@
+"""The process of one Elasticsearch output: follows its segments and sends what comes, for as long as it takes."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+from auditline.plugins.outputs.cursor import Cursor
+from auditline.plugins.outputs.elasticsearch import (
+    KINDS,
+    cursor_path,
+    data_stream,
+    dead_letter_directory,
+    spool_directory,
+)
+from auditline.plugins.outputs.positions import Position
+from auditline.workers.common.diagnostics import RepeatedWarning
+from auditline.workers.common.errors import StorageError
+from auditline.workers.common.host import host_id
+from auditline.workers.common.lifecycle import Life
+from auditline.workers.common.settings import ElasticsearchSettings, Settings
+from auditline.workers.elasticsearch.client import Server
+from auditline.workers.elasticsearch.dead_letters import DeadLetters
+from auditline.workers.elasticsearch.delivery import DELIVERY_COUNTERS, Delivery
+from auditline.workers.elasticsearch.documents import Document
+from auditline.workers.elasticsearch.source import Source
+
+logger = logging.getLogger(__name__)
+
+SENDER_COUNTERS = (*DELIVERY_COUNTERS, "spool_bytes")
+LONGEST_LOOK_SECONDS = 0.1
+"""So often it is looked for new events while there are none."""
+_SHORTEST_LOOK_SECONDS = 0.01
+STOP_SECONDS = 2.0
+"""So long an answer that is under way is waited for when it is to end."""
+_MEASURE_SECONDS = 5.0
+_STORAGE_RETRY_SECONDS = 1.0
+
+
+def run(life: Life, settings: Settings, output: ElasticsearchSettings) -> None:
+    """Send the events of *output* until told to stop.
+
+    Raises:
+        BusyError: another process sends them.
+        StorageError: a cursor cannot be read.
+    """
+    life.counters.extend(SENDER_COUNTERS)
+    state = settings.state.directory
+    host = host_id(state)
+    with ExitStack() as opened:
+        sources = []
+        for kind in KINDS:
+            directory = spool_directory(state, output.name, kind)
+            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+            source = Source(
+                data_stream(output, kind), directory, Cursor.open(cursor_path(state, output.name, kind), host)
+            )
+            opened.callback(source.close)
+            sources.append(source)
+        server = Server(output)
+        opened.callback(server.close)
+        dead_letters = DeadLetters(dead_letter_directory(state, output.name), output.dead_letter_bytes)
+        opened.callback(dead_letters.close)
+        delivery = Delivery(server, output, dead_letters, life.counters)
+        Sender(life, output, sources, delivery).run()
+
+
+class Sender:
+    """The loop: gather a batch, say that it is sent, send it until it is answered, commit."""
+
+    def __init__(
+        self, life: Life, settings: ElasticsearchSettings, sources: Sequence[Source], delivery: Delivery
+    ) -> None:
+        self._life = life
+        self._settings = settings
+        self._sources = sources
+        self._delivery = delivery
+        self._doubt_ends = {source.stream: source.doubt_end for source in sources}
+        self._look_seconds = min(LONGEST_LOOK_SECONDS, max(_SHORTEST_LOOK_SECONDS, settings.flush_seconds / 4))
+        self._measure_due = 0.0
+        self._storage_warning = RepeatedWarning(logger, every=60, level=logging.ERROR)
+
+    def run(self) -> None:
+        """Send until the life is stopping."""
+        self._life.ready()
+        while not self._life.stopping:
+            batch = self._gather()
+            if batch and not self._deliver(batch):
+                return
+
+    def _gather(self) -> list[Document]:
+        """Return the next batch: as much as one request takes, or what came within the time that events may wait."""
+        settings, batch, size = self._settings, [], 0
+        due: float | None = None
+        while not self._life.stopping:
+            for source in self._sources:
+                taken = source.take(settings.bulk_documents - len(batch), settings.bulk_bytes - size)
+                batch += taken
+                size += sum(len(document.line) for document in taken)
+            now = time.monotonic()
+            self._measure(now)
+            if batch and due is None:
+                due = now + settings.flush_seconds
+            is_full = len(batch) >= settings.bulk_documents or size >= settings.bulk_bytes * 9 // 10
+            if is_full or (due is not None and now >= due):
+                break
+            self._life.wait(self._look_seconds if due is None else min(self._look_seconds, due - now))
+        return batch
+
+    def _deliver(self, batch: Sequence[Document]) -> bool:
+        """Send *batch* until all of it is answered; return False if we are to stop before."""
+        ends = {document.stream: document.end for document in batch}
+        if not self._store(lambda source, end: source.note_sent(end), ends):
+            return False
+        self._delivery.begin(batch, is_in_doubt=self._take_doubt(ends))
+        while not self._delivery.is_done:
+            pause_seconds = self._attempt()
+            if pause_seconds is None:
+                return False
+            self._wait(pause_seconds)
+            if self._life.stopping and not self._delivery.is_done:
+                return False
+        return self._store(lambda source, end: source.commit(end), ends)
+
+    def _take_doubt(self, ends: dict[str, Position]) -> bool:
+        """Say whether a predecessor may have sent some of the batch, without having heard what became of it."""
+        is_in_doubt = False
+        for stream, end in ends.items():
+            doubt_end = self._doubt_ends[stream]
+            if doubt_end is not None:
+                is_in_doubt = True
+                if end >= doubt_end:
+                    self._doubt_ends[stream] = None
+        return is_in_doubt
+
+    def _attempt(self) -> float | None:
+        """Let the delivery talk with the server, in a thread, because that may take long; None: we are to stop."""
+        results: list[float] = []
+        failures: list[BaseException] = []
+        is_over = threading.Event()
+
+        def attempt() -> None:
+            try:
+                results.append(self._delivery.attempt())
+            except BaseException as error:  # noqa: BLE001  # raised again below
+                failures.append(error)
+            is_over.set()
+
+        threading.Thread(target=attempt, name="request", daemon=True).start()
+        stop_at: float | None = None
+        while not is_over.wait(LONGEST_LOOK_SECONDS):
+            self._life.drain_wakeup()
+            if self._life.stopping:
+                stop_at = stop_at or time.monotonic() + STOP_SECONDS
+                if time.monotonic() >= stop_at:
+                    # What was sent is looked up by the next process.
+                    return None
+        if failures and isinstance(failures[0], StorageError):
+            self._storage_warning.tell("%s", failures[0])
+            return _STORAGE_RETRY_SECONDS
+        if failures:
+            raise failures[0]
+        return results[0]
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._life.stopping and (left := deadline - time.monotonic()) > 0:
+            self._life.wait(left)
+            self._measure(time.monotonic())
+
+    def _store(self, store: Callable[[Source, Position], None], ends: dict[str, Position]) -> bool:
+        """Write down how far each stream has come, however long that cannot be done; False: we are to stop."""
+        while True:
+            try:
+                for source in self._sources:
+                    if source.stream in ends:
+                        store(source, ends[source.stream])
+            except StorageError as error:
+                self._storage_warning.tell("%s", error)
+                self._wait(_STORAGE_RETRY_SECONDS)
+                if self._life.stopping:
+                    return False
+            else:
+                return True
+
+    def _measure(self, now: float) -> None:
+        if now >= self._measure_due:
+            self._measure_due = now + _MEASURE_SECONDS
+            self._life.counters.set("spool_bytes", sum(source.lag_bytes() for source in self._sources))

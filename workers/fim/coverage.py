@@ -1,5 +1,6 @@
 """The reasons that watchers give in coverage entries; docs/events.md says what each means."""
 
+import errno
 import time
 
 REASONS = frozenset(
@@ -21,6 +22,16 @@ REASONS = frozenset(
         "storage",
     }
 )
+
+_FAILING = frozenset(
+    (errno.EIO, errno.EREMOTEIO, errno.EUCLEAN, errno.EBADMSG, errno.ENXIO, errno.ENODEV, errno.ESHUTDOWN)
+)
+"""What the kernel says of devices that fail and of file systems that are damaged."""
+
+
+def reason_of(error: OSError) -> str:
+    """Return why what lies in a directory that gives this error cannot be seen."""
+    return "read_error" if error.errno in _FAILING else "unreadable"
 
 
 def now_ns() -> int:

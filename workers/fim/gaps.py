@@ -19,6 +19,8 @@ from auditline.workers.fim.coverage import REASONS, now_ns
 MOST_OPEN = 1000
 """So many places are told apart; more are logged and counted only."""
 GAP_COUNTERS = tuple(f"coverage_{reason}_total" for reason in sorted(REASONS))
+UNREAD_REASONS = ("unreadable", "read_error", "quarantine")
+"""Of gaps at a path that is there."""
 _OPEN, _EXPECTED = "open gaps", "expected scans"
 
 Detail = Mapping[str, float | str]
@@ -77,6 +79,12 @@ class Gaps:
         if start_ns is not None:
             self._tell(reason, path, action, start_ns, now_ns(), detail)
             self._baseline.set_note(_OPEN, json.dumps(self._open))
+
+    def end_unread(self, path: bytes, action: str) -> None:
+        """Tell that what could not be read at *path*, whatever the reason, can be, or is not there any more."""
+        if self._open:
+            for reason in UNREAD_REASONS:
+                self.end(reason, path, action)
 
     def tell(self, reason: str, path: bytes, action: str, start_ns: int, **detail: float | str) -> None:
         """Tell of a gap that is over."""

@@ -3,23 +3,33 @@
 import logging
 import os
 import time
-from collections.abc import Callable
 
 from auditline.workers.common.beneath import Root
+from auditline.workers.common.file_entry import DetectedBy
+from auditline.workers.common.own_files import OwnFiles
+from auditline.workers.common.watch_plan import WatchPlan
+from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.coverage import now_ns
+from auditline.workers.fim.mount_changes import MountChanges, Store
+from auditline.workers.fim.scope import Scope
 from auditline.workers.fim.walk import Walker
 from auditline.workers.fim.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-CHECK_SECONDS = 5.0
+CHECK_SECONDS = 1.0
 """So often it is looked whether the path still names the same directory."""
 MISSING_CHECK_SECONDS = 1.0
 """So often it is looked for while it is not there."""
 _ALIVE = "watched_until_ns"
+_WATCHED_AS = "watched as"
+_DIRECTORY, _NAME = "directory", "name"
 
-Store = Callable[[Callable[[], None]], bool]
-"""Runs something within a transaction; returns whether it was stored."""
+
+def make_scope(plan: WatchPlan, own: OwnFiles, baseline: Baseline) -> Scope:
+    """Return the scope of what is watched: as it was known last, so that what has become of it is seen."""
+    known = baseline.note(_WATCHED_AS)
+    return Scope(plan, own, is_directory=known == _DIRECTORY if known else None)
 
 
 class Place:
@@ -30,6 +40,7 @@ class Place:
         self._walker = walker
         self._store = store
         self._is_lost = False
+        self.mounts = MountChanges(watch, walker, store, self._leave)
         self.check_due = 0.0
         self.is_outdated = False
         """The path has become a directory, or ceased to be one: another scope is needed."""
@@ -39,9 +50,16 @@ class Place:
         self._is_lost = True
         self.check_due = 0.0
 
+    def look(self) -> None:
+        """See what is at the path, if it is time or anything was mounted."""
+        if time.monotonic() >= self.check_due or self._watch.mounts.have_changed():
+            self.check()
+
     def check(self, *, is_start: bool = False) -> None:
         """See what is at the path."""
         self.check_due = time.monotonic() + CHECK_SECONDS
+        if not self.mounts.look():
+            return
         watch, old = self._watch, self._watch.root
         if watch.scope.is_outdated():
             self._leave_scope()
@@ -52,7 +70,7 @@ class Place:
                 watch.root = Root.open(watch.scope.root)
             except OSError as error:
                 self.check_due = time.monotonic() + MISSING_CHECK_SECONDS
-                self._note_missing(error.strerror or "unknown error")
+                self._note_missing(error.strerror or "unknown error", is_start=is_start)
             else:
                 self._take(watch.root, is_start=is_start, was_there=old is not None)
         else:
@@ -66,10 +84,16 @@ class Place:
         """Watch *root* from now on, and compare everything in it with what is known."""
         watch = self._watch
         watch.pool.set_root(watch.scope.root, root.identity)
+        kind = _DIRECTORY if watch.scope.single is None else _NAME
+        if watch.baseline.note(_WATCHED_AS) != kind:
+            self._store(lambda: watch.baseline.set_note(_WATCHED_AS, kind))
         if is_start:
             self._walker.start_scan(self._start_reason(), self._seen_until_ns())
+        elif self.mounts.has_other_root:
+            self._walker.compare([b""])
         elif was_there:
             self._walker.start_scan("replaced")
+        self.mounts.has_other_root = False
         if watch.scope.single is not None and not _exists(root, watch.scope.single):
             self._note_missing("no such file or directory")
         elif watch.gaps.is_open("missing", watch.path):
@@ -106,27 +130,42 @@ class Place:
     def _leave_scope(self) -> None:
         """Leave a path that is no directory any more, or has become one."""
         self._leave()
-        self.is_outdated = self._store(self._record_gone)
 
-    def _note_missing(self, why: str) -> None:
+        def record() -> None:
+            if not self.mounts.has_other_root:
+                self._walker.expect_new(b"")
+            self._record_gone("event")
+            self._watch.baseline.set_note(_WATCHED_AS, "")
+
+        self.is_outdated = self._store(record)
+
+    def _note_missing(self, why: str, *, is_start: bool = False) -> None:
         """Record, once, that nothing is there; what comes later is new, also if nothing has ever been there."""
         watch = self._watch
+        if self.mounts.has_other_root:
+            self.mounts.has_other_root = not self._store(self._expect_new)
         if watch.gaps.is_open("missing", watch.path):
             return
 
         def record() -> None:
             watch.gaps.begin("missing", watch.path, "waits for it")
-            self._record_gone()
+            if is_start and watch.baseline.is_walked:
+                watch.gaps.tell(self._start_reason(), watch.path, "found it missing", self._seen_until_ns())
+            self._record_gone("scan" if is_start else "event")
 
         if self._store(record):
             logger.warning("%s is not there (%s): it is watched from when it appears", os.fsdecode(watch.path), why)
 
-    def _record_gone(self) -> None:
+    def _expect_new(self) -> None:
+        self._watch.gaps.give_up("mount", self._watch.scope.root)
+        self._walker.expect_new(b"")
+
+    def _record_gone(self, detected_by: DetectedBy) -> None:
         """Record that all that was known is gone."""
-        examiner = self._walker.examiner
+        watch, examiner = self._watch, self._walker.examiner
         examiner.drop_in_hand()
-        examiner.gone(self._watch.scope.single or b"", "event")
-        self._watch.baseline.mark_walked()
+        examiner.gone(watch.scope.single or b"", detected_by)
+        watch.baseline.mark_walked()
 
 
 def _exists(root: Root, path: bytes) -> bool:

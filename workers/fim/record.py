@@ -49,15 +49,11 @@ class Recorder:
         if watch.scan is not None:
             watch.scan.changes += 1
             watch.scan.found += detected_by == "scan"
+        if path not in watch.dirty:
+            watch.actors.forget(absolute)
         if after is None:
-            self._note_gone(absolute)
+            watch.gaps.end_unread(absolute, "deleted")
         self._tell_other_names(path, before, after, moved_from)
-
-    def _note_gone(self, absolute: bytes) -> None:
-        gaps = self._watch.gaps
-        if gaps.has_open:
-            gaps.end("quarantine", absolute, "deleted")
-            gaps.end("unreadable", absolute, "deleted")
 
     def _tell_other_names(
         self, path: bytes, before: FileState | None, after: FileState | None, moved_from: bytes | None

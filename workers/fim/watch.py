@@ -1,21 +1,26 @@
 """What the parts of one watcher share."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from auditline.workers.common.beneath import Root
 from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.process_info import Process
 from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim.backend import Backend
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.dirty import Dirty
 from auditline.workers.fim.gaps import Gaps
+from auditline.workers.fim.mounts import Mounts
+from auditline.workers.fim.path_tree import is_in
 from auditline.workers.fim.pool import Pool
 from auditline.workers.fim.scope import Scope
 
 
 @dataclass(slots=True)
 class Scan:
-    """One comparison of the whole tree with what is known; it may take several rounds."""
+    """One comparison of the tree, or of parts of it, with what is known; it may take several rounds."""
 
     began: float
     """By the monotonic clock."""
@@ -23,22 +28,75 @@ class Scan:
     """What is not known is not new, but merely found: nobody has looked at all of it before."""
     must_hash_all: bool
     """Files are hashed again though they seem unchanged: with other algorithms than last time."""
-    jobs: int = 0
-    """Files at the hashers that it waits for."""
+    tops: dict[bytes, bool]
+    """What is compared with all that lies beneath, b"" for the whole tree; true: what is not known there is merely
+    found."""
     files: int = 0
     directories: int = 0
     others: int = 0
     file_bytes: int = 0
     changes: int = 0
+    found: int = 0
+    """Changes that no event had told of."""
     visited: set[bytes] = field(default_factory=set)
     must_repeat: bool = False
     """What it was made for happened again."""
+    since_ns: int | None = None
+    """When everything was compared last, if this is done only because it is time again."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it compares the whole tree."""
+        return b"" in self.tops
+
+    def covers(self, directory: bytes) -> bool:
+        """Whether it compares what is in *directory*."""
+        return any(is_in(directory, top) for top in self.tops)
 
     def begin_round(self) -> None:
         """Count anew."""
-        self.jobs = self.files = self.directories = self.others = self.file_bytes = 0
+        self.files = self.directories = self.others = self.file_bytes = 0
         self.visited.clear()
         self.must_repeat = False
+
+
+class Actors(Protocol):
+    """Who did it; all paths are absolute, and nothing waits."""
+
+    def note(self, path: bytes, process: Process | None, since_ns: int) -> None:
+        """A hint about *path* has come; what it is about happened after *since_ns*."""
+
+    def ask(self) -> None:
+        """Send the questions that have come together."""
+
+    def take(self, payloads: Sequence[bytes]) -> None:
+        """Take answers to them."""
+
+    def actor_of(self, path: bytes, processes: Sequence[Process]) -> Mapping[str, Any] | None:
+        """Return who changed *path*, as documents have it; *processes* were named by hints, the last one last."""
+
+    def forget(self, path: bytes) -> None:
+        """What was told of *path* has been recorded, or was nothing."""
+
+
+class NoActors:
+    """Knows nobody. An `Actors`."""
+
+    def note(self, path: bytes, process: Process | None, since_ns: int) -> None:
+        """See `Actors`."""
+
+    def ask(self) -> None:
+        """See `Actors`."""
+
+    def take(self, payloads: Sequence[bytes]) -> None:
+        """See `Actors`."""
+
+    def actor_of(self, path: bytes, processes: Sequence[Process]) -> Mapping[str, Any] | None:  # noqa: ARG002
+        """See `Actors`."""
+        return None
+
+    def forget(self, path: bytes) -> None:
+        """See `Actors`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,6 +111,8 @@ class Watch:
     pool: Pool
     dirty: Dirty
     gaps: Gaps
+    mounts: Mounts = field(default_factory=Mounts)
+    actors: Actors = field(default_factory=NoActors)
     root: Root | None = None
     """The watched directory; None: it is not there."""
     scan: Scan | None = None

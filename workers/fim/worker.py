@@ -1,12 +1,13 @@
 """A watcher's process: hints become dirty paths, dirty paths are examined, differences go to the router.
 
-The way of one change: `inotify.py` reads a hint, `dirty.py` waits until the path is quiet, `examine.py` compares it
-with `baseline.py` (a file that may have other content goes to a hasher first, by `pool.py`), and the entry in the
-outbox is sent to the router. `walk.py` watches and lists directories.
+The way of one change: a backend (see `choosing.py`) reads a hint, `dirty.py` waits until the path is quiet,
+`examine.py` compares it with `baseline.py` (a file that may have other content goes to a hasher first, by `pool.py`),
+and the entry in the outbox is sent to the router. `walk.py` watches and lists directories.
 """
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -22,17 +23,20 @@ from auditline.workers.common.own_files import OwnFiles
 from auditline.workers.common.recorded_count import RecordedCount
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
+from auditline.workers.fim.actors import Actors
 from auditline.workers.fim.backend import Hint, HintKind
 from auditline.workers.fim.baseline import Baseline
+from auditline.workers.fim.choosing import open_backend
 from auditline.workers.fim.coverage import now_ns
 from auditline.workers.fim.database import BaselineDamaged
+from auditline.workers.fim.directory_moves import MOST_PENDING, DirectoryMove
 from auditline.workers.fim.dirty import MOST_PATHS, Dirty
 from auditline.workers.fim.examine import EXAMINER_COUNTERS
-from auditline.workers.fim.gaps import Gaps
-from auditline.workers.fim.inotify import open_backend
-from auditline.workers.fim.place import Place
+from auditline.workers.fim.gaps import GAP_COUNTERS, Gaps
+from auditline.workers.fim.gathering import Gathering
+from auditline.workers.fim.mount_changes import MountsChanged
+from auditline.workers.fim.place import Place, make_scope
 from auditline.workers.fim.pool import POOL_COUNTERS, Hashed, Pool
-from auditline.workers.fim.scope import Scope
 from auditline.workers.fim.walk import MOST_IN_HAND, WALK_COUNTERS, Visit, Walker
 from auditline.workers.fim.watch import Watch
 
@@ -48,11 +52,13 @@ WATCHER_COUNTERS = (
     *EXAMINER_COUNTERS,
     *WALK_COUNTERS,
     *POOL_COUNTERS,
+    *GAP_COUNTERS,
 )
 
 LONGEST_PAUSE_SECONDS = 0.02
-SHORTEST_PAUSE_SECONDS = 0.002
-"""After hints no more are read for a while: who writes all the time would wake us with each write."""
+SHORTEST_PAUSE_SECONDS = 0.005
+"""For at most so long, a quarter of the debounce time, hints gather: who writes all the time would wake us with each
+write."""
 MOST_PER_TURN = 512
 """Paths examined before hashers and the router have their turn."""
 ALIVE_SECONDS = 1.0
@@ -77,22 +83,24 @@ def run(life: Life, settings: Settings, plan: WatchPlan, own: OwnFiles) -> None:
     producer = Producer(endpoint(settings.run.directory), baseline)
     pool = Pool(JobServer(jobs_endpoint(settings.run.directory, plan)), settings.fim, life.counters)
     dirty = Dirty(settings.fim.debounce_seconds, settings.fim.max_delay_seconds)
-    gaps = Gaps(baseline)
+    gaps = Gaps(baseline, life.counters)
+    actors = Actors(settings, producer.ask)
     is_start = True
     relax_collector()
     try:
         while not life.stopping:
             watch = Watch(
-                scope=Scope(plan, own),
+                scope=make_scope(plan, own, baseline),
                 settings=settings.fim,
                 counters=life.counters,
-                backend=open_backend(settings.fim),
+                backend=open_backend(settings.fim, plan.backend, see=actors.see),
                 baseline=baseline,
                 pool=pool,
                 dirty=dirty,
                 gaps=gaps,
+                actors=actors,
             )
-            with contextlib.closing(watch.backend):
+            with contextlib.closing(watch.backend), contextlib.closing(watch.mounts):
                 Watcher(life, watch, plan, producer).run(is_start=is_start)
             is_start = False
     finally:
@@ -120,20 +128,21 @@ class Watcher:
         self._life = life
         self._watch = watch
         self._producer = producer
+        self._rescan_seconds = plan.rescan_seconds
         self._recorded = RecordedCount(life.counters, watch.baseline)
+        self._told_backend = ""
         self._walker = Walker(watch, plan, self._take_hints)
         self._examiner = self._walker.examiner
         self._place = Place(watch, self._walker, self._store)
         self._results: list[Hashed] = []
-        self._hints_due = 0.0
         self._hints_read_ns = now_ns()
         pause_seconds = watch.settings.debounce_seconds / 4
-        self._hints_pause_seconds = min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause_seconds))
+        self._gathering = Gathering(min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause_seconds)))
         self._alive_due = 0.0
         self._storage_warning = RepeatedWarning(logger, every=60, level=logging.ERROR)
         self._storage_retry_at = 0.0
-        self._must_scan = False
-        """Something could not be stored: what was found out then is to be found out again."""
+        self._must_scan = ""
+        """Why what was found out, and not stored, is to be found out again: the reason of a gap."""
 
     def run(self, *, is_start: bool) -> None:
         """Watch until the life is stopping, then see what is dirty through to the router.
@@ -153,11 +162,16 @@ class Watcher:
     def _turn(self, most_seconds: float) -> None:
         self._wait(most_seconds)
         self._life.drain_wakeup()
-        self._take_hints()
-        if time.monotonic() >= self._place.check_due:
-            self._place.check()
+        self._place.look()
+        if self._gathering.seconds_left <= 0:
+            self._take_hints()
+        if self._rescan_due <= time.monotonic():
+            self._walker.rescan()
+        self._examiner.in_hand.release()
         self._work(at_once=False)
+        self._watch.actors.ask()
         self._producer.pump()
+        self._watch.actors.take(self._producer.take_answers())
         self._measure()
         if self._watch.root is not None:
             self._watch.root.release()
@@ -165,16 +179,22 @@ class Watcher:
     def _wait(self, most_seconds: float) -> None:
         backend, pool = self._watch.backend, self._watch.pool
         fds = [self._life.wakeup_fd]
-        pause_seconds = self._hints_due - time.monotonic()
+        mounts = [] if self._watch.mounts.fd is None else [self._watch.mounts.fd]
+        pause_seconds = self._gathering.seconds_left
         if pause_seconds > 0:
             most_seconds = min(most_seconds, pause_seconds)
         elif backend.fd is not None:
             fds.append(backend.fd)
         if not self._may_store:
             # What hashers say can wait as well, and would wake us all the time.
-            self._producer.wait(fds, most_seconds)
+            self._producer.wait(fds, most_seconds, urgent=mounts)
             return
-        self._producer.wait([*fds, *pool.fds], most_seconds, also=[pool.socket])
+        self._producer.wait([*fds, *pool.fds], most_seconds, also=[pool.socket], urgent=mounts)
+
+    @property
+    def _rescan_due(self) -> float:
+        is_possible = self._rescan_seconds and self._watch.root is not None and self._watch.scan is None
+        return self._walker.compared_at + self._rescan_seconds if is_possible else math.inf
 
     @property
     def _may_store(self) -> bool:
@@ -190,8 +210,12 @@ class Watcher:
         elif not watch.baseline.is_full:
             if self._walker.can_go_on:
                 return 0.0
+            waits.append(self._rescan_due - now)
+            seconds_until_release = self._examiner.in_hand.seconds_until_release
+            if seconds_until_release is not None:
+                waits.append(seconds_until_release)
             seconds_until_dirty = watch.dirty.seconds_until_due()
-            if seconds_until_dirty is not None and self._examiner.in_hand < 2 * MOST_IN_HAND:
+            if seconds_until_dirty is not None and len(self._examiner.in_hand) < 2 * MOST_IN_HAND:
                 waits.append(seconds_until_dirty)
         return max(0.0, min(waits))
 
@@ -202,35 +226,69 @@ class Watcher:
         read_before_ns, self._hints_read_ns = self._hints_read_ns, now_ns()
         if not hints:
             return
-        self._hints_due = time.monotonic() + self._hints_pause_seconds
+        self._gathering.note()
         watch.counters.add("hints_received_total", len(hints))
         for hint in hints:
             if hint.kind is HintKind.POLL:
                 self._walker.list_later(hint.path, Visit(is_turn=True))
             elif hint.kind is HintKind.ROOT_GONE:
                 self._place.lose()
+            elif hint.kind is HintKind.RESTARTED:
+                self._walker.leave(b"")
+                self._walker.start_scan("backend", read_before_ns)
             elif hint.kind is HintKind.OVERFLOW:
                 watch.counters.add("hint_overflows_total")
                 logger.warning("%s: the kernel could not keep all events: everything is compared", self._path)
                 self._walker.start_scan("overflow", read_before_ns)
+            elif hint.kind is HintKind.RESTARTED:
+                self._walker.leave(b"")
+                self._walker.start_scan("backend", read_before_ns)
             else:
-                self._take_path(hint)
-        if len(watch.dirty) > MOST_PATHS:
+                self._take_path(hint, read_before_ns)
+        if len(watch.dirty) > MOST_PATHS or len(self._walker.moves) > MOST_PENDING:
             watch.dirty.clear()
+            self._walker.moves.clear()
             self._walker.start_scan("overflow", read_before_ns)
 
-    def _take_path(self, hint: Hint) -> None:
+    def _take_path(self, hint: Hint, since_ns: int) -> None:
         path, kind, scope = hint.path, hint.kind, self._watch.scope
-        is_new = kind is HintKind.CREATED
         if path == scope.single:
             self._place.check_due = 0.0
+        elif kind is HintKind.MOVED and hint.moved_from is not None and self._take_move(hint, hint.moved_from):
+            return
         elif hint.is_directory:
-            if kind is HintKind.GONE:
-                self._walker.leave(path)
-            elif kind is not HintKind.ATTRIBUTES and scope.enters(path):
-                self._walker.list_later(path, Visit("event", is_new=is_new))
+            self._take_directory(hint)
         if hint.is_directory or scope.reports(path):
-            self._watch.dirty.add(path, is_new=is_new, is_content=hint.is_content)
+            is_new = kind in (HintKind.CREATED, HintKind.MOVED)
+            self._watch.dirty.add(path, is_new=is_new, is_content=hint.is_content, process=hint.process)
+            self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
+
+    def _take_directory(self, hint: Hint) -> None:
+        path, kind, scope = hint.path, hint.kind, self._watch.scope
+        if kind is HintKind.GONE or not scope.enters(path):
+            self._walker.leave(path)
+        elif kind is not HintKind.ATTRIBUTES:
+            is_new = kind in (HintKind.CREATED, HintKind.MOVED)
+            self._walker.list_later(path, Visit("event", is_new=is_new))
+
+    def _take_move(self, hint: Hint, old: bytes) -> bool:
+        """Take note of a rename; False: it is to be seen as something new, because its old name was not watched.
+
+        What became of the old name is told by a hint of its own.
+        """
+        watch, new, scope = self._watch, hint.path, self._watch.scope
+        processes = () if hint.process is None else (hint.process,)
+        if hint.is_directory:
+            if not (scope.enters(old) and scope.enters(new)):
+                return False
+            self._walker.move(DirectoryMove(old, new, processes))
+            watch.dirty.add(new, process=hint.process)
+        elif not (scope.reports(old) and scope.reports(new)):
+            return False
+        else:
+            watch.dirty.add(new, is_new=True, is_content=True, moved_from=old, process=hint.process)
+        watch.dirty.add(old)
+        return True
 
     def _work(self, *, at_once: bool) -> None:
         """Take what hashers have found, examine what is due, list what waits: all in one transaction."""
@@ -239,14 +297,15 @@ class Watcher:
         watch = self._watch
         self._results += watch.pool.take_results()
         # A walk leaves room for what happens now.
-        room = max(0, min(MOST_PER_TURN, 2 * MOST_IN_HAND - self._examiner.in_hand))
+        room = max(0, min(MOST_PER_TURN, 2 * MOST_IN_HAND - len(self._examiner.in_hand)))
         due = watch.dirty.take_due(room, at_once=at_once)
         is_alive_due = time.monotonic() >= self._alive_due
-        is_busy = bool(self._results or due or self._must_scan or self._walker.can_go_on)
+        is_busy = bool(self._results or due or self._walker.moves or self._must_scan or self._walker.can_go_on)
         if not is_busy and not (is_alive_due and time.monotonic() >= self._alive_due + IDLE_ALIVE_SECONDS):
             return
 
         def work() -> None:
+            self._walker.moves.record()
             # First: that a name was made must be known when it is settled what stands there.
             for dirty in due:
                 self._examiner.examine(dirty)
@@ -266,25 +325,36 @@ class Watcher:
         """Do *work* in a transaction; return False if it could not be stored: then all is compared, later."""
         watch = self._watch
         if self._must_scan and watch.root is not None:
-            self._must_scan = False
-            self._walker.start_scan("storage", self._hints_read_ns)
+            reason, self._must_scan = self._must_scan, ""
+            self._walker.start_scan(reason, self._hints_read_ns)
         try:
             with watch.baseline.transaction():
                 work()
                 watch.gaps.store()
+                if not self._place.mounts.are_seen():
+                    raise MountsChanged
         except BaselineDamaged:
             raise
+        except MountsChanged:
+            self._begin_again("mount")
+            return False
         except (StorageError, BusyError) as error:
             self._storage_warning.tell("%s: changes wait until they can be stored: %s", self._path, error)
             self._storage_retry_at = time.monotonic() + STORAGE_RETRY_SECONDS
-            watch.gaps.is_rolled_back()
-            watch.gaps.expect("storage", now_ns())
-            self._examiner.begin_again()
-            self._walker.begin_again()
-            self._must_scan = True
+            self._begin_again("storage")
             return False
         watch.gaps.is_stored()
+        self._walker.moves.is_stored()
         return True
+
+    def _begin_again(self, reason: str) -> None:
+        """Find out again what was found out in a transaction that was rolled back."""
+        self._watch.gaps.is_rolled_back()
+        self._walker.moves.is_rolled_back()
+        self._watch.gaps.expect(reason, now_ns())
+        self._examiner.begin_again()
+        self._walker.begin_again()
+        self._must_scan = reason
 
     def _finish(self) -> None:
         """See what is dirty through to the outbox in a short time; the next start finds the rest."""
@@ -304,9 +374,14 @@ class Watcher:
         watch, counters = self._watch, self._life.counters
         self._recorded.update()
         counters.set("dirty_paths", len(watch.dirty))
-        counters.set("outbox_entries", watch.baseline.last_number - watch.baseline.done_number)
+        counters.set("outbox_entries", watch.baseline.last_entry - watch.baseline.done_entry)
         counters.set("watched_directories", watch.backend.watched)
         counters.set("polled_directories", watch.backend.polled)
+        if watch.backend.name != self._told_backend:
+            self._told_backend = watch.backend.name
+            # Health events go without it if it cannot be written.
+            with contextlib.suppress(StorageError):
+                counters.tell(backend=watch.backend.name, backend_reason=watch.backend.reason)
 
     @property
     def _path(self) -> str:

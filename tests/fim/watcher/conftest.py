@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import shutil
 import signal
 import stat
 import time
@@ -19,7 +20,7 @@ from auditline.workers.common import privileges
 from auditline.workers.common.bus import Producer, endpoint
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import StorageError
-from auditline.workers.common.file_entry import Coverage, Entry, FileChange, decode_entry
+from auditline.workers.common.file_entry import Coverage, Entry, FileChange, decode_entry, split_entries
 from auditline.workers.common.jobs import JobServer
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.own_files import OwnFiles
@@ -27,9 +28,9 @@ from auditline.workers.common.settings import FimSettings, RunSettings, Settings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
 from auditline.workers.fim import place, worker
 from auditline.workers.fim.baseline import Baseline
+from auditline.workers.fim.choosing import open_backend
 from auditline.workers.fim.dirty import Dirty
 from auditline.workers.fim.gaps import Gaps
-from auditline.workers.fim.inotify import open_backend
 from auditline.workers.fim.pool import Hashed, Pool
 from auditline.workers.fim.scope import Scope
 from auditline.workers.fim.watch import Watch
@@ -46,13 +47,14 @@ class Running:
         )
         self.settings.run.directory.mkdir(exist_ok=True)
         self.hasher: int | None = _fork_hasher(self.settings, plan)
+        self.path = Path(os.fsdecode(plan.path))
         self.life = Life("fim-test", CounterPage.unshared(WATCHER_COUNTERS))
         baseline = Baseline.open(folder / "state", "fim-test", plan.path)
         self.watch = Watch(
             scope=Scope(plan, OwnFiles()),
             settings=fim,
             counters=self.life.counters,
-            backend=open_backend(fim),
+            backend=open_backend(fim, plan.backend),
             baseline=baseline,
             pool=Pool(JobServer(jobs_endpoint(self.settings.run.directory, plan)), fim, self.life.counters),
             dirty=Dirty(fim.debounce_seconds, fim.max_delay_seconds),
@@ -67,7 +69,7 @@ class Running:
     @property
     def in_hand(self) -> int:
         """How many files are at the hashers."""
-        return self.watcher._examiner.in_hand
+        return len(self.watcher._examiner.in_hand)
 
     @property
     def is_quiet(self) -> bool:
@@ -106,7 +108,8 @@ class Running:
         """All that is in the outbox."""
         baseline = self.watch.baseline
         numbers = range(baseline.done_number + 1, baseline.last_number + 1)
-        return [decode_entry(baseline.read(number).payload) for number in numbers]
+        payloads = [baseline.read(number).payload for number in numbers]
+        return [decode_entry(encoded) for payload in payloads for encoded in split_entries(payload)]
 
     @property
     def changes(self) -> list[FileChange]:
@@ -187,6 +190,7 @@ class Running:
     def close(self) -> None:
         """End all as a kill does: nothing is seen through."""
         self.watch.backend.close()
+        self.watch.mounts.close()
         self.watch.pool.close()
         self.producer.close()
         self.watch.baseline.close()
@@ -224,13 +228,36 @@ def start(tmp_path: Path, watched: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         while running:
             running.pop().close()
         settings = FimSettings(watch=(), **{"debounce_seconds": 0.02, "max_delay_seconds": 0.2, **fim})
-        made = Running(tmp_path, WatchPlan(**{"path": os.fsencode(watched), **(plan or {})}), settings)
+        made = Running(
+            tmp_path, WatchPlan(**{"path": os.fsencode(watched), "backend": "inotify", **(plan or {})}), settings
+        )
         running.append(made)
         return made.settle() if is_settled else made
 
     yield start
     for each in running:
         each.close()
+
+
+@pytest.fixture
+def watching(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[Running]]:
+    """Watch a directory of its own each time, until the end of a `with`."""
+
+    @contextlib.contextmanager
+    def watch(plan: dict[str, Any] | None = None, **fim: Any) -> Iterator[Running]:
+        folder = tmp_path_factory.mktemp("watching")
+        watched = folder / "watched"
+        watched.mkdir()
+        made = Running(
+            folder, WatchPlan(**{"path": os.fsencode(watched), **(plan or {})}), FimSettings(watch=(), **fim)
+        )
+        try:
+            yield made.settle()
+        finally:
+            made.close()
+            shutil.rmtree(folder)
+
+    return watch
 
 
 @pytest.fixture

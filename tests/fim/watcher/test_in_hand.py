@@ -8,7 +8,7 @@ import time
 from auditline.workers.common.beneath import Root
 from auditline.workers.fim import examine, walk, worker
 from auditline.workers.fim.dirty import DirtyPath
-from auditline.workers.fim.examine import Look
+from auditline.workers.fim.look import Look
 from auditline.workers.fim.walk import Visit
 
 
@@ -70,7 +70,7 @@ class TestHintsMeanwhile:
             running.turn_until(lambda: running.answers)
             (watched / "tmp").write_text("at last")
             (watched / "tmp").rename(watched / "file")
-            running.turn_until(lambda: running.watcher._examiner._in_hand[b"file"].again)
+            running.turn_until(lambda: running.watcher._examiner.in_hand[b"file"].again)
 
         running.settle()
 
@@ -88,7 +88,7 @@ class TestHintsMeanwhile:
         running.watcher._examiner.examine(DirtyPath(b"file", is_new=True, detected_by="event"))
         running.watcher._examiner.examine(DirtyPath(b"file", is_new=False, detected_by="event"))
 
-        assert running.watcher._examiner._in_hand[b"file"].again.is_new
+        assert running.watcher._examiner.in_hand[b"file"].again.is_new
 
 
 class TestUnreadable:
@@ -208,7 +208,7 @@ class TestBounds:
         running = start()
 
         alone = cost_of_vanished_paths(running)
-        running.watcher._examiner._in_hand.update({b"d/f%d" % n: Look(None, "event") for n in range(20_000)})
+        running.watcher._examiner.in_hand._looks.update({b"d/f%d" % n: Look(None, "event") for n in range(20_000)})
         among_many = cost_of_vanished_paths(running)
 
         assert among_many < 10 * alone

@@ -92,7 +92,7 @@ class TestLostTransaction:
             (watched / f"f{number}").write_text("after")
         running.turn_until(lambda: running.in_hand == 10)
 
-        with running.storage_failing(after_statements=2):
+        with running.storage_failing(after_statements=1):
             running.resume_hasher()
             running.lose_transaction()
         running.settle()
@@ -103,7 +103,7 @@ class TestLostTransaction:
         for number in range(5):
             (watched / f"f{number}").write_text("before")
         running = start()
-        with running.storage_failing(after_statements=2):
+        with running.storage_failing(after_statements=1):
             for number in range(5):
                 (watched / f"f{number}").write_text("after")
             running.lose_transaction()
@@ -122,7 +122,7 @@ class TestLostTransaction:
         running.hold_hasher()
         running.turn_until(lambda: running.in_hand == 20)
 
-        with running.storage_failing(after_statements=5):
+        with running.storage_failing(after_statements=1):
             running.resume_hasher()
             running.lose_transaction()
         running.settle()

@@ -130,7 +130,6 @@ class Watcher:
         self._producer = producer
         self._rescan_seconds = plan.rescan_seconds
         self._recorded = RecordedCount(life.counters, watch.baseline)
-        self._told_backend = ""
         self._walker = Walker(watch, plan, self._take_hints)
         self._examiner = self._walker.examiner
         self._place = Place(watch, self._walker, self._store)
@@ -240,9 +239,6 @@ class Watcher:
                 watch.counters.add("hint_overflows_total")
                 logger.warning("%s: the kernel could not keep all events: everything is compared", self._path)
                 self._walker.start_scan("overflow", read_before_ns)
-            elif hint.kind is HintKind.RESTARTED:
-                self._walker.leave(b"")
-                self._walker.start_scan("backend", read_before_ns)
             else:
                 self._take_path(hint, read_before_ns)
         if len(watch.dirty) > MOST_PATHS or len(self._walker.moves) > MOST_PENDING:
@@ -377,11 +373,6 @@ class Watcher:
         counters.set("outbox_entries", watch.baseline.last_entry - watch.baseline.done_entry)
         counters.set("watched_directories", watch.backend.watched)
         counters.set("polled_directories", watch.backend.polled)
-        if watch.backend.name != self._told_backend:
-            self._told_backend = watch.backend.name
-            # Health events go without it if it cannot be written.
-            with contextlib.suppress(StorageError):
-                counters.tell(backend=watch.backend.name, backend_reason=watch.backend.reason)
 
     @property
     def _path(self) -> str:

@@ -297,8 +297,9 @@ def test_answers_that_are_damaged_harm_nobody(actors: Actors, payload: bytes) ->
     assert actor["match"] == "exact"
 
 
-def test_all_is_bounded(actors: Actors, router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_is_bounded(make_actors: Callable[..., Actors], router: Router, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actors_module, "MOST_PATHS", 2)
+    actors = make_actors()
     monkeypatch.setattr(actors_module, "MOST_QUESTIONS", 3)
     for number in range(5):
         actors.note(b"/watched/%d" % number, READ, 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from auditline.workers.common.containers import container_id
+from auditline.workers.common.recent import Recent
 
 PROC = Path("/proc")
 MOST_PROCESSES = 4096
@@ -127,8 +128,7 @@ class ProcessCache:
         self._proc = proc
         self._clock = clock
         self._circle = PidCircle(proc, clock)
-        # The last seen ones stand last.
-        self._known: dict[int, _Known] = {}
+        self._known: Recent[int, _Known] = Recent(MOST_PROCESSES)
 
     def see(self, pid: int, pidfd: int | None) -> Process:
         """Return what is known of the process that a record just read names by *pid*.
@@ -181,10 +181,8 @@ class ProcessCache:
         return self._store(found, now)
 
     def _store(self, process: Process, now: float) -> Process:
-        self._known.pop(process.pid, None)
-        while len(self._known) >= MOST_PROCESSES:
-            del self._known[next(iter(self._known))]
-        self._known[process.pid] = _Known(process, now, now + min(RECHECK_SECONDS, self._circle.seconds / 2))
+        known = _Known(process, now, now + min(RECHECK_SECONDS, self._circle.seconds / 2))
+        self._known.put(process.pid, known)
         return process
 
     def _remembered(self, pid: int, now: float) -> Process:

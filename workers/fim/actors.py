@@ -13,6 +13,7 @@ from auditline.workers.common.actor_messages import Answer, Question, decode_ans
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.host import boot_id
 from auditline.workers.common.process_info import Process, ProcessCache, boot_ns, entity_id, started_ns
+from auditline.workers.common.recent import Recent
 from auditline.workers.common.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Actors:
         self._cache = ProcessCache()
         self._boot_id = boot_id()
         self._boot_ns = boot_ns()
-        self._asked: dict[bytes, _Asked] = {}
+        self._asked: Recent[bytes, _Asked] = Recent(MOST_PATHS)
         self._questions: list[Question] = []
         self._warning = RepeatedWarning(logger, every=1000)
 
@@ -64,9 +65,8 @@ class Actors:
         pid = NO_PID if process is None else process.pid
         asked = self._asked.get(path)
         if asked is None:
-            while len(self._asked) >= MOST_PATHS:
-                del self._asked[next(iter(self._asked))]
-            asked = self._asked[path] = _Asked()
+            asked = _Asked()
+            self._asked.put(path, asked)
         if pid not in asked.pids and len(self._questions) < MOST_QUESTIONS:
             asked.pids += (pid,)
             self._questions.append(Question(path, pid, since_ns))
@@ -116,7 +116,7 @@ class Actors:
 
     def forget(self, path: bytes) -> None:
         """What was told of *path* has been recorded, or was nothing: what comes now is about another change."""
-        self._asked.pop(path, None)
+        self._asked.drop(path)
 
     def _describe(self, process: Process | None, answer: Answer | None) -> dict[str, Any]:
         """Put together what is known: a record of the change itself tells more than /proc, that more than a pid."""

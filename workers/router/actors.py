@@ -187,7 +187,7 @@ class Actors:
             return
         time_ns = time.time_ns() if deed is None else deed.time_ns
         has_same_program = executed is not None and executed.executable == program.executable
-        parent = self._table.program(program.parent_pid)
+        parent = self._table.program(program.parent_pid, time_ns)
         answer = Answer(
             path=waiting.question.path,
             asked_pid=waiting.question.pid,

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from auditline.workers.common.process_info import (
     PROC,
@@ -17,12 +17,15 @@ from auditline.workers.common.process_info import (
     read_start_ticks,
     started_ns,
 )
+from auditline.workers.common.recent import Recent
 from auditline.workers.router.decode import types
 from auditline.workers.router.event import Event
 from auditline.workers.router.file_calls import Call, Kind, Registers, registers_of, text_of, time_ns_of
 
 MOST_PROCESSES = 8192
 """Of each kind of row, those that came last."""
+MOST_LOOKS_PER_SECOND = 1000
+"""Into /proc: where processes come and go faster, some are not known, and the rest of the work is not held up."""
 MOST_ARGUMENTS, MOST_ARGUMENT_CHARACTERS = 64, 4096
 TICK_NS = 10_000_000
 """The kernel's time of a record is that of its last tick, up to 10 ms ago; a start is told in such steps, too."""
@@ -65,7 +68,6 @@ class _Start:
         self.looked_ns = looked_ns
 
 
-_Any = TypeVar("_Any", _Row, _Start)
 _NOBODY = _Start(0, 0, "", 0.0, 0)
 
 
@@ -77,8 +79,10 @@ class ProcessTable:
         self._proc = proc
         self._clock = clock
         self._circle = PidCircle(proc, clock)
-        self._programs: dict[int, _Row] = {}
-        self._starts: dict[int, _Start] = {}
+        self._programs: Recent[int, _Row] = Recent(MOST_PROCESSES)
+        self._starts: Recent[int, _Start] = Recent(MOST_PROCESSES)
+        self._looks_left = 0
+        self._looks_due = 0.0
 
     def take(self, event: Event, call: Call) -> None:
         """Take note of an execution, or of a process that was begun."""
@@ -87,14 +91,26 @@ class ProcessTable:
             return
         if call.kind is Kind.FORKS:
             # A pid in another namespace would be another number there; nothing but a wrong row may come of that.
-            self._programs.pop(registers.returned, None)
+            self._programs.drop(registers.returned)
         elif call.kind is Kind.EXECUTES:
-            _keep(self._programs, registers.pid, _Row(time_ns_of(event), program_of(event, registers)))
+            self._programs.put(registers.pid, _Row(time_ns_of(event), program_of(event, registers)))
 
-    def program(self, pid: int) -> Program | None:
-        """Return what the process executed last that has this pid, or had it until now; None: that is not known."""
+    @property
+    def reuse_seconds(self) -> float:
+        """So long what was found out about a pid cannot have become wrong."""
+        return self._circle.seconds
+
+    def is_exhausted(self, now: float) -> bool:
+        """Tell whether nothing more can be looked up at this time, by the monotonic clock."""
+        return self._looks_left <= 0 and now < self._looks_due
+
+    def program(self, pid: int, until_ns: int | None = None) -> Program | None:
+        """Return what the process executed last that has this pid, or had it until now; None: that is not known.
+
+        *until_ns*: it is wanted as of that time.
+        """
         row = self._programs.get(pid)
-        if row is None:
+        if row is None or (until_ns is not None and row.time_ns > until_ns):
             return None
         is_fresh = abs(time.time_ns() - row.time_ns) < self._circle.seconds * 1e9
         # Otherwise another one may have got the pid since.
@@ -106,7 +122,8 @@ class ProcessTable:
 
     def entity(self, pid: int, time_ns: int) -> str:
         """Return the name for good of the process that had this pid at that time; "": it is not known."""
-        return self._start_at(pid, time_ns).entity
+        start = self._start(pid, time_ns)
+        return start.entity if start.ticks and start.start_ns <= time_ns + TICK_NS else ""
 
     def _start_at(self, pid: int, time_ns: int) -> _Start:
         start = self._start(pid, time_ns)
@@ -125,11 +142,21 @@ class ProcessTable:
                     return known
             elif time_ns <= known.looked_ns:
                 return known
+        if not self._may_look(now):
+            return _NOBODY
         ticks = read_start_ticks(pid, self._proc)
         entity = entity_id(self._boot_id, pid, ticks) if ticks else ""
         start = _Start(ticks, started_ns(ticks, boot_ns()), entity, now, time.time_ns())
-        _keep(self._starts, pid, start)
+        self._starts.put(pid, start)
         return start
+
+    def _may_look(self, now: float) -> bool:
+        if now >= self._looks_due:
+            self._looks_due, self._looks_left = now + 1, MOST_LOOKS_PER_SECOND
+        if self._looks_left <= 0:
+            return False
+        self._looks_left -= 1
+        return True
 
 
 def program_of(event: Event, registers: Registers) -> Program:
@@ -165,10 +192,3 @@ def _arguments(event: Event) -> tuple[str, ...]:
 def _set(text: str) -> int | None:
     number = int(text)
     return None if number == _UNSET else number
-
-
-def _keep(rows: dict[int, _Any], pid: int, row: _Any) -> None:
-    rows.pop(pid, None)
-    while len(rows) >= MOST_PROCESSES:
-        del rows[next(iter(rows))]
-    rows[pid] = row

@@ -4,9 +4,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from auditline.workers.common.host import boot_id
 from auditline.workers.common.settings import Settings
 from auditline.workers.router.name_service import NameServiceClient
 from auditline.workers.router.names import IdNames, NoNames
+from auditline.workers.router.process_table import ProcessTable
 from auditline.workers.router.render.file_event import FileRenderer
 from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep
 from auditline.workers.router.render.schemas import open_renderer
@@ -27,7 +29,8 @@ class Renderers:
         keep: Keep = DEFAULT_KEEP,
     ) -> None:
         """Take the ids in events from *names*, owners and groups of files from *owners*."""
-        self.events = [open_renderer(schema, names, keep) for schema in schemas]
+        processes = ProcessTable(boot_id())
+        self.events = [open_renderer(schema, names, keep, processes) for schema in schemas]
         """One for each of the schemas, in their order."""
         self.files = FileRenderer(owners)
         self.names = names

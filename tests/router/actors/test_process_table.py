@@ -138,12 +138,29 @@ def test_one_that_was_gone_is_looked_for_again_with_a_later_event_only(
     assert table.entity(4711, time.time_ns()) != ""
 
 
-def test_rows_are_bounded(table: ProcessTable, make_call: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_bounded(proc: Path, make_call: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_table, "MOST_PROCESSES", 2)
+    table = ProcessTable("boot", proc)
     for pid in (1, 2, 3):
         take(table, make_call("execve", pid=pid, returned=0))
 
     assert [table.program(pid) is not None for pid in (1, 2, 3)] == [False, True, True]
+
+
+def test_not_more_is_looked_up_than_the_other_work_can_bear(
+    proc: Path, put_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_table, "MOST_LOOKS_PER_SECOND", 2)
+    clock = [1000.0]
+    table = ProcessTable("boot", proc, lambda: clock[0])
+    for pid in (1, 2, 3):
+        put_process(pid, age_seconds=10)
+
+    at_once = [table.entity(pid, time.time_ns()) != "" for pid in (1, 2, 3)]
+    clock[0] += 1
+
+    assert at_once == [True, True, False]
+    assert table.entity(3, time.time_ns()) != ""
 
 
 def test_an_event_that_is_cut_off_is_no_error(table: ProcessTable, make_call: Make) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from auditline.workers.router.decode.facts import gather_facts
 from auditline.workers.router.decode.records import UNSET
 from auditline.workers.router.event import Event, Facts, Meaning
+from auditline.workers.router.kin import Kinship, names_of
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.naming.engine import called, category_of, find_meaning, system_call_row
 from auditline.workers.router.record_names import type_name
@@ -51,9 +52,10 @@ _LAST_PID = 2**31 - 1
 class EcsRenderer:
     """Renders events, one document each."""
 
-    def __init__(self, names: IdNames, keep: Keep = DEFAULT_KEEP) -> None:
+    def __init__(self, names: IdNames, keep: Keep = DEFAULT_KEEP, kinship: Kinship | None = None) -> None:
         self._names = names
         self._keep = keep
+        self._kinship = kinship
 
     def forget_names(self) -> None:
         """Names of ids have changed: nothing is remembered here."""
@@ -78,7 +80,8 @@ class EcsRenderer:
         document = ecs_envelope(timestamp(event), identity, host_name, self._event(event, facts, meaning))
         document["auditd"] = _auditd(event, facts, meaning, people)
         document |= people.members()
-        if process := _process(facts):
+        process, inferred = self._process(event, facts)
+        if process:
             document["process"] = process
         if meaning.path is not None:
             document["file"] = ecs_file(facts, meaning.path, people)
@@ -87,8 +90,28 @@ class EcsRenderer:
             document["tags"] = facts.keys
         if facts.warnings and (self._keep.warnings or facts.reasons):
             document["error"] = {"message": facts.warnings}
-        document["auditline"] = ours(event, facts, host)
+        document["auditline"] = ours(event, facts, host) | inferred
         return identity, to_json(document), is_complete
+
+    def _process(self, event: Event, facts: Facts) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return `process`, and what `auditline` has to say about it."""
+        process: dict[str, Any] = {}
+        more: dict[str, Any] = {}
+        parent_more: dict[str, Any] = {}
+        pid, parent = (_process_id(facts.value(key)) for key in _PROCESS_NUMBERS)
+        if pid is not None and self._kinship is not None:
+            more, parent_more = self._kinship.members(event, pid, parent)
+        if pid is not None:
+            process |= {"pid": pid, **more}
+        if parent is not None:
+            process["parent"] = {"pid": parent, **parent_more}
+        for key, name in _PROCESS_TEXTS.items():
+            if (text := facts.value(key)) is not None:
+                process[name] = text
+        if facts.arguments:
+            process["args"] = facts.arguments
+        inferred = names_of(more, parent_more)
+        return process, {"inferred": inferred} if inferred else {}
 
     def _event(self, event: Event, facts: Facts, meaning: Meaning) -> dict[str, Any]:
         member = event_classes(facts, meaning)
@@ -160,21 +183,6 @@ def _data(facts: Facts, meaning: Meaning) -> dict[str, Any]:
     if socket:
         data["socket"] = socket
     return data
-
-
-def _process(facts: Facts) -> dict[str, Any]:
-    process: dict[str, Any] = {}
-    pid, parent = (_process_id(facts.value(key)) for key in _PROCESS_NUMBERS)
-    if pid is not None:
-        process["pid"] = pid
-    if parent is not None:
-        process["parent"] = {"pid": parent}
-    for key, name in _PROCESS_TEXTS.items():
-        if (text := facts.value(key)) is not None:
-            process[name] = text
-    if facts.arguments:
-        process["args"] = facts.arguments
-    return process
 
 
 def _process_id(text: str | None) -> int | None:

@@ -1,11 +1,14 @@
 """The renderers of kernel events, by schema."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from auditline.workers.router.event import Event
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.fragments import FragmentRenderer
 from auditline.workers.router.render.lines import Keep
+
+if TYPE_CHECKING:
+    from auditline.workers.router.process_table import ProcessTable
 
 
 class EventRenderer(Protocol):
@@ -21,11 +24,12 @@ class EventRenderer(Protocol):
         """Names of ids have changed: what was rendered with the old ones must go."""
 
 
-def open_renderer(schema: str, names: IdNames, keep: Keep) -> EventRenderer:
-    """Return the renderer of *schema*, `audit` or `ecs`."""
+def open_renderer(schema: str, names: IdNames, keep: Keep, processes: "ProcessTable | None" = None) -> EventRenderer:
+    """Return the renderer of *schema*, `audit` or `ecs`; with *processes*, of events of this host as they come."""
     if schema == "ecs":
         # Most runs want one schema only: the other one's tables need not be read.
+        from auditline.workers.router.kin import Kinship
         from auditline.workers.router.render.ecs_fragments import EcsFragmentRenderer
 
-        return EcsFragmentRenderer(names, keep)
+        return EcsFragmentRenderer(names, keep, kinship=None if processes is None else Kinship(processes))
     return FragmentRenderer(names, keep)

@@ -12,8 +12,6 @@ import pytest
 
 from auditline.workers.common.file_entry import Action
 
-COMES_LATER = {"moved"}
-
 
 @pytest.fixture
 def document(read_document: Callable[[str], Any]) -> Any:
@@ -64,7 +62,7 @@ def test_each_change_gives_the_events_that_the_table_says(
 def test_actions_are_those_of_the_code(document: Any, code_of: Callable[[str], str]) -> None:
     documented = {code_of(row["action"]) for row in document.table("Actions")}
 
-    assert documented == set(get_args(Action)) - COMES_LATER
+    assert documented == set(get_args(Action))
 
 
 def test_watch_limit_has_the_name_that_is_shown(document: Any) -> None:

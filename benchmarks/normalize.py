@@ -1,12 +1,13 @@
 """What it costs to turn raw audit records into JSON lines, beside laurel with names resolved and nothing from /proc.
 
-    python benchmarks/normalize.py --laurel PATH LOG...
+    python benchmarks/normalize.py --laurel PATH [--pure] LOG...
 
 For each log (plain or compressed) two ratios, ours over laurel's, and one of ours, each with both raw numbers:
 * CPU per event of normalizing alone: grouping, decoding, naming, rendering, encoding. Ours is timed in this process
   over batches as the kernel reader makes them; laurel's is its whole process minus one that reads an empty log.
 * The same in schema `ecs` over that in schema `audit`.
 * CPU of the whole commands, start-up included: `auditline replay LOG` and laurel reading LOG.
+With --pure the first two are of Python alone, as it is where nothing could be compiled.
 The runs are interleaved; the median of --rounds counts.
 """
 
@@ -22,14 +23,17 @@ from statistics import median
 from typing import Any
 
 from auditline.workers.common.memory import relax_collector
+from auditline.workers.router.compiling import COMPILED, Compiled
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import frame
 from auditline.workers.router.names import IdNames
+from auditline.workers.router.render.ecs_fragments import EcsFragmentRenderer
+from auditline.workers.router.render.fragments import FragmentRenderer
 from auditline.workers.router.render.lines import DEFAULT_KEEP
-from auditline.workers.router.render.schemas import open_renderer
 from auditline.workers.router.replaying.reading import read_chunks
 
 BATCH_RECORDS = 256
+RENDERERS = {"audit": FragmentRenderer, "ecs": EcsFragmentRenderer}
 LAUREL_SETTINGS = """\
 directory = "{directory}"
 user = "root"
@@ -61,12 +65,12 @@ def make_batches(path: str) -> list[Batch]:
     return batches
 
 
-def normalize(batches: Sequence[Batch], schema: str) -> tuple[int, float]:
+def normalize(batches: Sequence[Batch], schema: str, compiled: Compiled | None = COMPILED) -> tuple[int, float]:
     """Return the number of events and our CPU seconds for them."""
     names = IdNames(Path("/etc/passwd"), Path("/etc/group"))
-    render = open_renderer(schema, names, DEFAULT_KEEP).render
+    render = RENDERERS[schema](names, DEFAULT_KEEP, compiled).render
     events: list[Any] = []
-    grouper = Grouper(events.append, lambda *_: None)
+    grouper = Grouper(events.append, lambda *_: None, compiled=compiled)
     count = 0
     start = time.process_time()
     for number, (kinds, payload) in enumerate(batches):
@@ -87,7 +91,7 @@ def cpu_of(command: Sequence[str], stdin: Path) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def compare(laurel: Sequence[str], path: str, scratch: Path, rounds: int) -> None:
+def compare(laurel: Sequence[str], path: str, scratch: Path, rounds: int, compiled: Compiled | None) -> None:
     """Print the two ratios for one log."""
     plain, empty = scratch / "log", scratch / "empty"
     plain.write_text("\n".join(line for chunk, _ in read_chunks(path) for line in chunk), errors="surrogateescape")
@@ -96,9 +100,9 @@ def compare(laurel: Sequence[str], path: str, scratch: Path, rounds: int) -> Non
     ours, ours_in_ecs, theirs, our_command, their_command = [], [], [], [], []
     events = 0
     for _ in range(rounds):
-        events, seconds = normalize(batches, "audit")
+        events, seconds = normalize(batches, "audit", compiled)
         ours.append(seconds)
-        ours_in_ecs.append(normalize(batches, "ecs")[1])
+        ours_in_ecs.append(normalize(batches, "ecs", compiled)[1])
         their_command.append(cpu_of(laurel, plain))
         theirs.append(their_command[-1] - cpu_of(laurel, empty))
         our_command.append(cpu_of([sys.executable, "-m", "auditline.workers.supervisor", "replay", "-"], plain))
@@ -119,14 +123,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--laurel", default="laurel", help="laurel's executable (0.5.1 is in Debian 12)")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pure", action="store_true", help="leave out what is compiled")
     parser.add_argument("logs", nargs="+")
     options = parser.parse_args()
+    compiled = None if options.pure else COMPILED
+    print("in Python alone" if compiled is None else "with what is compiled")
     relax_collector()
     with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
         settings = Path(scratch) / "laurel.toml"
         settings.write_text(LAUREL_SETTINGS.format(directory=scratch))
         for log in options.logs:
-            compare([options.laurel, "-c", str(settings)], log, Path(scratch), options.rounds)
+            compare([options.laurel, "-c", str(settings)], log, Path(scratch), options.rounds, compiled)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import pytest
 from auditline.workers.common.file_entry import FileChange
 from auditline.workers.common.file_state import state_of
 from auditline.workers.common.settings import AuditSettings, Settings
+from auditline.workers.router.decode.calls import calls_of
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.renderers import NAMES_SECONDS, Renderers
 
@@ -89,3 +90,11 @@ def test_a_name_that_changes_is_seen_in_the_next_look(tmp_path: Path, monkeypatc
     renderers.refresh_names()
 
     assert (early, owner_of(renderers, 700)) == ("alice", "robert")
+
+
+def test_what_the_first_event_needs_is_read_before_it_comes(names_socket: socket.socket):
+    calls_of.cache_clear()
+
+    Renderers.open(NUMBERS_IN_EVENTS, names_socket.fileno(), has_watches=False)
+
+    assert calls_of.cache_info().currsize == 1

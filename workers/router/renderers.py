@@ -6,6 +6,9 @@ from pathlib import Path
 
 from auditline.workers.common.host import boot_id
 from auditline.workers.common.settings import Settings
+from auditline.workers.common.tables.lookup import architecture_word
+from auditline.workers.router.decode import types
+from auditline.workers.router.event import Event
 from auditline.workers.router.name_service import NameServiceClient
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.process_table import ProcessTable
@@ -16,6 +19,11 @@ from auditline.workers.router.render.schemas import open_renderer
 NAMES_SECONDS = 1.0
 """So often it is looked whether names have changed."""
 _PASSWD, _GROUP = Path("/etc/passwd"), Path("/etc/group")
+_SAMPLE = (
+    "arch={:x} syscall=0 success=yes exit=0 a0=0 a1=0 a2=0 a3=0 items=0 ppid=1 pid=2"
+    " auid=0 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=pts0 ses=1"
+    ' comm="sample" exe="/sample" key=(null)'
+)
 
 
 class Renderers:
@@ -47,7 +55,17 @@ class Renderers:
         ask = NameServiceClient(names_socket_fd).ask if resolves or has_watches else None
         owners = IdNames(_PASSWD, _GROUP, ask)
         keep = Keep(settings.audit.keep_raw, settings.audit.keep_warnings)
-        return cls(owners if resolves else NoNames(), owners, schemas, keep)
+        renderers = cls(owners if resolves else NoNames(), owners, schemas, keep)
+        renderers.warm_up()
+        return renderers
+
+    def warm_up(self) -> None:
+        """Render an event that nobody sees: tables are read when they are first needed, for as long as 20 ms."""
+        event = Event("audit(0.000:0", None, "0", "000", 0)
+        event.types.append(types.SYSCALL)
+        event.bodies.append(_SAMPLE.format(architecture_word("b64") or 0))
+        for renderer in self.events:
+            renderer.render(event, "", None)
 
     def refresh_names(self) -> None:
         """See, once in a while, whether names have changed."""

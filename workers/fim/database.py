@@ -22,7 +22,6 @@ _SETTINGS = (
     # Or sqlite's temporary files would come and go in a directory that may be watched.
     "PRAGMA temp_store = MEMORY",
 )
-_ROWS_AT_ONCE = 256
 _VACUUM_FROM_PAGES = 1024
 """Unused; fewer are sooner used again."""
 
@@ -103,9 +102,7 @@ class Database:
     def each(self, statement: str, parameters: Sequence[Any] = ()) -> Iterator[Row]:
         """Yield the rows that a SELECT gives; nothing may be written meanwhile."""
         try:
-            cursor = self._connection.execute(statement, parameters)
-            while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-                yield from rows
+            yield from self._connection.execute(statement, parameters)
         except SQLITE_ERRORS as error:
             raise self._failure("cannot be read", error) from error
 

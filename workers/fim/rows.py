@@ -26,7 +26,7 @@ from auditline.workers.common.file_state import (
     to_plain,
 )
 
-_USUAL, _WHOLE, _ANY = b"\1", b"\2", b"\3"
+_USUAL, _WHOLE, _ANY = range(1, 4)
 _HASH_STATES = (
     NOT_HASHED, STABLE, GROWING, UNSTABLE, TOO_LARGE, TIME_LIMIT, UNREADABLE, FORBIDDEN, QUARANTINED,
 )  # fmt: skip
@@ -35,13 +35,15 @@ _HASH_STATE_NUMBERS = {name: number for number, name in enumerate(_HASH_STATES)}
 _NO_TARGET = -1
 
 # Form, hash state, mode, size, inode, device, three times, when it was looked at; then the hashes.
-_USUAL_FORM = struct.Struct("<cBHIIIqqqq")
+_USUAL_FORM = struct.Struct("<BBHIIIqqqq")
 # Form, hash state, mode, uid, gid, size, inode, device, links, three times, device node, when it was looked at, flags,
 # lengths of target and hashes; then target, hashes and extended attributes.
-_WHOLE_FORM = struct.Struct("<cBHIIqQQQqqqQqQiI")
+_WHOLE_FORM = struct.Struct("<BBHIIqQQQqqqQqQiI")
+_USUAL_BYTES = _USUAL_FORM.size
 _CHECKSUM = struct.Struct("<I")
 _CHECKSUM_BYTES = _CHECKSUM.size
-_LAST_CHECKSUM = 0xFFFFFFFF
+_WHOLE_CHECKSUM = 0x2144DF1C
+"""What the crc32 of everything is that ends with its crc32, whatever it is."""
 
 Row = tuple[Any, ...]
 
@@ -49,7 +51,7 @@ Row = tuple[Any, ...]
 def encode_state(directory: int, name: bytes, state: FileState) -> bytes:
     """Return what stands in the row of *state*, which is that of the path *name* in the directory of that id."""
     body = _pack(state)
-    return body + _CHECKSUM.pack(zlib.crc32(body, _checksum_of_place(directory, name)))
+    return body + _CHECKSUM.pack(zlib.crc32(body, zlib.crc32(name, _start(directory, name))))
 
 
 def decode_row(row: Row) -> FileState:
@@ -60,10 +62,14 @@ def decode_row(row: Row) -> FileState:
     """
     directory, name, packed = row
     try:
-        checksum = zlib.crc32(packed[:-_CHECKSUM_BYTES], _checksum_of_place(directory, name))
-        if checksum.to_bytes(_CHECKSUM_BYTES, "little") != packed[-_CHECKSUM_BYTES:]:
+        if zlib.crc32(packed, zlib.crc32(name, _start(directory, name))) != _WHOLE_CHECKSUM:
             raise ValueError("the checksum is wrong")
-        return _unpack(packed)
+        if packed[0] != _USUAL:
+            return _unpack(packed)
+        _, number, mode, size, inode, device, mtime, ctime, atime, checked = _USUAL_FORM.unpack_from(packed)
+        hashes = packed[_USUAL_BYTES:-_CHECKSUM_BYTES]
+        further = (None, hashes, _HASH_STATES[number], checked, b"", 0)
+        return FileState._make((mode, 0, 0, size, inode, device, 1, mtime, ctime, atime, 0, *further))
     except (TypeError, IndexError, struct.error) as error:
         raise ValueError(f"a value is of a wrong type: {error}") from error
 
@@ -112,16 +118,12 @@ def _pack(state: FileState) -> bytes:
 
 def _pack_anything(state: FileState) -> bytes:
     """Return the form for numbers of any size, such as a time in the year 2300 in nanoseconds."""
-    return _ANY + ujson.dumps(to_plain(state)).encode()
+    return bytes((_ANY,)) + ujson.dumps(to_plain(state)).encode()
 
 
 def _unpack(packed: bytes) -> FileState:
-    form = packed[:1]
-    if form == _USUAL:
-        _, number, mode, size, inode, device, mtime, ctime, atime, checked = _USUAL_FORM.unpack_from(packed)
-        hashes = packed[_USUAL_FORM.size : -_CHECKSUM_BYTES]
-        further = (0, None, hashes, _HASH_STATES[number], checked, b"", 0)
-        return FileState._make((mode, 0, 0, size, inode, device, 1, mtime, ctime, atime, *further))
+    """Return the state of a form that is not the usual one."""
+    form = packed[0]
     if form == _WHOLE:
         _, number, *numbers, checked, flags, target_length, hashes_length = _WHOLE_FORM.unpack_from(packed)
         start = _WHOLE_FORM.size + max(target_length, 0)
@@ -135,6 +137,6 @@ def _unpack(packed: bytes) -> FileState:
     return state
 
 
-def _checksum_of_place(directory: int, name: bytes) -> int:
-    # With the length of the name, so that no byte can wander from it to the state.
-    return zlib.crc32(name, (directory << 9 ^ len(name)) & _LAST_CHECKSUM)
+def _start(directory: int, name: bytes) -> int:
+    """Return what a row's checksum begins with; the length is in it so that no byte can wander from name to state."""
+    return (directory << 9 ^ len(name)) & 0xFFFFFFFF

@@ -40,7 +40,7 @@ class Recorder:
             detected_by=detected_by,
             time_ns=now_ns() if after is None or moved_from is not None else after.checked_ns,
             moved_from=None if moved_from is None else watch.scope.absolute(moved_from),
-            actor=watch.actors.actor_of(path, processes or watch.dirty.processes(path)),
+            actor=watch.actors.actor_of(absolute, processes or watch.dirty.processes(path)),
         )
         watch.baseline.append(change, path, after)
         if moved_from is not None:

@@ -164,11 +164,12 @@ class Watcher:
         self._place.look()
         if self._gathering.seconds_left <= 0:
             self._take_hints()
+            # Now: while the paths wait the answers come.
+            self._watch.actors.ask()
         if self._rescan_due <= time.monotonic():
             self._walker.rescan()
         self._examiner.in_hand.release()
         self._work(at_once=False)
-        self._watch.actors.ask()
         self._producer.pump()
         self._watch.actors.take(self._producer.take_answers())
         self._measure()
@@ -251,6 +252,7 @@ class Watcher:
         if path == scope.single:
             self._place.check_due = 0.0
         elif kind is HintKind.MOVED and hint.moved_from is not None and self._take_move(hint, hint.moved_from):
+            self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
             return
         elif hint.is_directory:
             self._take_directory(hint)

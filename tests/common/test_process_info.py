@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditline.workers.common import process_info
-from auditline.workers.common.process_info import Process, ProcessCache, entity_id, read_start_ticks
+from auditline.workers.common.process_info import (
+    Process,
+    ProcessCache,
+    boot_ns,
+    entity_id,
+    read_start_ticks,
+    started_ns,
+)
 
 GONE = -1
 ABSENT = process_info._NOBODY
@@ -374,9 +382,7 @@ def test_the_name_is_the_same_in_every_process() -> None:
 
 def test_a_start_is_told_in_the_clock_of_the_host() -> None:
     with running(SLEEP, "60") as (process, _):
-        age_ns = process_info.time.time_ns() - process_info.started_ns(
-            read_start_ticks(process.pid), process_info.boot_ns()
-        )
+        age_ns = time.time_ns() - started_ns(read_start_ticks(process.pid), boot_ns())
 
     assert 0 <= age_ns < 5_000_000_000
 

@@ -335,12 +335,13 @@ def test_producer_asks_and_is_answered_with_the_document_s_layout(
     attempt = layouts["hello"].decode(frames)["greeting"]["attempt"]
     raw_router.send_multipart([peer, *layouts["resume"].encode({"attempt": attempt, "next": 1})])
     hear(producer, lambda: producer.is_greeted)
-    answers: list[bytes] = []
 
     is_sent = producer.ask(b"[1]")
     _, questions = receive_from(producer, raw_router)
     raw_router.send_multipart([peer, *layouts["answers"].encode({"answers": b"[2]"})])
-    hear(producer, lambda: answers.extend(producer.take_answers()) or answers)
+    raw_router.send_multipart([peer, *layouts["end"].encode({})])
+    hear(producer, lambda: producer.is_finished)
+    answers = producer.take_answers()
 
     assert is_sent
     assert layouts["questions"].decode(questions) == {"kind": "Q", "questions": b"[1]", "source": "audit"}

@@ -121,6 +121,7 @@ class Actors:
     def _describe(self, process: Process | None, answer: Answer | None) -> dict[str, Any]:
         """Put together what is known: a record of the change itself tells more than /proc, that more than a pid."""
         read = None if process is None or not process.start_ticks else process
+        confidence: str
         if answer is not None and (read is None or answer.match == "exact"):
             is_same = read is not None and answer.executable in (None, _text(read.executable))
             confidence, source = answer.match, "audit"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from auditline.workers.common.attributes import Xattr, XattrKind, pack_xattrs
 from auditline.workers.common.file_entry import FileChange
 from auditline.workers.common.file_state import STABLE, FileState
 from auditline.workers.router.decode import suspicious
@@ -52,6 +53,15 @@ FILE = FileState(
     mode=0o106755, uid=0, gid=0, size=6, inode=7, device=0xFE00, links=1, mtime_ns=SECOND, ctime_ns=SECOND,
     atime_ns=SECOND, rdev=0, target=None, hashes=b"\x04" + bytes(32), hash_state=STABLE, checked_ns=SECOND,
 )  # fmt: skip
+XATTRS = {
+    b"security.selinux": b"system_u:object_r:etc_t:s0:c1",
+    b"system.posix_acl_access": b"\2\0\0\0\1\0\6\0\xff\xff\xff\xff",
+}
+ACTOR = {
+    "pid": 1, "start": "2023-11-14T22:14:20.010Z", "entity_id": "N2HGVVeqY2RXa6I0", "executable": "/usr/bin/cp",
+    "name": "cp", "arguments": ["cp"], "parent": {"pid": 2, "executable": "/usr/bin/sh"}, "user": {"id": "0"},
+    "login_user": {"id": "700"}, "container_id": "4f1c8e5d2a3b",
+}  # fmt: skip
 LINK = FILE._replace(mode=0o120777, hashes=b"", target=b"/srv")
 
 
@@ -80,10 +90,13 @@ def replay_all(tree: Path, shell_environment: dict[str, str]) -> Callable[[str],
 
 def file_events(tree: Path) -> list[dict[str, Any]]:
     """Return events of files in schema ecs, which between them have every key."""
+    xattrs = pack_xattrs(Xattr(XattrKind.WHOLE, name, value, len(value)) for name, value in XATTRS.items())
     renderer = FileRenderer(IdNames(tree / "tests/data/seed/passwd", tree / "tests/data/seed/group"))
     changes = [
-        FileChange(action="created", path=b"/a", before=None, after=state, detected_by="event", time_ns=SECOND)
-        for state in (FILE, LINK)
+        FileChange(
+            action="created", path=b"/a.b", before=None, after=state, detected_by="event", time_ns=SECOND, actor=ACTOR
+        )
+        for state in (FILE._replace(xattrs=xattrs), LINK)
     ]
     documents = [json.loads(renderer.render(change, "0" * 16, "web1", "e:1", "ecs")[1]) for change in changes]
     return [{key: value for key, value in document.items() if key != "auditline"} for document in documents]

@@ -3,12 +3,15 @@
 import json
 import re
 import stat
+import struct
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
+from auditline.workers.common.attributes import FLAGS, Xattr, XattrKind, pack_xattrs
 from auditline.workers.common.file_entry import Coverage, DetectedBy, FileChange
 from auditline.workers.common.file_state import STABLE, TOO_LARGE, FileState
 from auditline.workers.common.hashes import ALGORITHMS
@@ -27,6 +30,18 @@ STATE = FileState(
     atime_ns=BEFORE_NS, rdev=0, target=None, hash_state=STABLE, checked_ns=BEFORE_NS,
     hashes=b"\x04" + bytes.fromhex("5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"),
 )  # fmt: skip
+ACL = struct.pack("<IHHI", 2, 1, 6, 0xFFFFFFFF)
+ALL_XATTRS = pack_xattrs(
+    Xattr(XattrKind.WHOLE, name, value, len(value))
+    for name, value in (
+        (b"security.capability", struct.pack("<3I", 0x01000000, 1, 0)),
+        (b"security.ima", b"\1x"),
+        (b"security.selinux", b"system_u:object_r:etc_t:s0"),
+        (b"system.posix_acl_access", ACL),
+        (b"system.posix_acl_default", ACL),
+        (b"user.a", b"1"),
+    )
+)
 ALL_HASHES = b"".join(bytes([each.number]) + bytes(each.digest_bytes) for each in ALGORITHMS.values())
 
 
@@ -45,13 +60,16 @@ def codes(cell: str) -> list[str]:
 
 
 def keys_of(table: list[dict[str, str]]) -> set[str]:
-    return {key for row in table for key in codes(row["key"])}
+    """Return every key; `a.{b,c}` is two of them."""
+    parts = [re.split(r"[{}]", code) for row in table for code in codes(row["key"])]
+    return {"".join(each) for part in parts for each in product(*(piece.split(",") for piece in part))}
 
 
 def states() -> Iterator[FileState]:
     """Yield states that between them have every key."""
     for kind in TYPES:
-        yield STATE._replace(mode=kind | 0o7777, target=b"a\xff" if kind == stat.S_IFLNK else None, hashes=ALL_HASHES)
+        target = b"a\xff" if kind == stat.S_IFLNK else None
+        yield STATE._replace(mode=kind | 0o7777, target=target, hashes=ALL_HASHES, xattrs=ALL_XATTRS, flags=0x10)
 
 
 def documents(renderer: FileRenderer) -> list[dict[str, Any]]:
@@ -63,9 +81,11 @@ def documents(renderer: FileRenderer) -> list[dict[str, Any]]:
         for state in states()
     ]
     other = STATE._replace(hash_state=TOO_LARGE, hashes=b"")
-    changes.append(
-        FileChange(action="updated", path=b"/\xff", before=STATE, after=other, detected_by="event", time_ns=AFTER_NS)
-    )
+    replaced = FileChange(
+        action="updated", path=b"/\xff", before=STATE, after=other, detected_by="event", time_ns=AFTER_NS,
+        moved_from=b"/c", actor={"pid": 7},
+    )  # fmt: skip
+    changes.append(replaced)
     return [json.loads(renderer.render(change, HOST, "web1", "e:1")[1]) for change in changes]
 
 
@@ -80,6 +100,14 @@ def test_keys_of_file_events_are_those_in_the_code(document: Any, renderer: File
     assert our_keys == ours | {f"change.{key}" for change in changes for key in change}
     attributes = {key for change in changes for side in ("before", "after") for key in change.get(side, {})}
     assert change_keys == attributes - file_keys | {"path"}
+    assert {key for event in events for key in event["auditline"].get("file", {})} < change_keys
+
+
+def test_flags_are_those_in_the_code(document: Any) -> None:
+    _, _, attributes = document.tables("File events")
+    (meaning,) = [row["meaning"] for row in attributes if row["key"] == "`flags`"]
+
+    assert codes(meaning)[1:] == sorted(FLAGS)
 
 
 def test_types_and_ways_are_those_in_the_code(document: Any, renderer: FileRenderer) -> None:

@@ -5,22 +5,20 @@ import json
 import os
 import re
 import stat
-import unicodedata
 from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
-from auditline.workers.common.file_entry import Action, DetectedBy, FileChange, decode_entry, encode_entry
+from auditline.workers.common.attributes import FLAGS
+from auditline.workers.common.file_entry import Action, FileChange
 from auditline.workers.common.file_state import FileState, state_of
 from auditline.workers.common.hashes import ALGORITHMS, pack_digests, start_digests
 from auditline.workers.router.names import IdNames, NoNames
-from auditline.workers.router.render.file_event import FileRenderer, file_event_id
+from auditline.workers.router.render.file_event import FileRenderer
 from auditline.workers.router.render.lines import timestamp_of_ns
 
 HOST = "0" * 16
@@ -82,8 +80,10 @@ def test_a_created_file_has_the_seed_s_keys_and_the_values_that_stat_and_the_has
         "hashed": True, "md5": hashlib.md5(content).hexdigest(), "sha1": hashlib.sha1(content).hexdigest(),
         "sha256": hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
     assert document["auditline"] == {
-        "complete": True, "change": {"detected_by": "event"}, "hash_state": "stable",
+        "complete": True, "change": {"detected_by": "event"}, "file": {"device": device, "links": 1},
+        "hash_state": "stable",
     }  # fmt: skip
     assert document["host"] == {"name": "web1"}
 
@@ -106,7 +106,8 @@ def test_the_seed_s_document_comes_out_of_what_it_was_made_of():
     ("changed", "before", "after"),
     [
         ({"mode": 0o104755, "ctime_ns": 5 * 10**9},
-         {"mode": "0644", "ctime": "2001-09-09T01:46:40.000Z"}, {"mode": "4755", "ctime": "1970-01-01T00:00:05.000Z"}),
+         {"mode": "0644", "ctime": "2001-09-09T01:46:40.000Z"},
+         {"mode": "4755", "ctime": "1970-01-01T00:00:05.000Z", "setuid": True}),
         ({"uid": 700, "gid": 701}, {"gid": 0, "uid": 0, "owner": "root", "group": "root"},
          {"gid": 701, "uid": 700, "owner": "admin", "group": "701"}),
         ({"size": 43, "hashes": hashes_of(b"b", "sha256", "blake2b_256")},
@@ -158,8 +159,39 @@ def test_a_move_has_the_new_name_and_the_old_one_before():
     document = render(change_of(STATE, STATE, "moved", moved_from=b"/srv/old\xff"))
 
     assert document["audit"]["file"]["path"] == "/srv/file"
-    assert document["auditline"]["change"]["before"] == {"path": "/srv/old\\xff"}
+    assert document["auditline"]["change"] == {
+        "detected_by": "event", "before": {"path": "/srv/old\\xff"}, "after": {"path": "/srv/file"},
+    }  # fmt: skip
     assert document["auditline"]["undecodable"] == [{"field": "change.before.path", "base64": "L3Nydi9vbGT/"}]
+
+
+def test_what_another_file_has_replaced_says_from_where_it_came():
+    change = render(change_of(STATE, STATE._replace(inode=78), "updated", moved_from=b"/srv/new.tmp"))["auditline"][
+        "change"
+    ]
+
+    assert change["moved_from"] == "/srv/new.tmp"
+    assert (change["before"], change["after"]) == ({"inode": "77"}, {"inode": "78"})
+
+
+def test_what_the_schema_has_no_key_for_is_beside_it():
+    special = STATE._replace(mode=0o106755, flags=FLAGS["immutable"] | FLAGS["append"], links=2)
+
+    ours = render(change_of(None, special, "created"))["auditline"]
+
+    assert ours["file"] == {
+        "device": "fe:00", "links": 2, "setuid": True, "setgid": True, "flags": ["append", "immutable"],
+    }  # fmt: skip
+
+
+def test_hashes_of_an_older_content_are_not_told_of_what_could_not_be_read():
+    known = STATE._replace(hashes=hashes_of(b"a", "sha256"))
+
+    document = render(change_of(known, known._replace(hash_state="forbidden", mode=0o100000), "attributes_modified"))
+
+    assert "hashed" not in document["audit"]["file"]
+    assert document["auditline"]["change"]["before"]["sha256"] == hashlib.sha256(b"a").hexdigest()
+    assert "sha256" not in document["auditline"]["change"]["after"]
 
 
 @pytest.mark.parametrize(
@@ -248,106 +280,6 @@ def test_owners_have_names_or_stay_numbers(names: IdNames):
     file = render(change_of(None, STATE._replace(uid=700, gid=4294967295), "created"), names)["audit"]["file"]
 
     assert (file["owner"], file["uid"], file["group"], file["gid"]) == ("admin", 700, "4294967295", 4294967295)
-
-
-small_numbers, numbers = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
-times = st.integers(-(2**80), 2**80)
-packed_hashes = st.lists(st.sampled_from(list(ALGORITHMS)), unique=True).map(lambda names: hashes_of(b"x", *names))
-states = st.builds(
-    FileState, small_numbers, small_numbers, small_numbers, numbers, numbers, numbers, numbers, times, times, times,
-    numbers, st.none() | st.binary(), packed_hashes,
-    st.sampled_from(["", "stable", "too_large", "unstable", "unreadable", "quarantined"]), times,
-)  # fmt: skip
-changes = st.builds(
-    FileChange,
-    action=st.sampled_from(get_args(Action)),
-    path=st.binary(),
-    before=st.none() | states,
-    after=st.none() | states,
-    detected_by=st.sampled_from(get_args(DetectedBy)),
-    time_ns=times,
-    moved_from=st.none() | st.binary(),
-)
-
-
-@given(change=changes)
-def test_any_change_is_one_line_of_json_without_raw_control_characters(change: FileChange):
-    identity, line = FileRenderer(NoNames()).render(change, HOST, "web1", "e:1")
-
-    document = json.loads(line)
-    assert BEGINNING.match(line)
-    assert document["event"]["id"] == identity
-    assert not any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in line)
-    line.encode()
-
-
-@given(change=changes)
-def test_an_entry_that_was_sent_gives_the_same_bytes_as_the_change_itself(change: FileChange):
-    renderer = FileRenderer(NoNames())
-
-    resent = decode_entry(encode_entry(change))
-
-    assert isinstance(resent, FileChange)
-    assert renderer.render(resent, HOST, "web1", "e:1") == renderer.render(change, HOST, "web1", "e:1")
-
-
-def identified(change: FileChange) -> tuple[object, ...]:
-    """Return what an id has to tell apart."""
-    states_of = [
-        state and state._replace(atime_ns=0, checked_ns=0, hash_state="") for state in (change.before, change.after)
-    ]
-    return change.action, change.path, change.moved_from, *states_of
-
-
-@given(data=st.data(), one=changes)
-def test_different_states_have_different_ids(data: st.DataObject, one: FileChange):
-    field = data.draw(st.sampled_from(["action", "path", "moved_from", "before", "after"]))
-    other = replace(one, **{field: getattr(data.draw(changes), field)})
-    assume(identified(one) != identified(other))
-
-    assert file_event_id(HOST, one, "e:1") != file_event_id(HOST, other, "e:1")
-
-
-@pytest.mark.parametrize("field", sorted({*FileState._fields} - {"atime_ns", "checked_ns", "hash_state"}))
-@pytest.mark.parametrize("side", ["before", "after"])
-def test_each_attribute_makes_another_id(field: str, side: str):
-    changed: dict[str, Any] = {field: {"target": b"", "hashes": hashes_of(b"", "md5"), "xattrs": b"x"}.get(field, 12345)}
-    other = STATE._replace(**changed)
-    states_of = {"before": STATE, "after": STATE}
-
-    one = file_event_id(HOST, change_of(**states_of, action="updated"), "e:1")
-    another = file_event_id(HOST, change_of(**states_of | {side: other}, action="updated"), "e:1")
-
-    assert one != another
-
-
-def test_neither_reading_nor_looking_nor_when_and_how_it_was_seen_makes_another_id():
-    seen_later = STATE._replace(atime_ns=7, checked_ns=8, hash_state="unstable")
-
-    one = file_event_id(HOST, change_of(STATE, STATE._replace(size=1), "updated"), "e:1")
-    again = change_of(STATE, seen_later._replace(size=1), "updated", time_ns=9, detected_by="scan")
-
-    assert file_event_id(HOST, again, "f:2") == one
-
-
-def test_a_file_that_goes_and_comes_back_unaltered_has_an_id_for_each_time():
-    # A directory that is moved out of what is watched and back leaves the times of all beneath it alone.
-    first, second = STATE, STATE._replace(checked_ns=STATE.checked_ns + 10**9)
-    changes_in_turn = [
-        change_of(first, None, "deleted", time_ns=1),
-        change_of(None, second, "created", time_ns=2),
-        change_of(second, None, "deleted", time_ns=3),
-        change_of(None, second, "created", time_ns=4),
-    ]
-
-    assert len({file_event_id(HOST, change, "e:1") for change in changes_in_turn}) == 4
-
-
-@pytest.mark.parametrize("action", ["config_change", "initial_scan"])
-def test_what_may_come_again_with_the_same_states_has_its_place_in_the_outbox_in_its_id(action: Action):
-    change = change_of(STATE, STATE, action)
-
-    assert len({file_event_id(HOST, change, position) for position in ("e:1", "e:2", "f:1")}) == 3
 
 
 @pytest.mark.parametrize(

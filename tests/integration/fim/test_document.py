@@ -6,6 +6,8 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import xxhash
+
 from auditline.workers.common.hashes import ALGORITHMS
 
 SEED = json.loads((Path(__file__).parents[2] / "data" / "seed" / "file-created.json").read_text())
@@ -19,10 +21,12 @@ def written(seconds_ns):
 
 
 def digest(name):
-    """What hashlib says of CONTENT."""
+    """What others say of CONTENT."""
     family, _, bits = name.partition("_")
     if family == "blake2b":
         return hashlib.blake2b(CONTENT, digest_size=int(bits) // 8).hexdigest()
+    if name == "xxh64":
+        return xxhash.xxh64(CONTENT).hexdigest()
     return hashlib.new(name, CONTENT).hexdigest()
 
 
@@ -62,7 +66,9 @@ def test_a_created_file_has_the_keys_of_the_reference_and_the_values_of_stat_and
     }
     assert list(created.document["audit"]) == ["file"]
     assert list(created.document) == ["@timestamp", "event", "host", "audit", "auditline"]
-    assert created.document["auditline"] == {"complete": True, "change": {"detected_by": "event"}}
+    ours = created.document["auditline"]
+    assert (ours["complete"], ours["change"], ours["hash_state"]) == (True, {"detected_by": "event"}, "stable")
+    assert ours["file"] == {"device": f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}", "links": 1}
     (line,) = [line for line in watched.lines.lines if b'"action":"created"' in line]
     assert line.startswith(b'{"@timestamp":"%s","event":{"id":"' % created.document["@timestamp"].encode())
 

@@ -2,11 +2,14 @@
 
 import json
 import stat
+import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from auditline.workers.common.attributes import Xattr, XattrKind, pack_xattrs
 from auditline.workers.common.file_entry import Action, FileChange
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.hashes import pack_digests, start_digests
@@ -89,6 +92,71 @@ def test_setuid_and_setgid_stand_out(renderer: FileRenderer):
     assert (file["setuid"], file["setgid"], file["mode"]) == (True, True, "6644")
 
 
+@pytest.mark.parametrize(
+    ("path", "extension"),
+    [
+        (b"/etc/app.d/file.conf", "conf"), (b"/srv/a.tar.gz", "gz"), (b"/root/.profile", "profile"),
+        (b"/etc.d/passwd", None), (b"/srv/ends.", None),
+    ],
+)  # fmt: skip
+def test_extension_is_what_stands_behind_the_last_dot(renderer: FileRenderer, path: bytes, extension: str | None):
+    file = render(renderer, replace(change_of("created", None, FILE), path=path))["file"]
+
+    assert file.get("extension") == extension
+
+
+def test_only_a_regular_file_has_an_extension(renderer: FileRenderer):
+    assert "extension" not in render(renderer, replace(change_of("created", None, DIRECTORY), path=b"/etc/a.d"))["file"]
+
+
+def test_access_control_list_is_a_list_of_texts(renderer: FileRenderer):
+    value = struct.pack("<IHHIHHI", 2, 1, 6, 0xFFFFFFFF, 2, 4, 700)
+    xattrs = pack_xattrs([Xattr(XattrKind.WHOLE, b"system.posix_acl_access", value, len(value))])
+
+    document = render(renderer, change_of("attributes_modified", FILE, FILE._replace(xattrs=xattrs)))
+
+    assert document["file"]["posix_acl_access"] == ["user::rw-", "user:admin:r--"]
+    assert document["event"]["action"] == ["attributes_modified"]
+
+
+ACTOR = {
+    "pid": 4711, "start": "2023-11-14T22:14:20.010Z", "entity_id": "N2HGVVeqY2RXa6I0", "executable": "/usr/bin/cp",
+    "name": "cp", "arguments": ["cp", "a b", "/srv/file"], "parent": {"pid": 4000, "executable": "/usr/bin/bash"},
+    "user": {"id": "0"}, "login_user": {"id": "700"}, "session": "3", "container_id": "4f1c8e5d2a3b",
+    "confidence": "exact", "source": "audit", "match": "exact", "event_id": "0-1.001-1",
+}  # fmt: skip
+
+
+def test_who_did_it_is_a_process_of_a_user(renderer: FileRenderer):
+    document = render(renderer, replace(change_of("created", None, FILE), actor=ACTOR))
+
+    assert document["process"] == {
+        "pid": 4711, "start": "2023-11-14T22:14:20.010Z", "entity_id": "N2HGVVeqY2RXa6I0",
+        "executable": "/usr/bin/cp", "name": "cp", "args": ["cp", "a b", "/srv/file"],
+        "command_line": "cp 'a b' /srv/file", "parent": {"pid": 4000, "executable": "/usr/bin/bash"},
+        "user": {"id": "0", "name": "root"},
+    }  # fmt: skip
+    assert document["user"] == {"id": "0", "name": "root", "audit": {"id": "700", "name": "admin"}}
+    assert document["related"] == {"user": ["admin", "root"]}
+    assert document["container"] == {"id": "4f1c8e5d2a3b"}
+
+
+def test_of_a_process_of_which_only_the_number_is_known_there_is_that(renderer: FileRenderer):
+    actor = {"pid": 7, "confidence": "pid_only", "source": "fanotify"}
+
+    document = render(renderer, replace(change_of("created", None, FILE), actor=actor))
+
+    assert document["process"] == {"pid": 7}
+    assert not {"user", "related", "container"} & document.keys()
+
+
+def test_of_nobody_nothing_is_said(renderer: FileRenderer):
+    document = render(renderer, change_of("created", None, FILE))
+
+    assert not {"process", "user", "related", "container"} & document.keys()
+    assert "actor" not in document["auditline"]
+
+
 def test_every_hash_has_a_key_and_none_is_repeated_beside_them(renderer: FileRenderer):
     names = ("sha256", "blake2b_256")
     hashes = pack_digests(names, start_digests(names))
@@ -100,7 +168,7 @@ def test_every_hash_has_a_key_and_none_is_repeated_beside_them(renderer: FileRen
 
 
 def test_both_schemas_give_an_event_the_same_id_and_the_same_difference(renderer: FileRenderer):
-    change = change_of("updated", FILE, WRITTEN)
+    change = replace(change_of("updated", FILE, WRITTEN), actor=ACTOR)
 
     audit, ecs = (json.loads(renderer.render(change, "0" * 16, "web1", "e:1", name)[1]) for name in ("audit", "ecs"))
 

@@ -81,7 +81,7 @@ def _take_base(base: Fields, facts: Facts) -> None:
             _set_id(key, value, exact, facts)
         elif key == "ses":
             facts.session = value
-        elif key == "subj" and (context := _selinux_context(value)):
+        elif key == "subj" and (context := selinux_context(value)):
             facts.selinux = context
         elif key not in _DATA_ELSEWHERE or key == "subj":
             _add_value(key, value, exact, facts)
@@ -178,7 +178,7 @@ def _undecodable(facts: Facts) -> list[tuple[str, bytes]]:
 def _take_path(fields: Fields, facts: Facts) -> None:
     path: dict[str, str] = {}
     for key, value in fields.text.items():
-        if key == "obj" and (context := _selinux_context(value)):
+        if key == "obj" and (context := selinux_context(value)):
             path.update((f"obj_{part}", text) for part, text in context.items())
         else:
             path[key] = value
@@ -225,7 +225,7 @@ def _take_arguments(records: list[tuple[int, Fields]], facts: Facts) -> None:
         facts.warnings.extend(f"argument {position} comes twice" for position in joined.repeated)
 
 
-def _selinux_context(text: str) -> dict[str, str]:
+def selinux_context(text: str) -> dict[str, str]:
     """Return the parts of `user:role:domain:level:category`; empty if it is another module's label."""
     if _SELINUX.fullmatch(text) is None:
         return {}

@@ -1,18 +1,30 @@
 """What is known of a file, attribute by attribute, as words of a document."""
 
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Callable, Mapping
+from functools import partial
+from operator import attrgetter
 from types import MappingProxyType
+from typing import Any, NamedTuple
 
+from auditline.workers.common.attributes import flag_words
 from auditline.workers.common.file_state import (
     FORBIDDEN,
     GROWING,
+    HASHED,
     QUARANTINED,
     STABLE,
     TIME_LIMIT,
     TOO_LARGE,
     UNREADABLE,
     UNSTABLE,
+    FileState,
 )
+from auditline.workers.common.hashes import unpack_digests
+from auditline.workers.router.names import IdNames
+from auditline.workers.router.render.file_xattrs import xattr_members
+from auditline.workers.router.render.lines import timestamp_of_ns
 
 HASH_LABELS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -27,3 +39,152 @@ HASH_LABELS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 """What is said of a file's hashes, by `FileState.hash_state`."""
+TYPES: Mapping[int, str] = MappingProxyType(
+    {
+        stat.S_IFREG: "file",
+        stat.S_IFDIR: "dir",
+        stat.S_IFLNK: "symlink",
+        stat.S_IFCHR: "char_device",
+        stat.S_IFBLK: "block_device",
+        stat.S_IFIFO: "fifo",
+        stat.S_IFSOCK: "socket",
+    }
+)
+"""The words are Auditbeat's."""
+_DEVICES = (stat.S_IFCHR, stat.S_IFBLK)
+
+ToText = Callable[[str, bytes], str]
+"""Makes text of bytes; is told the key that they are for."""
+
+
+class Shown(NamedTuple):
+    """One state of a file, and what is needed to show it."""
+
+    state: FileState
+    names: IdNames
+    to_text: ToText
+
+
+class _Attribute(NamedTuple):
+    """One key of a document."""
+
+    key: str
+    raw: Callable[[FileState], object]
+    """What it is made of: if that is the same, so is the attribute."""
+    show: Callable[[Shown], Any]
+    """Returns its value; None: it has none."""
+
+
+def schema_members(shown: Shown) -> dict[str, Any]:
+    """Return what `audit.file` has a key for, but for the path and the hashes."""
+    return {each.key: value for each in _OF_SCHEMA if (value := each.show(shown)) is not None}
+
+
+def further_members(shown: Shown) -> dict[str, Any]:
+    """Return what `audit.file` has no key for, but for the hashes.
+
+    Raises:
+        ValueError: the extended attributes are damaged.
+    """
+    members = {each.key: value for each in _FURTHER if (value := each.show(shown)) is not None}
+    if shown.state.xattrs:
+        members |= _xattrs(shown)
+    return members
+
+
+def digests_of(state: FileState) -> dict[str, str]:
+    """Return the digests by their algorithms; none where those that are kept are of an older content.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    return unpack_digests(state.hashes) if state.hashes and state.hash_state in HASHED else {}
+
+
+def differences(before: Shown, after: Shown) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the attributes that differ, as they were and as they are.
+
+    That a file was read is no difference.
+
+    Raises:
+        ValueError: what is packed in one of them is damaged.
+    """
+    was, is_now = before.state, after.state
+    found = [(each.key, each.show(before), each.show(after)) for each in _COMPARED if each.raw(was) != each.raw(is_now)]
+    if was.hashes != is_now.hashes or was.hash_state != is_now.hash_state:
+        found += _pairs(digests_of(was), digests_of(is_now))
+    if was.xattrs != is_now.xattrs:
+        found += _pairs(_xattrs(before), _xattrs(after))
+    old: dict[str, Any] = {}
+    new: dict[str, Any] = {}
+    for key, one, other in found:
+        # What changed within a millisecond has changed all the same.
+        if one == other and key not in _TIMES:
+            continue
+        if isinstance(one, list) and isinstance(other, list) and key == "xattrs":
+            one, other = _without(one, other), _without(other, one)  # noqa: PLW2901  # what both have says nothing
+        if one is not None:
+            old[key] = one
+        if other is not None:
+            new[key] = other
+    return old, new
+
+
+def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    return [(key, one.get(key), other.get(key)) for key in {**one, **other}]
+
+
+def _without(entries: list[Any], others: list[Any]) -> list[Any] | None:
+    return [entry for entry in entries if entry not in others] or None
+
+
+def _xattrs(shown: Shown) -> dict[str, Any]:
+    return xattr_members(shown.state.xattrs, shown.names, partial(shown.to_text, "xattrs.name"))
+
+
+def _type(shown: Shown) -> str:
+    return TYPES.get(stat.S_IFMT(shown.state.mode), "unknown")
+
+
+def _target(shown: Shown) -> str | None:
+    target = shown.state.target
+    return None if target is None else shown.to_text("target_path", target)
+
+
+def _rdev(shown: Shown) -> str | None:
+    return _device(shown.state.rdev) if stat.S_IFMT(shown.state.mode) in _DEVICES else None
+
+
+def _device(number: int) -> str:
+    """Return `MAJOR:MINOR` in hex, as the kernel writes it in its records."""
+    return f"{os.major(number):02x}:{os.minor(number):02x}"
+
+
+_raw_mode, _raw_uid, _raw_gid = attrgetter("mode"), attrgetter("uid"), attrgetter("gid")
+_OF_SCHEMA = (
+    _Attribute("type", _raw_mode, _type),
+    _Attribute("target_path", attrgetter("target"), _target),
+    _Attribute("gid", _raw_gid, lambda shown: shown.state.gid),
+    _Attribute("uid", _raw_uid, lambda shown: shown.state.uid),
+    _Attribute("owner", _raw_uid, lambda shown: shown.names.name("uid", str(shown.state.uid))),
+    _Attribute("group", _raw_gid, lambda shown: shown.names.name("gid", str(shown.state.gid))),
+    _Attribute("inode", attrgetter("inode"), lambda shown: str(shown.state.inode)),
+    _Attribute(
+        "size", attrgetter("mode", "size"), lambda shown: shown.state.size if stat.S_ISREG(shown.state.mode) else None
+    ),
+    _Attribute("mode", _raw_mode, lambda shown: f"{stat.S_IMODE(shown.state.mode):04o}"),
+    _Attribute("mtime", attrgetter("mtime_ns"), lambda shown: timestamp_of_ns(shown.state.mtime_ns)),
+    _Attribute("ctime", attrgetter("ctime_ns"), lambda shown: timestamp_of_ns(shown.state.ctime_ns)),
+    _Attribute("atime", attrgetter("atime_ns"), lambda shown: timestamp_of_ns(shown.state.atime_ns)),
+)
+"""In the order of the document."""
+_FURTHER = (
+    _Attribute("device", attrgetter("device"), lambda shown: _device(shown.state.device)),
+    _Attribute("links", attrgetter("links"), lambda shown: shown.state.links),
+    _Attribute("rdev", attrgetter("mode", "rdev"), _rdev),
+    _Attribute("setuid", _raw_mode, lambda shown: True if shown.state.mode & stat.S_ISUID else None),
+    _Attribute("setgid", _raw_mode, lambda shown: True if shown.state.mode & stat.S_ISGID else None),
+    _Attribute("flags", attrgetter("flags"), lambda shown: flag_words(shown.state.flags) or None),
+)
+_COMPARED = tuple(each for each in (*_OF_SCHEMA, *_FURTHER) if each.key != "atime")
+_TIMES = frozenset({"mtime", "ctime"})

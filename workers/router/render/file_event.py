@@ -1,29 +1,25 @@
 """A change of a file, and what was different before: schema `audit` (`audit.file.*`), and the way to the other one."""
 
 import hashlib
-import os
-import stat
 from typing import Any, NamedTuple, get_args
 
 from auditline.workers.common.file_entry import Action, DetectedBy, FileChange
 from auditline.workers.common.file_state import FileState
-from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.envelope import ecs_envelope, own_document
-from auditline.workers.router.render.file_attributes import HASH_LABELS
-from auditline.workers.router.render.file_event_ecs import ecs_event, ecs_file
+from auditline.workers.router.render.file_actor import actor_member
+from auditline.workers.router.render.file_attributes import (
+    HASH_LABELS,
+    Shown,
+    ToText,
+    differences,
+    digests_of,
+    further_members,
+    schema_members,
+)
+from auditline.workers.router.render.file_event_ecs import ecs_actor, ecs_event, ecs_file
 from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
 
-_TYPES = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "dir",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFCHR: "char_device",
-    stat.S_IFBLK: "block_device",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-}
-"""The words are Auditbeat's."""
 _SCHEMA_DIGESTS = frozenset(
     {
         "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha512_224", "sha512_256",
@@ -31,28 +27,26 @@ _SCHEMA_DIGESTS = frozenset(
     }
 )  # fmt: skip
 """Those that `audit.file` has a key for. Source: the field reference of Auditbeat 6.0."""
-_BYTES = ("path", "target_path")
-_TIMES = {"mtime": "mtime_ns", "ctime": "ctime_ns"}
 _ACTIONS = frozenset(get_args(Action))
 _DETECTED_BY = frozenset(get_args(DetectedBy))
 
 
-class Attributes(NamedTuple):
-    """What is known of a path; each part by the keys that it has in the document."""
+class _Parts(NamedTuple):
+    """What documents of both schemas have of one change."""
 
+    change: FileChange
+    position: str
+    identity: str
+    timestamp: str
+    path: str
     file: dict[str, Any]
-    """Of `audit.file`; what a link holds is still bytes."""
+    """Of `audit.file`, of what is gone the last that was known; without path and hashes."""
     digests: dict[str, str]
-    others: dict[str, Any]
-    """What `audit.file` has no key for: told when it changes."""
-
-    @property
-    def all(self) -> dict[str, Any]:
-        """All as one, in the order of the document."""
-        return {**self.file, **self.digests, **self.others}
-
-
-_NOTHING = Attributes({}, {}, {})
+    further: dict[str, Any]
+    """What `audit.file` has no key for."""
+    actor: dict[str, Any]
+    ours: dict[str, Any]
+    """`auditline`."""
 
 
 class FileRenderer:
@@ -61,125 +55,100 @@ class FileRenderer:
     def __init__(self, names: IdNames) -> None:
         """Take the names of owners and groups from *names*."""
         self._names = names
+        self._last: _Parts | None = None
 
     def render(
         self, change: FileChange, host: str, host_name: str, position: str, schema: str = "audit"
     ) -> tuple[str, str]:
         """Return the event's id and its line without the newline.
 
-        *host* is the host's 16 hex digits, *position* the batch's epoch and number.
+        *host* is the host's 16 hex digits, *position* the place of the change: the epoch, the batch, and in it.
 
         Raises:
             ValueError: *change* holds what no watcher says; a value that has no JSON raises others.
         """
+        parts = self._last
+        # The same change is asked for in one schema after the other.
+        if parts is None or parts.change is not change or parts.position != position:
+            parts = self._last = self._take_apart(change, host, position)
+        if schema == "ecs":
+            document = ecs_envelope(parts.timestamp, parts.identity, host_name, ecs_event(change))
+            document["file"] = ecs_file(parts.path, parts.file, parts.digests, parts.further)
+            document |= ecs_actor(parts.actor)
+            document["auditline"] = parts.ours
+            return parts.identity, to_json(document)
+        document = own_document(schema, parts.timestamp, parts.identity, host_name, {})
+        document["audit"] = {"file": _audit_file(parts)}
+        hashes = {name: digest for name, digest in parts.digests.items() if name not in _SCHEMA_DIGESTS}
+        document["auditline"] = parts.ours | {"hashes": hashes} if hashes else parts.ours
+        return parts.identity, to_json(document)
+
+    def _take_apart(self, change: FileChange, host: str, position: str) -> _Parts:
         if change.action not in _ACTIONS or change.detected_by not in _DETECTED_BY:
             raise ValueError("neither the action nor how it was detected may be anything else than is listed")
         identity = file_event_id(host, change, position)
-        before, after = self._attributes(change.before), self._attributes(change.after)
-        known, undecodable = before if change.after is None else after, Undecodable()
         timestamp = timestamp_of_ns(change.time_ns)
-        file = _to_texts(known.file | {"path": change.path}, "", undecodable)
-        if schema == "ecs":
-            document = ecs_envelope(timestamp, identity, host_name, ecs_event(change)) | {
-                "file": ecs_file(change, file, known.digests)
-            }
-        else:
-            document = own_document(schema, timestamp, identity, host_name, {}) | {
-                "audit": {"file": _file(change, file, known.digests)}
-            }
-        document["auditline"] = {
-            "complete": True,
-            "change": {"detected_by": change.detected_by, **_difference(change, before, after, undecodable)},
-            **(_further(change, known) if schema == "audit" else _hash_state(change)),
-            **undecodable.member(),
-        }
-        return identity, to_json(document)
+        undecodable = Undecodable()
+        path = undecodable.to_text("path", change.path)
+        state = change.after if change.after is not None else change.before
+        file: dict[str, Any] = {}
+        digests: dict[str, str] = {}
+        further: dict[str, Any] = {}
+        if state is not None:
+            shown = Shown(state, self._names, undecodable.to_text)
+            file, digests = schema_members(shown), digests_of(state)
+            further = further_members(shown)
+        ours = {"complete": True, "change": self._change(change, undecodable)}
+        if further:
+            ours["file"] = further
+        if state is not None:
+            ours |= HASH_LABELS.get(state.hash_state, {})
+        actor = {} if change.actor is None else actor_member(change.actor, self._names, undecodable)
+        if actor:
+            ours["actor"] = actor
+        ours |= undecodable.member()
+        return _Parts(change, position, identity, timestamp, path, file, digests, further, actor, ours)
 
-    def _attributes(self, state: FileState | None) -> Attributes:
-        """Return all that is known, of None nothing."""
-        if state is None:
-            return _NOTHING
-        file: dict[str, Any] = {"type": _TYPES.get(stat.S_IFMT(state.mode), "unknown")}
-        if state.target is not None:
-            file["target_path"] = state.target
-        file["gid"] = state.gid
-        file["uid"] = state.uid
-        file["owner"] = self._names.name("uid", str(state.uid))
-        file["group"] = self._names.name("gid", str(state.gid))
-        file["inode"] = str(state.inode)
-        if state.is_regular:
-            file["size"] = state.size
-        file["mode"] = f"{stat.S_IMODE(state.mode):04o}"
-        file["mtime"] = timestamp_of_ns(state.mtime_ns)
-        file["ctime"] = timestamp_of_ns(state.ctime_ns)
-        file["atime"] = timestamp_of_ns(state.atime_ns)
-        others = {"device": _device(state.device), "links": state.links}
-        if file["type"] in ("char_device", "block_device"):
-            others["rdev"] = _device(state.rdev)
-        return Attributes(file, unpack_digests(state.hashes), others)
+    def _change(self, change: FileChange, undecodable: Undecodable) -> dict[str, Any]:
+        """Return how it was found and what differs; of what is gone all that was known, of what is new nothing."""
+        before, after = (
+            None if state is None else Shown(state, self._names, _prefixed(undecodable, f"change.{side}."))
+            for side, state in (("before", change.before), ("after", change.after))
+        )
+        old: dict[str, Any] = {}
+        new: dict[str, Any] = {}
+        if before is not None and after is not None:
+            old, new = differences(before, after)
+        elif before is not None:
+            old = schema_members(before) | digests_of(before.state) | further_members(before)
+        told: dict[str, Any] = {"detected_by": change.detected_by}
+        if change.moved_from is not None:
+            if change.action == "moved":
+                old = {"path": undecodable.to_text("change.before.path", change.moved_from), **old}
+                new = {"path": undecodable.to_text("change.after.path", change.path), **new}
+            else:
+                told["moved_from"] = undecodable.to_text("change.moved_from", change.moved_from)
+        if old:
+            told["before"] = old
+        if new:
+            told["after"] = new
+        return told
 
 
-def _file(change: FileChange, known: dict[str, Any], digests: dict[str, str]) -> dict[str, Any]:
-    """Return `audit.file`; of what is gone the last that was known."""
-    file: dict[str, Any] = {"action": change.action}
-    if "type" in known:
-        file["type"] = known["type"]
-    file["path"] = known["path"]
-    file |= known
-    if digests:
+def _prefixed(undecodable: Undecodable, place: str) -> ToText:
+    return lambda key, raw: undecodable.to_text(place + key, raw)
+
+
+def _audit_file(parts: _Parts) -> dict[str, Any]:
+    file: dict[str, Any] = {"action": parts.change.action}
+    if parts.file:
+        file["type"] = parts.file["type"]
+    file["path"] = parts.path
+    file |= parts.file
+    if parts.digests:
         file["hashed"] = True
-        file |= {name: digest for name, digest in digests.items() if name in _SCHEMA_DIGESTS}
+        file |= {name: digest for name, digest in parts.digests.items() if name in _SCHEMA_DIGESTS}
     return file
-
-
-def _difference(
-    change: FileChange, before: Attributes, after: Attributes, undecodable: Undecodable
-) -> dict[str, dict[str, Any]]:
-    """Return the attributes that differ, `before` and `after`; of what is gone all, of what is new none."""
-    old: dict[str, Any] = {}
-    new: dict[str, Any] = {}
-    if change.moved_from is not None:
-        old["path"], new["path"] = change.moved_from, change.path
-    if change.before is not None and change.after is None:
-        old |= before.all
-    elif change.before is not None and change.after is not None:
-        was, is_now = before.all, after.all
-        same = {key for key, value in was.items() if is_now.get(key) == value}
-        # What changed within a millisecond has changed all the same.
-        same -= {key for key, field in _TIMES.items() if getattr(change.before, field) != getattr(change.after, field)}
-        # That a file was read is no change of it.
-        same.add("atime")
-        old |= {key: value for key, value in was.items() if key not in same}
-        new |= {key: value for key, value in is_now.items() if key not in same}
-    sides = {"before": old, "after": new}
-    return {side: _to_texts(values, f"change.{side}.", undecodable) for side, values in sides.items() if values}
-
-
-def _to_texts(values: dict[str, Any], place: str, undecodable: Undecodable) -> dict[str, Any]:
-    """Return *values*, in which what was bytes is text now; *place* is that of *values* in the document."""
-    for key in _BYTES:
-        if key in values:
-            values[key] = undecodable.to_text(place + key, values[key])
-    return values
-
-
-def _further(change: FileChange, known: Attributes) -> dict[str, Any]:
-    """Return what `audit.file` has no key for."""
-    further: dict[str, Any] = {}
-    hashes = {name: digest for name, digest in known.digests.items() if name not in _SCHEMA_DIGESTS}
-    if hashes:
-        further["hashes"] = hashes
-    return further | _hash_state(change)
-
-
-def _hash_state(change: FileChange) -> dict[str, str]:
-    state = change.after if change.after is not None else change.before
-    return {} if state is None else dict(HASH_LABELS.get(state.hash_state, ()))
-
-
-def _device(number: int) -> str:
-    """Return `MAJOR:MINOR` in hex, as the kernel writes it in its records."""
-    return f"{os.major(number):02x}:{os.minor(number):02x}"
 
 
 def file_event_id(host: str, change: FileChange, position: str) -> str:
@@ -213,4 +182,6 @@ def _fingerprint(state: FileState | None) -> bytes:
     target = b"-" if state.target is None else b"%d:%b" % (len(state.target), state.target)
     told = b"%b %b %b" % (numbers, target, state.hashes)
     # Most have neither, and keep the id that they had before anybody looked for them.
-    return b"%d %d:%b %b" % (state.flags, len(state.xattrs), state.xattrs, told) if state.xattrs or state.flags else told
+    return (
+        b"%d %d:%b %b" % (state.flags, len(state.xattrs), state.xattrs, told) if state.xattrs or state.flags else told
+    )

@@ -45,7 +45,7 @@ def test_a_state_comes_out_of_json_as_it_went_in(state: FileState | None):
     ],
 )
 def test_what_is_no_state_is_an_error(plain: object):
-    with pytest.raises(ValueError, match="file's|non-hexadecimal"):
+    with pytest.raises(ValueError, match=r"file's|non-hexadecimal"):
         from_plain(plain)
 
 

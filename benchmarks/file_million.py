@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from benchmarks.memory import share_of
 from benchmarks.running import Service, file_settings, service, title_of
 
@@ -43,7 +45,7 @@ def memory_of(running: Service) -> int:
     """Return the bytes that watcher and hashers take now."""
     total = 0
     for process in running.processes():
-        with suppress(OSError, ValueError):
+        with suppress(OSError, psutil.Error):
             if title_of(process).startswith(_OURS):
                 total += share_of(process.pid).proportional_bytes
     return total

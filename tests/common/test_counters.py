@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditline.workers.common.counters import CounterPage, read_pages
+from auditline.workers.common.counters import CounterPage, read_facts, read_pages
 from auditline.workers.common.errors import StorageError
 
 
@@ -52,6 +52,49 @@ def test_extending_a_page_keeps_its_counts(tmp_path: Path) -> None:
     page.add("second_total")
 
     assert read_pages(tmp_path)["router"] == page.as_dict() == {"first_total": 3, "second_total": 1}
+
+
+def test_facts_are_read_beside_the_counts(tmp_path: Path) -> None:
+    page = CounterPage.open(tmp_path / "fim-etc.page", ["received_total"])
+    page.add("received_total", 3)
+
+    page.tell(backend="inotify", reason="CAP_X = missing")
+    page.extend(["more_total"])
+
+    assert read_facts(tmp_path, "fim-etc") == {"backend": "inotify", "reason": "CAP_X = missing"}
+    assert read_pages(tmp_path)["fim-etc"] == {"received_total": 3, "more_total": 0}
+
+
+def test_a_fact_is_one_line_and_not_long(tmp_path: Path) -> None:
+    page = CounterPage.open(tmp_path / "fim-etc.page", ["received_total"])
+
+    page.tell(backend="in\notify\r\nfalse_total", reason="x" * 5000)
+
+    assert read_facts(tmp_path, "fim-etc") == {"backend": "in otify false_total", "reason": "x" * 1000}
+    assert read_pages(tmp_path)["fim-etc"] == {"received_total": 0}
+
+
+def test_the_next_process_has_no_facts_of_the_last_one(tmp_path: Path) -> None:
+    CounterPage.open(tmp_path / "fim-etc.page", ["received_total"]).tell(backend="inotify")
+
+    CounterPage.open(tmp_path / "fim-etc.page", ["received_total"])
+
+    assert read_facts(tmp_path, "fim-etc") == {}
+
+
+def test_a_page_goes_on_counting_where_a_fact_cannot_be_told(tmp_path: Path) -> None:
+    page = CounterPage.open(tmp_path / "fim-etc.page", ["received_total"])
+    (tmp_path / "fim-etc.new").mkdir()
+
+    with pytest.raises(StorageError):
+        page.tell(backend="inotify")
+    page.add("received_total")
+
+    assert read_pages(tmp_path)["fim-etc"] == {"received_total": 1}
+
+
+def test_what_has_no_page_has_no_facts(tmp_path: Path) -> None:
+    assert read_facts(tmp_path, "fim-etc") == {}
 
 
 def test_an_unshared_page_counts_without_a_file() -> None:

@@ -224,4 +224,5 @@ def test_health_event_of_a_running_service_has_the_documented_keys(
 
     health = json.loads(line)["audit"]["health"]
     found = {path.replace(".stdout", ".<name>") for path in key_paths(health) if not path.startswith("counters.")}
-    assert found - {"balance", "balance.outputs"} == keys_of(document.table("Health"), "")
+    of_watchers = {"processes[].backend", "processes[].backend_reason"}
+    assert (found | of_watchers) - {"balance", "balance.outputs"} == keys_of(document.table("Health"), "")

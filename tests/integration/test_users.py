@@ -149,11 +149,12 @@ def test_without_root_it_says_once_what_it_cannot_do_and_keeps_to_the_users_dire
     code = stop(run)
 
     assert code == 0
-    first, second = (line for line in run.stderr.splitlines() if "WARNING supervisor: " in line)
+    first, second, third = (line for line in run.stderr.splitlines() if "WARNING supervisor: " in line)
     assert "CAP_AUDIT_CONTROL is missing: run as root or grant the capability" in first
     assert "CAP_AUDIT_READ" in first
     assert first.endswith("; file changes are reported all the same")
     assert "CAP_DAC_READ_SEARCH is missing: files that uid 65534 may not read" in second
+    assert "fanotify cannot be used, because CAP_SYS_ADMIN is missing" in third
     assert run.health["reason"] == "state"
     assert owners(home / ".local" / "state" / "auditline") == {NOBODY}
     assert owners(runtime / "auditline") == {NOBODY}

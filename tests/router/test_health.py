@@ -302,3 +302,16 @@ def test_a_process_that_has_ended_uses_nothing(pipe):
     assert feed.describe()[0] | {"pid": 0} == {
         "name": "audit", "pid": 0, "state": "died", "restarts": 0, "cpu_seconds": 0.0, "rss_bytes": 0,
     }  # fmt: skip
+
+
+def test_what_a_process_tells_of_itself_is_told_with_it():
+    read_fd, write_fd = os.pipe()
+    feed = ProcessFeed(read_fd, lambda name: {"backend": "inotify"} if name == "fim-etc" else {})
+    os.write(write_fd, report("audit", 7) + report("fim-etc", 8))
+    feed.read()
+
+    told = [process.get("backend") for process in feed.describe()]
+
+    os.close(read_fd)
+    os.close(write_fd)
+    assert told == [None, "inotify"]

@@ -1,8 +1,11 @@
 """What is said once at start, from this host's own tables."""
 
+from pathlib import Path
+
 import pytest
 
 from auditline.workers.common.privileges import Capability
+from auditline.workers.common.settings import FimSettings, WatchSettings
 from auditline.workers.supervisor import notices
 
 HEAD = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n"
@@ -58,14 +61,57 @@ def test_an_odd_netlink_table_says_nothing(host, rows):
     assert notices.find_notices() == []
 
 
-@pytest.mark.parametrize(("held", "count"), [({Capability.DAC_READ_SEARCH}, 0), ({Capability.FOWNER}, 1)])
-def test_who_may_not_read_all_files_is_told_so(monkeypatch, held, count):
-    monkeypatch.setattr(notices, "held_capabilities", lambda: held)
+ALL = {Capability.DAC_READ_SEARCH, Capability.SYS_ADMIN, Capability.SYS_PTRACE}
+HOST, CONTAINER = "         0          0 4294967295\n", "         0     100000      65536\n"
 
-    found = list(notices.find_watch_notices())
 
-    assert len(found) == count
-    assert all("CAP_DAC_READ_SEARCH is missing" in notice for notice in found)
+@pytest.fixture
+def watch_notices(monkeypatch, tmp_path):
+    """What is said about watching files with these capabilities."""
+
+    def find(held: set[Capability], fim: FimSettings = FimSettings(), user_map: str = HOST) -> list[str]:  # noqa: B008
+        (tmp_path / "uid_map").write_text(user_map)
+        monkeypatch.setattr(notices, "USER_MAP_FILE", tmp_path / "uid_map")
+        monkeypatch.setattr(notices, "held_capabilities", lambda: held)
+        return list(notices.find_watch_notices(fim))
+
+    return find
+
+
+def test_who_may_do_all_that_watching_takes_is_told_nothing(watch_notices):
+    assert watch_notices(ALL) == []
+
+
+def test_who_may_not_read_all_files_is_told_so(watch_notices):
+    (notice,) = watch_notices(ALL - {Capability.DAC_READ_SEARCH})
+
+    assert "CAP_DAC_READ_SEARCH is missing" in notice
+
+
+def test_who_may_not_use_fanotify_is_told_what_that_costs(watch_notices):
+    (notice,) = watch_notices(ALL - {Capability.SYS_ADMIN})
+
+    assert notice.startswith("fanotify cannot be used, because CAP_SYS_ADMIN is missing: run as root or grant")
+    assert "inotify tells of changes in files, which does not say who made them" in notice
+
+
+def test_in_a_user_namespace_it_is_said_that_the_capability_does_not_count(watch_notices):
+    (notice,) = watch_notices(ALL, user_map=CONTAINER)
+
+    assert "CAP_SYS_ADMIN does not count in a user namespace: run outside of it" in notice
+
+
+def test_who_may_not_see_what_others_run_is_told_so(watch_notices):
+    (notice,) = watch_notices(ALL - {Capability.SYS_PTRACE})
+
+    assert "CAP_SYS_PTRACE is missing" in notice
+
+
+def test_what_is_not_asked_for_is_not_missing(watch_notices):
+    inotify = FimSettings(watch=(WatchSettings(path=Path("/etc"), backend="inotify"),))
+
+    assert watch_notices({Capability.DAC_READ_SEARCH}, inotify) == []
+    assert watch_notices(ALL - {Capability.SYS_PTRACE}, FimSettings(actor="off")) == []
 
 
 def test_actors_by_rules_where_none_can_be_loaded_are_said_with_the_remedy():

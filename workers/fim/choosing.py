@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 
 from auditline.workers.common.settings import BackendName, FimSettings
 from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
@@ -23,11 +23,15 @@ _LADDERS: dict[BackendName, tuple[BackendName, ...]] = {
 
 
 def open_backend(
-    settings: FimSettings, wanted: BackendName = "auto", *, see: See | None = None, own_pids: Container[int] = ()
+    settings: FimSettings,
+    wanted: BackendName = "auto",
+    *,
+    see: See | None = None,
+    own_pids: Callable[[], Container[int]] = frozenset,
 ) -> "ChosenBackend":
     """Return the best backend for *wanted* that can be opened.
 
-    *see* is asked who did it, where the kernel tells that; what *own_pids* do is not told there.
+    *see* is asked who did it, where the kernel tells that; of those that *own_pids* gives nothing is told there.
     """
     return ChosenBackend(settings, wanted, None if settings.actor == "off" else see, own_pids)
 

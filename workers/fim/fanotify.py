@@ -56,8 +56,8 @@ class Choices(NamedTuple):
     """Gives the backend for directories that fanotify does not reach; called when there is one."""
     see: See | None = None
     """None: nobody wants to know who did something."""
-    own_pids: Container[int] = ()
-    """What these do is not told."""
+    own_pids: Callable[[], Container[int]] = frozenset
+    """Gives those processes of which is not told what they do."""
     marks_file_systems: bool = False
     most_inode_marks: int = MOST_INODE_MARKS
     reason: str = ""
@@ -214,10 +214,10 @@ class FanotifyBackend:
         """Return what is told of files and directories that are marked by themselves."""
         looks: dict[bytes, Hint] = {}
         while data := _read_some(self._files.fd):
-            records = list(parse_records(data))
+            records, own_pids = list(parse_records(data)), self._own_pids()
             try:
                 for record in records:
-                    if record.pid not in self._own_pids:
+                    if record.pid not in own_pids:
                         looks.update((hint.path, hint) for hint in self._files.tell(record, self._who(record)))
             finally:
                 for record in records:
@@ -300,7 +300,7 @@ class FanotifyBackend:
     # Records
 
     def _take(self, data: bytes, batch: HintBatch[bytes]) -> None:
-        first, own_pids = self._directories.first, self._own_pids
+        first, own_pids = self._directories.first, self._own_pids()
         pidfds: list[int] = []
         try:
             for record in parse_records(data):

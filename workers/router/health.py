@@ -37,8 +37,10 @@ Reason = Literal["period", "loss", "state"]
 class ProcessFeed:
     """What the supervisor says about processes: JSON lines over a pipe."""
 
-    def __init__(self, pipe_fd: int) -> None:
+    def __init__(self, pipe_fd: int, facts_of: Callable[[str], dict[str, str]] = lambda _: {}) -> None:
+        """*facts_of* gives what the process of a name tells of itself."""
         self.fd: int | None = pipe_fd
+        self._facts_of = facts_of
         self.processes: dict[str, dict[str, Any]] = {}
         self.pids: set[int] = set()
         """Processes of ours: those that live, and for some seconds those that have ended."""
@@ -82,7 +84,7 @@ class ProcessFeed:
 
     def describe(self) -> list[dict[str, Any]]:
         """Return `audit.health.processes`."""
-        return [process | _usage(process["pid"]) for process in self.processes.values()]
+        return [process | _usage(process["pid"]) | self._facts_of(name) for name, process in self.processes.items()]
 
     def _take_line(self, line: bytes) -> bool:
         try:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from auditline.plugins.outputs.api import OutputContext
 from auditline.workers.common.bus import Arrival, Hello, Hub, Questions, Stored, endpoint
+from auditline.workers.common.counters import read_facts
 from auditline.workers.common.drift_entry import CONTROL_SOURCE
 from auditline.workers.common.host import boot_id, host_id, host_name
 from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
@@ -57,7 +59,7 @@ def run(
         settings,
         Hub(endpoint(settings.run.directory)),
         destinations,
-        ProcessFeed(supervisor_pipe_fd),
+        ProcessFeed(supervisor_pipe_fd, partial(read_facts, settings.run.directory / "counters")),
         Renderers.open(settings, names_socket_fd, has_watches=has_watches, schemas=destinations.schemas),
         sources,
     )

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
 from auditline.workers.common.lifecycle import Life
@@ -84,9 +84,16 @@ class Wiring:
             title=f"auditline: fim {make_safe(os.fsdecode(plan.path))}",
             prepare=partial(self._prepare_watcher, plan),
             group=WATCHERS,
-            # /proc/PID/exe of others takes PTRACE: proc(5).
-            capabilities=frozenset({Capability.DAC_READ_SEARCH, Capability.SYS_PTRACE}),
+            capabilities=frozenset({Capability.DAC_READ_SEARCH, *self._for_fanotify(plan)}),
         )
+
+    def _for_fanotify(self, plan: WatchPlan) -> Iterator[Capability]:
+        if plan.backend in ("inotify", "poll"):
+            return
+        yield Capability.SYS_ADMIN
+        if self.settings.fim.actor != "off":
+            # /proc/PID/exe of others takes PTRACE: proc(5).
+            yield Capability.SYS_PTRACE
 
     def hasher(self, number: int) -> WorkerKind:
         """One of the processes that read files for all watchers."""

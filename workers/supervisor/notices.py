@@ -6,9 +6,11 @@ from pathlib import Path
 
 from auditline.workers.audit.netlink import NETLINK_AUDIT
 from auditline.workers.common.privileges import Capability, held_capabilities
+from auditline.workers.common.settings import FimSettings
 
 COMMAND_LINE_FILE = Path("/proc/cmdline")
 NETLINK_FILE = Path("/proc/net/netlink")
+USER_MAP_FILE = Path("/proc/self/uid_map")
 
 _READ_LOG_GROUP_BIT = 1
 
@@ -18,12 +20,29 @@ def find_notices() -> list[str]:
     return [*_audit_was_off(_read(COMMAND_LINE_FILE)), *_copied_records(_read(NETLINK_FILE))]
 
 
-def find_watch_notices() -> Iterator[str]:
+def find_watch_notices(settings: FimSettings) -> Iterator[str]:
     """Give what is to be said about watching files with the rights that we have."""
-    if Capability.DAC_READ_SEARCH not in held_capabilities():
+    held = held_capabilities()
+    if Capability.DAC_READ_SEARCH not in held:
         yield (
             f"CAP_DAC_READ_SEARCH is missing: files that uid {os.geteuid()} may not read are reported without hashes,"
             " and directories that it may not enter not at all; run as root or grant the capability"
+        )
+
+    if all(watch.backend in ("inotify", "poll") for watch in settings.watch):
+        return
+    if Capability.SYS_ADMIN not in held or _is_in_user_namespace(_read(USER_MAP_FILE)):
+        cause = "CAP_SYS_ADMIN is missing: run as root or grant the capability"
+        if Capability.SYS_ADMIN in held:
+            cause = "CAP_SYS_ADMIN does not count in a user namespace: run outside of it"
+        yield (
+            f"fanotify cannot be used, because {cause}; until then inotify tells of changes in files, which does not"
+            " say who made them, and loses some when there are very many at once: then everything is compared"
+        )
+    elif Capability.SYS_PTRACE not in held and settings.actor != "off":
+        yield (
+            "CAP_SYS_PTRACE is missing: of other users' processes that change files it is not known which program they"
+            " run; run as root or grant the capability"
         )
 
 
@@ -53,6 +72,11 @@ def _copied_records(netlink_table: str) -> Iterator[str]:
             "another process is in the kernel's audit multicast group, most likely systemd-journald: it copies every"
             " record to its journal; systemctl mask --now systemd-journald-audit.socket spares that"
         )
+
+
+def _is_in_user_namespace(user_map: str) -> bool:
+    """Source: user_namespaces(7): the initial namespace maps all 2^32 - 1 ids to themselves."""
+    return bool(user_map) and user_map.split() != ["0", "0", "4294967295"]
 
 
 def _is_in_read_log_group(groups: str) -> bool:

@@ -185,7 +185,10 @@ class Service:
         elif not wiring.plans:
             logger.warning("audit.enabled is false and nothing is watched: %s", _NOTHING_LEFT)
         if wiring.plans:
-            for notice in (*find_watch_notices(), *find_actor_notices(settings.fim.actor, has_rules=wiring.has_rules)):
+            for notice in (
+                *find_watch_notices(settings.fim),
+                *find_actor_notices(settings.fim.actor, has_rules=wiring.has_rules),
+            ):
                 logger.warning("%s", notice)
         wiring.own_files = find_own_files(settings)
         router_modules = iter(ROUTER_MODULES)

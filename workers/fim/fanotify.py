@@ -17,7 +17,7 @@ from auditline.workers.fim import fanotify_calls as calls
 from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
 from auditline.workers.fim.fanotify_files import FileMarks
 from auditline.workers.fim.fanotify_records import Record, parse_records
-from auditline.workers.fim.file_systems import FSID_BYTES, remote_kind
+from auditline.workers.fim.file_systems import FSID_BYTES, file_system_of
 from auditline.workers.fim.hint_batch import CREATE, DELETE, IS_DIRECTORY, HintBatch
 from auditline.workers.fim.watched_paths import WatchedPaths
 
@@ -28,6 +28,8 @@ See = Callable[[int, int | None], Process | None]
 
 READ_BYTES = 24 * 1024
 """A few hundred records: a descriptor comes with each, and a process may have a thousand."""
+MOST_GATHERED = 4096
+"""Records that were taken in and not told yet; what comes on top of that waits in the kernel."""
 MOST_READ_BYTES = 1024 * 1024
 """What one `read` takes."""
 MOST_INODE_MARKS = 50_000
@@ -112,6 +114,7 @@ class FanotifyBackend:
         self._most_inode_marks = choices.most_inode_marks
         self._other: Backend | None = None
         self._trouble = ""
+        self._gathered: list[tuple[Record, Process | None]] = []
         self._directories: WatchedPaths[bytes] = WatchedPaths()
         self._handles = calls.Handles()
         # Directories that are watched no more and may exist: they are unmarked when a descriptor is at hand.
@@ -159,10 +162,11 @@ class FanotifyBackend:
 
     def watch(self, relative: bytes, directory_fd: int) -> bool:
         """See `Backend`."""
-        if remote_kind(directory_fd) is not None:
-            return self._leave_to_other(relative, directory_fd)
         try:
-            key = self._handles.key_of(directory_fd)
+            file_system = file_system_of(directory_fd)
+            if file_system.remote_kind is not None:
+                return self._leave_to_other(relative, directory_fd)
+            key = self._handles.key_of(file_system.fsid, directory_fd)
         except OSError as error:
             return self._leave_to_other(relative, directory_fd, error.errno)
         error_number = self._mark(relative, directory_fd, key)
@@ -196,12 +200,24 @@ class FanotifyBackend:
         """See `Backend`."""
         self._files.watch(relative, parent_fd)
 
+    @property
+    def early_fd(self) -> int | None:
+        """See `Backend`."""
+        return None if self._see is None or len(self._gathered) >= MOST_GATHERED else self._group_fd
+
+    def gather(self) -> None:
+        """See `Backend`."""
+        while len(self._gathered) < MOST_GATHERED and (data := _read_some(self._group_fd)):
+            self._gathered += self._look_up(data)
+
     def read(self) -> list[Hint]:
         """See `Backend`."""
         batch = HintBatch(self._directories, self._let_go)
+        gathered, self._gathered = self._gathered, []
+        self._take(gathered, batch)
         left = MOST_READ_BYTES
         while left > 0 and (data := _read_some(self._group_fd)):
-            self._take(data, batch)
+            self._take(self._look_up(data), batch)
             left -= len(data)
         hints = batch.finish()
         for hint in hints:
@@ -299,8 +315,10 @@ class FanotifyBackend:
 
     # Records
 
-    def _take(self, data: bytes, batch: HintBatch[bytes]) -> None:
+    def _look_up(self, data: bytes) -> list[tuple[Record, Process | None]]:
+        """Return what may be about us, each with who did it."""
         first, own_pids = self._directories.first, self._own_pids()
+        found: list[tuple[Record, Process | None]] = []
         pidfds: list[int] = []
         try:
             for record in parse_records(data):
@@ -308,17 +326,25 @@ class FanotifyBackend:
                     pidfds.append(record.pidfd)
                 if record.directory in first or record.new_directory in first:
                     if record.pid not in own_pids:
-                        self._tell(record, self._who(record), batch)
+                        found.append((record, self._who(record)))
                 elif record.mask & calls.FAN_Q_OVERFLOW:
-                    batch.tell(HintKind.OVERFLOW)
+                    found.append((record, None))
         finally:
             for pidfd in pidfds:
                 os.close(pidfd)
+        return found
+
+    def _take(self, records: list[tuple[Record, Process | None]], batch: HintBatch[bytes]) -> None:
+        for record, process in records:
+            if record.mask & calls.FAN_Q_OVERFLOW:
+                batch.tell(HintKind.OVERFLOW)
+            else:
+                self._tell(record, process, batch)
 
     def _who(self, record: Record) -> Process | None:
         if self._see is None:
             return None
-        return self._see(record.pid, record.pidfd if record.pidfd >= 0 else None)
+        return self._see(record.pid, record.pidfd)
 
     def _tell(self, record: Record, process: Process | None, batch: HintBatch[bytes]) -> None:
         mask, directory, name = record.mask, record.directory, record.name

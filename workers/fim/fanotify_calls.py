@@ -8,7 +8,7 @@ import errno
 import os
 import struct
 
-from auditline.workers.fim.file_systems import FSID_BYTES, read_fsid
+from auditline.workers.fim.file_systems import FSID_BYTES
 
 FAN_CLOEXEC = 0x1
 FAN_NONBLOCK = 0x2
@@ -44,11 +44,15 @@ _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _AT_HANDLE_FID = 0x200
 _MAX_HANDLE_BYTES = 128
-_HANDLE = struct.Struct("=Ii")  # handle_bytes, handle_type; then the handle itself
+_HANDLE_BYTES = struct.Struct("=I")
+_MOST = struct.pack("=Ii", _MAX_HANDLE_BYTES, 0)  # handle_bytes, handle_type; then comes the handle itself
+_HEAD_BYTES = FSID_BYTES + len(_MOST)
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.fanotify_mark.argtypes = (ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p)
-_mount_id = ctypes.c_int()
+_fanotify_mark = _libc.fanotify_mark
+_fanotify_mark.argtypes = (ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p)
+_name_to_handle_at = _libc.name_to_handle_at
+_mount_id = ctypes.byref(ctypes.c_int())
 
 
 def open_group(flags: int) -> int:
@@ -66,7 +70,7 @@ def open_group(flags: int) -> int:
 
 def mark(group_fd: int, flags: int, mask: int, directory_fd: int, name: bytes | None = None) -> int:
     """Change a mark of what *directory_fd* is, or of the entry *name* in it; return the error's number, or 0."""
-    return 0 if _libc.fanotify_mark(group_fd, flags, mask, directory_fd, name) == 0 else ctypes.get_errno()
+    return 0 if _fanotify_mark(group_fd, flags, mask, directory_fd, name) == 0 else ctypes.get_errno()
 
 
 class Handles:
@@ -75,27 +79,25 @@ class Handles:
     def __init__(self) -> None:
         self._flags = _AT_HANDLE_FID
         # As records have it: the id, then struct file_handle.
-        self._buffer = bytearray(FSID_BYTES + _HANDLE.size + _MAX_HANDLE_BYTES)
-        self._handle = (ctypes.c_char * (_HANDLE.size + _MAX_HANDLE_BYTES)).from_buffer(self._buffer, FSID_BYTES)
+        self._buffer = bytearray(_HEAD_BYTES + _MAX_HANDLE_BYTES)
+        self._handle = (ctypes.c_char * (len(_MOST) + _MAX_HANDLE_BYTES)).from_buffer(self._buffer, FSID_BYTES)
 
-    def key_of(self, directory_fd: int, name: bytes = b"") -> bytes:
-        """Return the key of what *directory_fd* is, or of the entry *name* in it, which is on the same file system.
+    def key_of(self, fsid: bytes, directory_fd: int, name: bytes = b"") -> bytes:
+        """Return the key of what *directory_fd* is, or of the entry *name* in it, on the file system *fsid*.
 
         Raises:
             OSError: the file system gives no handles, or the entry is not there.
         """
-        buffer = self._buffer
-        buffer[:FSID_BYTES] = read_fsid(directory_fd)
-        while True:
-            _HANDLE.pack_into(buffer, FSID_BYTES, _MAX_HANDLE_BYTES, 0)
-            flags = self._flags if name else self._flags | _AT_EMPTY_PATH
-            if _libc.name_to_handle_at(directory_fd, name, self._handle, ctypes.byref(_mount_id), flags) == 0:
-                handle_bytes, _ = _HANDLE.unpack_from(buffer, FSID_BYTES)
-                return bytes(buffer[: FSID_BYTES + _HANDLE.size + handle_bytes])
-            if ctypes.get_errno() != errno.EINVAL or not self._flags:
-                raise _last_error()
-            # A kernel before 6.5 gives only such handles as can be opened.
-            self._flags = 0
+        buffer, flags = self._buffer, self._flags if name else self._flags | _AT_EMPTY_PATH
+        buffer[:_HEAD_BYTES] = fsid + _MOST
+        if _name_to_handle_at(directory_fd, name, self._handle, _mount_id, flags) == 0:
+            (handle_bytes,) = _HANDLE_BYTES.unpack_from(buffer, FSID_BYTES)
+            return bytes(buffer[: _HEAD_BYTES + handle_bytes])
+        if ctypes.get_errno() != errno.EINVAL or not self._flags:
+            raise _last_error()
+        # A kernel before 6.5 gives only such handles as can be opened.
+        self._flags = 0
+        return self.key_of(fsid, directory_fd, name)
 
 
 def unmark(group_fd: int, mask: int, mount_fd: int, key: bytes) -> None:

@@ -8,6 +8,7 @@ from auditline.workers.common.process_info import Process
 from auditline.workers.fim import fanotify_calls as calls
 from auditline.workers.fim.backend import Hint, HintKind
 from auditline.workers.fim.fanotify_records import Record
+from auditline.workers.fim.file_systems import file_system_of
 from auditline.workers.fim.hint_batch import ATTRIB, IS_DIRECTORY, WRITTEN
 from auditline.workers.fim.watched_paths import WatchedPaths
 
@@ -40,7 +41,7 @@ class FileMarks:
         if calls.mark(self.fd, calls.FAN_MARK_ADD | calls.FAN_MARK_DONT_FOLLOW, _MASK, parent_fd, name):
             return
         with contextlib.suppress(OSError):
-            orphan = self._paths.link(path, self._handles.key_of(parent_fd, name))
+            orphan = self._paths.link(path, self._handles.key_of(file_system_of(parent_fd).fsid, parent_fd, name))
             if orphan is not None:
                 calls.unmark(self.fd, _MASK, parent_fd, orphan)
 

@@ -5,6 +5,8 @@ Numbers: linux/magic.h, and statfs(2) of kernels that know more of them.
 
 import ctypes
 import os
+import struct
+from typing import NamedTuple
 
 _REMOTE = {
     0x6969: "NFS",
@@ -48,8 +50,35 @@ _PSEUDO = {
 FSID_BYTES = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_fstatfs = _libc.fstatfs
 _statfs = ctypes.create_string_buffer(256)  # struct statfs has 120 bytes on 64-bit machines
-_FSID_OFFSET = 56  # of `f_fsid` there
+_FIELDS = struct.Struct(f"@L48x{FSID_BYTES}s")  # f_type, then, after six other numbers, f_fsid
+
+
+class FileSystem(NamedTuple):
+    """The file system that a directory is on."""
+
+    magic: int
+    fsid: bytes
+    """As fanotify's records have it."""
+
+    @property
+    def remote_kind(self) -> str | None:
+        """Name it if it is a network file system: nothing tells what other hosts change there."""
+        return _REMOTE.get(self.magic)
+
+
+def file_system_of(directory_fd: int) -> FileSystem:
+    """Return the file system that a directory is on.
+
+    Raises:
+        OSError: it cannot be asked.
+    """
+    if _fstatfs(directory_fd, _statfs) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    magic, fsid = _FIELDS.unpack_from(_statfs)
+    return FileSystem(magic & 0xFFFFFFFF, fsid)
 
 
 def remote_kind(directory_fd: int) -> str | None:
@@ -62,20 +91,9 @@ def pseudo_kind(directory_fd: int) -> str | None:
     return _PSEUDO.get(_magic(directory_fd))
 
 
-def read_fsid(directory_fd: int) -> bytes:
-    """Return the id of the file system that a directory is on, as fanotify's records have it.
-
-    Raises:
-        OSError: it cannot be asked.
-    """
-    if _libc.fstatfs(directory_fd, _statfs) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return ctypes.string_at(ctypes.addressof(_statfs) + _FSID_OFFSET, FSID_BYTES)
-
-
 def _magic(directory_fd: int) -> int:
     """Return `f_type`; 0 if it cannot be asked."""
-    if _libc.fstatfs(directory_fd, _statfs) != 0:
+    try:
+        return file_system_of(directory_fd).magic
+    except OSError:
         return 0
-    return ctypes.c_ulong.from_buffer(_statfs).value & 0xFFFFFFFF

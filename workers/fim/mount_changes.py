@@ -127,13 +127,13 @@ class MountChanges:
         self._give_up(hidden[:-MOST_SHELVES])
         self._watch.baseline.set_note(_PLACES, json.dumps(_plain_places(found)))
         self._watch.baseline.set_note(_HIDDEN, json.dumps([_plain_hidden(each) for each in hidden[-MOST_SHELVES:]]))
-        self._walker.take_as_found(place for place, is_found in shown.items() if is_found)
+        self._walker.scans.take_as_found(place for place, is_found in shown.items() if is_found)
         self._compare(shown)
 
     def _hide(self, place: bytes, was: Mounted, now: Mounted, *, is_told: bool) -> Hidden:
         """Put what is known of a place on its shelf, and say so."""
         baseline, relative = self._watch.baseline, self._watch.scope.relative(place)
-        is_whole = not self._walker.expect_new(relative) and baseline.is_walked
+        is_whole = not self._walker.scans.expect_new(relative) and baseline.is_walked
         hidden = Hidden(place, was.key, baseline.known(relative), is_whole)
         is_known = hidden.own is not None or baseline.has_directory(relative)
         baseline.shelve(relative, hidden.shelf)
@@ -198,7 +198,7 @@ class MountChanges:
                 continue
             if scope.reports(place):
                 self._walker.examiner.look(place, status, Look(watch.baseline.known(place), "scan", is_found=is_found))
-        self._walker.compare([place for place in shown if scope.enters(place)])
+        self._walker.scans.compare([place for place in shown if scope.enters(place)])
 
     def _stored_places(self) -> Places:
         stored = json.loads(self._watch.baseline.note(_PLACES) or "{}")

@@ -88,17 +88,17 @@ class Place:
         if watch.baseline.note(_WATCHED_AS) != kind:
             self._store(lambda: watch.baseline.set_note(_WATCHED_AS, kind))
         if is_start:
-            self._walker.start_scan(self._start_reason(), self._seen_until_ns())
+            self._walker.scans.start(self._start_reason(), self._seen_until_ns())
         elif self.mounts.has_other_root:
-            self._walker.compare([b""])
+            self._walker.scans.compare([b""])
         elif was_there:
-            self._walker.start_scan("replaced")
+            self._walker.scans.start("replaced")
         self.mounts.has_other_root = False
         if watch.scope.single is not None and not _exists(root, watch.scope.single):
             self._note_missing("no such file or directory")
         elif watch.gaps.is_open("missing", watch.path):
             self._store(lambda: watch.gaps.take_up("missing", watch.path))
-            self._walker.start_scan("missing")
+            self._walker.scans.start("missing")
 
     def _see_single(self, root: Root) -> None:
         """Tell the end of a time in which a single file was not there; its directory was watched all along."""
@@ -133,7 +133,7 @@ class Place:
 
         def record() -> None:
             if not self.mounts.has_other_root:
-                self._walker.expect_new(b"")
+                self._walker.scans.expect_new(b"")
             self._record_gone("event")
             self._watch.baseline.set_note(_WATCHED_AS, "")
 
@@ -158,7 +158,7 @@ class Place:
 
     def _expect_new(self) -> None:
         self._watch.gaps.give_up("mount", self._watch.scope.root)
-        self._walker.expect_new(b"")
+        self._walker.scans.expect_new(b"")
 
     def _record_gone(self, detected_by: DetectedBy) -> None:
         """Record that all that was known is gone."""

@@ -37,7 +37,8 @@ from auditline.workers.fim.gathering import Gathering
 from auditline.workers.fim.mount_changes import MountsChanged
 from auditline.workers.fim.place import Place, make_scope
 from auditline.workers.fim.pool import POOL_COUNTERS, Hashed, Pool
-from auditline.workers.fim.walk import MOST_IN_HAND, WALK_COUNTERS, Visit, Walker
+from auditline.workers.fim.visit import Visit
+from auditline.workers.fim.walk import MOST_IN_HAND, WALK_COUNTERS, Walker
 from auditline.workers.fim.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ class Watcher:
             # Now: while the paths wait the answers come.
             self._watch.actors.ask()
         if self._rescan_due <= time.monotonic():
-            self._walker.rescan()
+            self._walker.scans.repeat()
         self._examiner.in_hand.release()
         self._work(at_once=False)
         self._producer.pump()
@@ -194,7 +195,7 @@ class Watcher:
     @property
     def _rescan_due(self) -> float:
         is_possible = self._rescan_seconds and self._watch.root is not None and self._watch.scan is None
-        return self._walker.compared_at + self._rescan_seconds if is_possible else math.inf
+        return self._walker.scans.compared_at + self._rescan_seconds if is_possible else math.inf
 
     @property
     def _may_store(self) -> bool:
@@ -235,17 +236,17 @@ class Watcher:
                 self._place.lose()
             elif hint.kind is HintKind.RESTARTED:
                 self._walker.leave(b"")
-                self._walker.start_scan("backend", read_before_ns)
+                self._walker.scans.start("backend", read_before_ns)
             elif hint.kind is HintKind.OVERFLOW:
                 watch.counters.add("hint_overflows_total")
                 logger.warning("%s: the kernel could not keep all events: everything is compared", self._path)
-                self._walker.start_scan("overflow", read_before_ns)
+                self._walker.scans.start("overflow", read_before_ns)
             else:
                 self._take_path(hint, read_before_ns)
         if len(watch.dirty) > MOST_PATHS or len(self._walker.moves) > MOST_PENDING:
             watch.dirty.clear()
             self._walker.moves.clear()
-            self._walker.start_scan("overflow", read_before_ns)
+            self._walker.scans.start("overflow", read_before_ns)
 
     def _take_path(self, hint: Hint, since_ns: int) -> None:
         path, kind, scope = hint.path, hint.kind, self._watch.scope
@@ -324,7 +325,7 @@ class Watcher:
         watch = self._watch
         if self._must_scan and watch.root is not None:
             reason, self._must_scan = self._must_scan, ""
-            self._walker.start_scan(reason, self._hints_read_ns)
+            self._walker.scans.start(reason, self._hints_read_ns)
         try:
             with watch.baseline.transaction():
                 work()

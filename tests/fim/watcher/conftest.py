@@ -58,7 +58,7 @@ class Running:
             baseline=baseline,
             pool=Pool(JobServer(jobs_endpoint(self.settings.run.directory, plan)), fim, self.life.counters),
             dirty=Dirty(fim.debounce_seconds, fim.max_delay_seconds),
-            gaps=Gaps(baseline),
+            gaps=Gaps(baseline, self.life.counters),
         )
         self.producer = Producer(endpoint(self.settings.run.directory), baseline)
         self.watcher = Watcher(self.life, self.watch, plan, self.producer)

@@ -9,7 +9,7 @@ from auditline.workers.common.beneath import Root
 from auditline.workers.fim import examine, walk, worker
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.look import Look
-from auditline.workers.fim.walk import Visit
+from auditline.workers.fim.visit import Visit
 
 
 class TestListedMeanwhile:
@@ -52,7 +52,7 @@ class TestListedMeanwhile:
             (watched / "file").write_text("after")
             running.turn_until(lambda: running.answers)
             (watched / "file").unlink()
-            running.watcher._walker.start_scan("overflow")
+            running.watcher._walker.scans.start("overflow")
             running.turn_until(lambda: "overflow" in running.reasons)
 
         running.settle()

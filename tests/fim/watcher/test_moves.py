@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditline.workers.fim.walk import Visit
+from auditline.workers.fim.visit import Visit
 
 _libc = ctypes.CDLL(None, use_errno=True)
 RENAME_EXCHANGE = 2

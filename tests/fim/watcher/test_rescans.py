@@ -60,7 +60,7 @@ class TestRescans:
         running = start({"rescan_seconds": 1000.0})
         running.hold_hasher()
 
-        running.watcher._walker.rescan()
+        running.watcher._walker.scans.repeat()
         turns = running.turns_in(0.5)
 
         assert turns < 30

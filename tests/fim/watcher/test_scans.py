@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from auditline.workers.fim import walk
-from auditline.workers.fim.walk import Visit
+from auditline.workers.fim.visit import Visit
 
 
 class TestFirstWalk:

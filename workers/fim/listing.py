@@ -1,0 +1,48 @@
+"""What is in a directory, a bounded part at a time."""
+
+import itertools
+import os
+
+MOST_AT_ONCE = 1000
+"""Entries; a directory may have millions."""
+
+Entries = list[tuple[bytes, os.stat_result]]
+
+
+class Listing:
+    """An open directory; close it."""
+
+    def __init__(self, descriptor: int) -> None:
+        """List the directory that *descriptor* stands for, which is closed with this.
+
+        Raises:
+            OSError: it cannot be listed.
+        """
+        self._descriptor = descriptor
+        self.status = os.fstat(descriptor)
+        """Its own."""
+        self._entries = os.scandir(descriptor)
+        self.is_at_end = False
+
+    def read(self) -> Entries:
+        """Return the next entries with their status; what goes away meanwhile is left out.
+
+        Raises:
+            OSError: it cannot be listed any more.
+        """
+        entries: Entries = []
+        count = 0
+        for entry in itertools.islice(self._entries, MOST_AT_ONCE):
+            count += 1
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            entries.append((os.fsencode(entry.name), status))
+        self.is_at_end = count < MOST_AT_ONCE
+        return entries
+
+    def close(self) -> None:
+        """Let go of it: as long as it is held its file system cannot be unmounted."""
+        self._entries.close()
+        os.close(self._descriptor)

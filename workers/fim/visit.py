@@ -1,0 +1,29 @@
+"""Why a directory is listed."""
+
+from typing import NamedTuple
+
+from auditline.workers.common.file_entry import DetectedBy
+
+
+class Visit(NamedTuple):
+    """Why a directory is listed, and what that says of what is found in it."""
+
+    detected_by: DetectedBy = "scan"
+    in_scan: bool = False
+    """The whole tree is compared."""
+    is_new: bool = False
+    """An event said that the directory was made: all that is in it is new."""
+    is_found: bool = False
+    """It could not be read before: what is not known in it is not new for that."""
+    is_turn: bool = False
+    """It is polled, and its turn has come."""
+    is_deep: bool = False
+    """All beneath it is compared as well."""
+
+    def merged(self, other: "Visit | None") -> "Visit":
+        """Return one for both."""
+        if other is None:
+            return self
+        detected_by: DetectedBy = "event" if "event" in (self.detected_by, other.detected_by) else "scan"
+        flags = (mine or its for mine, its in zip(self[1:], other[1:], strict=True))
+        return Visit(detected_by, *flags)

@@ -1,7 +1,7 @@
 """The hash algorithms of file contents, by name, and how their digests are kept together."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -87,17 +87,14 @@ def unpack_digests(packed: bytes) -> dict[str, str]:
     Raises:
         ValueError: *packed* is not what `pack_digests` gives.
     """
-    return dict(_unpack(packed))
-
-
-def _unpack(packed: bytes) -> Iterator[tuple[str, str]]:
-    position = 0
-    while position < len(packed):
+    digests: dict[str, str] = {}
+    position, end = 0, len(packed)
+    while position < end:
         if packed[position] not in _BY_NUMBER:
             raise ValueError(f"no hash algorithm has the number {packed[position]}")
         name, length = _BY_NUMBER[packed[position]]
-        digest = packed[position + 1 : position + 1 + length]
-        if len(digest) < length:
+        start, position = position + 1, position + 1 + length
+        if position > end:
             raise ValueError(f"the {name} digest is cut off")
-        yield name, digest.hex()
-        position += 1 + length
+        digests[name] = packed[start:position].hex()
+    return digests

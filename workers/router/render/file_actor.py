@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import ujson
+
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.lines import Undecodable
 
@@ -12,7 +14,9 @@ _PEOPLE = ("user", "login_user")
 
 def actor_member(actor: Mapping[str, Any], names: IdNames, undecodable: Undecodable) -> dict[str, Any]:
     """Return *actor* with names beside the ids of people, and texts that are UTF-8."""
-    member = {key: _to_text(value, f"actor.{key}", undecodable) for key, value in actor.items()}
+    member = dict(actor)
+    if not _is_plain(member):
+        member = {key: _to_text(value, f"actor.{key}", undecodable) for key, value in actor.items()}
     for key in _PEOPLE:
         if key in member:
             number = member[key]["id"]
@@ -20,6 +24,14 @@ def actor_member(actor: Mapping[str, Any], names: IdNames, undecodable: Undecoda
             if name != number:
                 member[key] = {**member[key], "name": name}
     return member
+
+
+def _is_plain(actor: dict[str, Any]) -> bool:
+    """Say whether no text in *actor* has anything but ASCII: then none of them has to be looked at by itself."""
+    try:
+        return ujson.dumps(actor, ensure_ascii=False).isascii()
+    except (OverflowError, UnicodeEncodeError):
+        return False
 
 
 def _to_text(value: Any, place: str, undecodable: Undecodable) -> Any:

@@ -4,7 +4,6 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -69,8 +68,8 @@ class _Attribute(NamedTuple):
     """One key of a document."""
 
     key: str
-    raw: Callable[[FileState], object]
-    """What it is made of: if that is the same, so is the attribute."""
+    made_of: tuple[str, ...]
+    """Fields of the state: if they are the same, so is the attribute."""
     show: Callable[[Shown], Any]
     """Returns its value; None: it has none."""
 
@@ -110,7 +109,12 @@ def differences(before: Shown, after: Shown) -> tuple[dict[str, Any], dict[str, 
         ValueError: what is packed in one of them is damaged.
     """
     was, is_now = before.state, after.state
-    found = [(each.key, each.show(before), each.show(after)) for each in _COMPARED if each.raw(was) != each.raw(is_now)]
+    found = [
+        (each.key, each.show(before), each.show(after))
+        for number, (one, other) in enumerate(zip(was, is_now, strict=True))
+        if one != other
+        for each in _BY_FIELD[number]
+    ]
     if was.hashes != is_now.hashes or was.hash_state != is_now.hash_state:
         found += _pairs(digests_of(was), digests_of(is_now))
     if was.xattrs != is_now.xattrs:
@@ -160,31 +164,32 @@ def _device(number: int) -> str:
     return f"{os.major(number):02x}:{os.minor(number):02x}"
 
 
-_raw_mode, _raw_uid, _raw_gid = attrgetter("mode"), attrgetter("uid"), attrgetter("gid")
 _OF_SCHEMA = (
-    _Attribute("type", _raw_mode, _type),
-    _Attribute("target_path", attrgetter("target"), _target),
-    _Attribute("gid", _raw_gid, lambda shown: shown.state.gid),
-    _Attribute("uid", _raw_uid, lambda shown: shown.state.uid),
-    _Attribute("owner", _raw_uid, lambda shown: shown.names.name("uid", str(shown.state.uid))),
-    _Attribute("group", _raw_gid, lambda shown: shown.names.name("gid", str(shown.state.gid))),
-    _Attribute("inode", attrgetter("inode"), lambda shown: str(shown.state.inode)),
-    _Attribute(
-        "size", attrgetter("mode", "size"), lambda shown: shown.state.size if stat.S_ISREG(shown.state.mode) else None
-    ),
-    _Attribute("mode", _raw_mode, lambda shown: f"{stat.S_IMODE(shown.state.mode):04o}"),
-    _Attribute("mtime", attrgetter("mtime_ns"), lambda shown: timestamp_of_ns(shown.state.mtime_ns)),
-    _Attribute("ctime", attrgetter("ctime_ns"), lambda shown: timestamp_of_ns(shown.state.ctime_ns)),
-    _Attribute("atime", attrgetter("atime_ns"), lambda shown: timestamp_of_ns(shown.state.atime_ns)),
+    _Attribute("type", ("mode",), _type),
+    _Attribute("target_path", ("target",), _target),
+    _Attribute("gid", ("gid",), lambda shown: shown.state.gid),
+    _Attribute("uid", ("uid",), lambda shown: shown.state.uid),
+    _Attribute("owner", ("uid",), lambda shown: shown.names.name("uid", str(shown.state.uid))),
+    _Attribute("group", ("gid",), lambda shown: shown.names.name("gid", str(shown.state.gid))),
+    _Attribute("inode", ("inode",), lambda shown: str(shown.state.inode)),
+    _Attribute("size", ("mode", "size"), lambda shown: shown.state.size if stat.S_ISREG(shown.state.mode) else None),
+    _Attribute("mode", ("mode",), lambda shown: f"{stat.S_IMODE(shown.state.mode):04o}"),
+    _Attribute("mtime", ("mtime_ns",), lambda shown: timestamp_of_ns(shown.state.mtime_ns)),
+    _Attribute("ctime", ("ctime_ns",), lambda shown: timestamp_of_ns(shown.state.ctime_ns)),
+    _Attribute("atime", ("atime_ns",), lambda shown: timestamp_of_ns(shown.state.atime_ns)),
 )
 """In the order of the document."""
 _FURTHER = (
-    _Attribute("device", attrgetter("device"), lambda shown: _device(shown.state.device)),
-    _Attribute("links", attrgetter("links"), lambda shown: shown.state.links),
-    _Attribute("rdev", attrgetter("mode", "rdev"), _rdev),
-    _Attribute("setuid", _raw_mode, lambda shown: True if shown.state.mode & stat.S_ISUID else None),
-    _Attribute("setgid", _raw_mode, lambda shown: True if shown.state.mode & stat.S_ISGID else None),
-    _Attribute("flags", attrgetter("flags"), lambda shown: flag_words(shown.state.flags) or None),
+    _Attribute("device", ("device",), lambda shown: _device(shown.state.device)),
+    _Attribute("links", ("links",), lambda shown: shown.state.links),
+    _Attribute("rdev", ("mode", "rdev"), _rdev),
+    _Attribute("setuid", ("mode",), lambda shown: True if shown.state.mode & stat.S_ISUID else None),
+    _Attribute("setgid", ("mode",), lambda shown: True if shown.state.mode & stat.S_ISGID else None),
+    _Attribute("flags", ("flags",), lambda shown: flag_words(shown.state.flags) or None),
 )
-_COMPARED = tuple(each for each in (*_OF_SCHEMA, *_FURTHER) if each.key != "atime")
+_BY_FIELD = tuple(
+    tuple(each for each in (*_OF_SCHEMA, *_FURTHER) if field in each.made_of and each.key != "atime")
+    for field in FileState._fields
+)
+"""What to look at if a field differs, by the field's place."""
 _TIMES = frozenset({"mtime", "ctime"})

@@ -27,6 +27,7 @@ _SCHEMA_DIGESTS = frozenset(
     }
 )  # fmt: skip
 """Those that `audit.file` has a key for. Source: the field reference of Auditbeat 6.0."""
+_ID_PARTS = b"%d:%b" * 6
 _ACTIONS = frozenset(get_args(Action))
 _DETECTED_BY = frozenset(get_args(DetectedBy))
 
@@ -46,7 +47,9 @@ class _Parts(NamedTuple):
     """What `audit.file` has no key for."""
     actor: dict[str, Any]
     ours: dict[str, Any]
-    """`auditline`."""
+    """`auditline`,"""
+    ours_json: str
+    """and how it is written."""
 
 
 class FileRenderer:
@@ -75,13 +78,12 @@ class FileRenderer:
             document = ecs_envelope(parts.timestamp, parts.identity, host_name, ecs_event(change))
             document["file"] = ecs_file(parts.path, parts.file, parts.digests, parts.further)
             document |= ecs_actor(parts.actor)
-            document["auditline"] = parts.ours
-            return parts.identity, to_json(document)
+            return parts.identity, _joined(document, parts.ours_json)
         document = own_document(schema, parts.timestamp, parts.identity, host_name, {})
         document["audit"] = {"file": _audit_file(parts)}
         hashes = {name: digest for name, digest in parts.digests.items() if name not in _SCHEMA_DIGESTS}
-        document["auditline"] = parts.ours | {"hashes": hashes} if hashes else parts.ours
-        return parts.identity, to_json(document)
+        ours_json = to_json(parts.ours | {"hashes": hashes}) if hashes else parts.ours_json
+        return parts.identity, _joined(document, ours_json)
 
     def _take_apart(self, change: FileChange, host: str, position: str) -> _Parts:
         if change.action not in _ACTIONS or change.detected_by not in _DETECTED_BY:
@@ -107,7 +109,7 @@ class FileRenderer:
         if actor:
             ours["actor"] = actor
         ours |= undecodable.member()
-        return _Parts(change, position, identity, timestamp, path, file, digests, further, actor, ours)
+        return _Parts(change, position, identity, timestamp, path, file, digests, further, actor, ours, to_json(ours))
 
     def _change(self, change: FileChange, undecodable: Undecodable) -> dict[str, Any]:
         """Return how it was found and what differs; of what is gone all that was known, of what is new nothing."""
@@ -133,6 +135,11 @@ class FileRenderer:
         if new:
             told["after"] = new
         return told
+
+
+def _joined(document: dict[str, Any], ours_json: str) -> str:
+    """Return the line: what both schemas have is written once for both."""
+    return f'{to_json(document)[:-1]},"auditline":{ours_json}}}'
 
 
 def _prefixed(undecodable: Undecodable, place: str) -> ToText:
@@ -170,7 +177,7 @@ def file_event_id(host: str, change: FileChange, position: str) -> str:
         _fingerprint(change.after),
         occasion.encode(),
     )
-    digest = hashlib.sha256(b"".join(b"%d:%b" % (len(part), part) for part in parts))
+    digest = hashlib.sha256(_ID_PARTS % tuple(each for part in parts for each in (len(part), part)))
     return f"{host}-f-{digest.hexdigest()[:32]}"
 
 

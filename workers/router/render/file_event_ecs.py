@@ -4,6 +4,7 @@ Source: documents that Auditbeat 9.0 wrote, and auditbeat/module/file_integrity 
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from auditline.workers.common.file_entry import FileChange
@@ -67,7 +68,7 @@ def ecs_actor(actor: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     process = {key: actor[name] for name, key in _PROCESS.items() if name in actor}
     if "args" in process:
-        process["command_line"] = to_command_line(process["args"])
+        process["command_line"] = _command_line(*process["args"])
     members: dict[str, Any] = {"process": process}
     user = dict(actor.get("user", {}))
     if "login_user" in actor:
@@ -79,6 +80,11 @@ def ecs_actor(actor: Mapping[str, Any]) -> dict[str, Any]:
     if container := actor.get("container_id"):
         members["container"] = {"id": container}
     return members
+
+
+@lru_cache(maxsize=256)
+def _command_line(*arguments: str) -> str:
+    return to_command_line(arguments)
 
 
 def _extension(path: str) -> str:

@@ -3,14 +3,14 @@
 import itertools
 import os
 
-MOST_AT_ONCE = 1000
-"""Entries; a directory may have millions."""
-
 Entries = list[tuple[bytes, os.stat_result]]
 
 
 class Listing:
     """An open directory; close it."""
+
+    most_at_once = 1000
+    """Entries; a directory may have millions."""
 
     def __init__(self, descriptor: int) -> None:
         """List the directory that *descriptor* stands for, which is closed with this.
@@ -32,14 +32,14 @@ class Listing:
         """
         entries: Entries = []
         count = 0
-        for entry in itertools.islice(self._entries, MOST_AT_ONCE):
+        for entry in itertools.islice(self._entries, self.most_at_once):
             count += 1
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
             entries.append((os.fsencode(entry.name), status))
-        self.is_at_end = count < MOST_AT_ONCE
+        self.is_at_end = count < self.most_at_once
         return entries
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.entered import Entered
 from auditline.workers.fim.examine import Examiner
 from auditline.workers.fim.file_systems import pseudo_kind
-from auditline.workers.fim.listing import MOST_AT_ONCE, Entries, Listing
+from auditline.workers.fim.listing import Entries, Listing
 from auditline.workers.fim.look import FORBIDDEN, VANISHED, Entrance, Look
 from auditline.workers.fim.path_tree import is_in
 from auditline.workers.fim.scans import Scans
@@ -166,8 +166,8 @@ class Walker:
             return
         if not directory:
             self._look(b"", listing.status, self._watch.baseline.known(b""), visit, scan)
-        known = dict(self._watch.baseline.known_page(directory, b"", MOST_AT_ONCE + 1))
-        if listing.is_at_end and len(known) <= MOST_AT_ONCE:
+        known = dict(self._watch.baseline.known_page(directory, b"", Listing.most_at_once + 1))
+        if listing.is_at_end and len(known) <= Listing.most_at_once:
             is_fresh = yield from self._compare_each(directory, entries, known, visit, scan)
             for name in known if directory in self._entered else ():
                 self._miss(_join(directory, name), visit, is_fresh=is_fresh)
@@ -217,7 +217,7 @@ class Walker:
     def _look_for_gone(self, directory: bytes, visit: Visit) -> Iterator[None]:
         """See to all known names in a directory that are not there: it has more than may be kept at once."""
         last = b""
-        while page := self._watch.baseline.known_page(directory, last, MOST_AT_ONCE):
+        while page := self._watch.baseline.known_page(directory, last, Listing.most_at_once):
             for name, _ in page:
                 last, path = name, _join(directory, name)
                 if self._is_gone(path):

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from auditline.workers.fim import walk
+from auditline.workers.fim.listing import Listing
 from auditline.workers.fim.visit import Visit
 
 
@@ -335,6 +336,56 @@ class TestLostEvents:
         assert set(told) == {"overflow", "restart"}
         assert told["overflow"].start_ns <= lost_ns <= told["overflow"].end_ns
         assert told["restart"].start_ns <= lost_ns
+
+
+class TestLargeDirectories:
+    """Directories with more entries than are kept at once."""
+
+    @pytest.fixture(autouse=True)
+    def few_at_once(self, monkeypatch):
+        monkeypatch.setattr(Listing, "most_at_once", 7)
+
+    def test_all_that_is_in_one_is_known(self, start, watched):
+        for number in range(50):
+            (watched / f"f{number}").write_text("text")
+
+        running = start()
+
+        assert all(running.watch.baseline.known(b"f%d" % number).hashes for number in range(50))
+        assert running.told == []
+
+    @pytest.mark.parametrize("left", [50, 14, 7, 3, 0])
+    def test_what_happened_meanwhile_is_found(self, start, watched, left):
+        for number in range(50):
+            (watched / f"f{number}").write_text("before")
+        start().forget_all()
+        for number in range(left, 50):
+            (watched / f"f{number}").unlink()
+        for number in range(left // 2):
+            (watched / f"f{number}").write_text("after!")
+        (watched / "new").write_text("text")
+
+        running = start()
+
+        assert sorted(running.told) == sorted(
+            [
+                ("created", "new"),
+                *(("deleted", f"f{number}") for number in range(left, 50)),
+                *(("updated", f"f{number}") for number in range(left // 2)),
+            ]
+        )
+
+    def test_they_make_way_in_every_slice(self, start, watched, monkeypatch):
+        for number in range(30):
+            (watched / f"f{number}").write_text("before")
+        start().forget_all()
+        for number in range(10, 30):
+            (watched / f"f{number}").unlink()
+        monkeypatch.setattr(walk, "SLICE_SECONDS", 0.0)
+
+        running = start()
+
+        assert sorted(running.told) == sorted(("deleted", f"f{number}") for number in range(10, 30))
 
 
 class TestSlices:

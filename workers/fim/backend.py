@@ -115,6 +115,13 @@ class Backend(Protocol):
         also for a directory that is reported but not watched: some backends tell of its attributes in no other way.
         """
 
+    @property
+    def early_fd(self) -> int | None:
+        """Readable when somebody has done something who may be gone soon; None: nobody is ever told."""
+
+    def gather(self) -> None:
+        """Take in what has come, for `read` to return it: more can be said now of who did it than later."""
+
     def read(self) -> list[Hint]:
         """Return what has come, without waiting.
 

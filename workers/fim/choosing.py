@@ -103,6 +103,17 @@ class ChosenBackend:
         """See `Backend`."""
         self._backend.watch_file(relative, parent_fd)
 
+    @property
+    def early_fd(self) -> int | None:
+        """See `Backend`."""
+        return self._backend.early_fd
+
+    def gather(self) -> None:
+        """See `Backend`."""
+        # If it has stopped working, `read` will find that, too.
+        with contextlib.suppress(BackendError):
+            self._backend.gather()
+
     def read(self) -> list[Hint]:
         """See `Backend`."""
         try:

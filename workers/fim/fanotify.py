@@ -223,7 +223,8 @@ class FanotifyBackend:
         for hint in hints:
             if hint.kind is HintKind.MOVED and hint.moved_from is not None:
                 self._files.move(hint.moved_from, hint.path)
-        hints += self._read_files()
+        if len(self._files):
+            hints += self._read_files()
         return hints if self._other is None else hints + self._other.read()
 
     def _read_files(self) -> list[Hint]:

@@ -33,6 +33,9 @@ class FileMarks:
         self._paths: WatchedPaths[bytes] = WatchedPaths()
         self._handles = calls.Handles()
 
+    def __len__(self) -> int:
+        return len(self._paths)
+
     def watch(self, path: bytes, parent_fd: int) -> None:
         """Mark what lies at *path*; if that cannot be, or there are too many, nothing is done."""
         if len(self._paths) >= MOST_WATCHED_FILES and path not in self._paths:

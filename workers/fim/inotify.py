@@ -205,6 +205,14 @@ class InotifyBackend:
         if watch >= 0:
             self._let_go(self._files.link(relative, watch))
 
+    @property
+    def early_fd(self) -> None:
+        """See `Backend`."""
+        return
+
+    def gather(self) -> None:
+        """See `Backend`."""
+
     def read(self) -> list[Hint]:
         """See `Backend`."""
         batch = HintBatch(self._directories, self._let_go)

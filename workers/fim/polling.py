@@ -91,6 +91,14 @@ class Polling:
     def watch_file(self, relative: bytes, parent_fd: int) -> None:
         """See `Backend`: only scans find what is written by a name elsewhere."""
 
+    @property
+    def early_fd(self) -> None:
+        """See `Backend`."""
+        return
+
+    def gather(self) -> None:
+        """See `Backend`."""
+
     def read(self) -> list[Hint]:
         """See `Backend`."""
         now = self._clock()

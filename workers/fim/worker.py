@@ -60,6 +60,8 @@ LONGEST_PAUSE_SECONDS = 0.02
 SHORTEST_PAUSE_SECONDS = 0.005
 """For at most so long, a quarter of the debounce time, hints gather: who writes all the time would wake us with each
 write."""
+GATHER_SECONDS = 0.001
+"""In between it is looked so often who it is that writes, while that is still there."""
 MOST_PER_TURN = 512
 """Paths examined before hashers and the router have their turn."""
 ALIVE_SECONDS = 1.0
@@ -190,7 +192,23 @@ class Watcher:
             # What hashers say can wait as well, and would wake us all the time.
             self._producer.wait(fds, most_seconds, urgent=mounts)
             return
+        if pause_seconds > 0:
+            most_seconds -= self._gather(most_seconds)
         self._producer.wait([*fds, *pool.fds], most_seconds, also=[pool.socket], urgent=mounts)
+
+    def _gather(self, most_seconds: float) -> float:
+        """Have it looked who does what while hints gather, for at most so long; return how long that took."""
+        backend, pool, began = self._watch.backend, self._watch.pool, time.monotonic()
+        elapsed = 0.0
+        while (early_fd := backend.early_fd) is not None and elapsed < most_seconds:
+            fds = [self._life.wakeup_fd, early_fd, *pool.fds]
+            if self._producer.wait(fds, most_seconds - elapsed, also=[pool.socket]) != {early_fd}:
+                break
+            backend.gather()
+            # Who goes on is looked at seldom enough, who ends at once most often still in time.
+            time.sleep(GATHER_SECONDS)
+            elapsed = time.monotonic() - began
+        return elapsed
 
     @property
     def _rescan_due(self) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from auditline.workers.common.attributes import FLAGS
+from auditline.workers.common.attributes import FLAGS, Xattr, XattrKind, pack_xattrs
 from auditline.workers.common.file_entry import Action, FileChange
 from auditline.workers.common.file_state import FileState, state_of
 from auditline.workers.common.hashes import ALGORITHMS, pack_digests, start_digests
@@ -37,6 +37,10 @@ def hashes_of(content: bytes, *names: str) -> bytes:
     for digest in digests:
         digest.update(content)
     return pack_digests(names, digests)
+
+
+def packed(values: dict[bytes, bytes]) -> bytes:
+    return pack_xattrs(Xattr(XattrKind.WHOLE, name, values[name], len(values[name])) for name in sorted(values))
 
 
 def change_of(before: FileState | None, after: FileState | None, action: Action, **more: Any) -> FileChange:
@@ -182,6 +186,24 @@ def test_what_the_schema_has_no_key_for_is_beside_it():
     assert ours["file"] == {
         "device": "fe:00", "links": 2, "setuid": True, "setgid": True, "flags": ["append", "immutable"],
     }  # fmt: skip
+
+
+def test_of_extended_attributes_only_those_that_differ_are_told():
+    known = STATE._replace(xattrs=packed({b"user.a": b"1", b"user.same": b"2", b"security.selinux": b"u:r:t:s0"}))
+    found = STATE._replace(xattrs=packed({b"user.b": b"1", b"user.same": b"2", b"security.selinux": b"u:r:t:s1"}))
+
+    change = render(change_of(known, found, "attributes_modified"))["auditline"]["change"]
+
+    assert change["before"] == {"selinux": "u:r:t:s0", "xattrs": [{"name": "user.a", "value": "1"}]}
+    assert change["after"] == {"selinux": "u:r:t:s1", "xattrs": [{"name": "user.b", "value": "1"}]}
+
+
+def test_an_extended_attribute_that_is_taken_away_is_told_before_only():
+    change = render(change_of(STATE._replace(xattrs=packed({b"user.a": b"1"})), STATE, "attributes_modified"))[
+        "auditline"
+    ]["change"]
+
+    assert change == {"detected_by": "event", "before": {"xattrs": [{"name": "user.a", "value": "1"}]}}
 
 
 def test_hashes_of_an_older_content_are_not_told_of_what_could_not_be_read():

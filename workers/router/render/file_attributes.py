@@ -125,13 +125,19 @@ def differences(before: Shown, after: Shown) -> tuple[dict[str, Any], dict[str, 
         # What changed within a millisecond has changed all the same.
         if one == other and key not in _TIMES:
             continue
-        if isinstance(one, list) and isinstance(other, list) and key == "xattrs":
-            one, other = _without(one, other), _without(other, one)  # noqa: PLW2901  # what both have says nothing
-        if one is not None:
-            old[key] = one
-        if other is not None:
-            new[key] = other
+        if key == "xattrs":
+            # What is in both lists says nothing.
+            _put(old, key, _without(one or [], other or []))
+            _put(new, key, _without(other or [], one or []))
+        else:
+            _put(old, key, one)
+            _put(new, key, other)
     return old, new
+
+
+def _put(members: dict[str, Any], key: str, value: Any) -> None:
+    if value is not None:
+        members[key] = value
 
 
 def _pairs(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

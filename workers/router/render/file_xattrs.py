@@ -48,7 +48,7 @@ def xattr_members(packed: bytes, names: IdNames, to_text: Callable[[bytes], str]
     members = dict(members)
     for key, entries in members.items():
         if isinstance(entries, tuple):
-            members[key] = [_acl_text(*entry, names) for entry in entries]
+            members[key] = [_acl_text(entry, names) for entry in entries]
     if others:
         members["xattrs"] = [_described(xattr, to_text) for xattr in others[:MOST_TOLD]]
         if left := sum(_count(xattr) for xattr in others[MOST_TOLD:]):
@@ -90,7 +90,8 @@ def _acl_entries(value: bytes) -> tuple[tuple[int, int, int], ...] | None:
     return entries
 
 
-def _acl_text(tag: int, rights: int, number: int, names: IdNames) -> str:
+def _acl_text(entry: tuple[int, int, int], names: IdNames) -> str:
+    tag, rights, number = entry
     who = "" if number == _UNDEFINED_ID else str(number)
     if tag in _ACL_NAMED:
         who = names.name(_ACL_NAMED[tag], who)

@@ -208,7 +208,7 @@ class FanotifyBackend:
     def gather(self) -> None:
         """See `Backend`."""
         while len(self._gathered) < MOST_GATHERED and (data := _read_some(self._group_fd)):
-            self._gathered += self._look_up(data)
+            self._gathered += self._look_up(data, self._directories.first)
 
     def read(self) -> list[Hint]:
         """See `Backend`."""
@@ -217,30 +217,22 @@ class FanotifyBackend:
         self._take(gathered, batch)
         left = MOST_READ_BYTES
         while left > 0 and (data := _read_some(self._group_fd)):
-            self._take(self._look_up(data), batch)
+            self._take(self._look_up(data, self._directories.first), batch)
             left -= len(data)
-        hints = batch.finish()
-        for hint in hints:
-            if hint.kind is HintKind.MOVED and hint.moved_from is not None:
-                self._files.move(hint.moved_from, hint.path)
+        for old, new in batch.moves:
+            self._files.move(old, new)
         if len(self._files):
-            hints += self._read_files()
+            self._take_files(batch)
+        hints = batch.finish()
         return hints if self._other is None else hints + self._other.read()
 
-    def _read_files(self) -> list[Hint]:
-        """Return what is told of files and directories that are marked by themselves."""
-        looks: dict[bytes, Hint] = {}
-        while data := _read_some(self._files.fd):
-            records, own_pids = list(parse_records(data)), self._own_pids()
-            try:
-                for record in records:
-                    if record.pid not in own_pids:
-                        looks.update((hint.path, hint) for hint in self._files.tell(record, self._who(record)))
-            finally:
-                for record in records:
-                    if record.pidfd >= 0:
-                        os.close(record.pidfd)
-        return list(looks.values())
+    def _take_files(self, batch: HintBatch[bytes]) -> None:
+        """Take what is told of files and directories that are marked by themselves."""
+        left = MOST_READ_BYTES
+        while left > 0 and (data := _read_some(self._files.fd)):
+            for record, process in self._look_up(data, self._files.keys):
+                self._files.tell(record, process, batch)
+            left -= len(data)
 
     def polling_took(self, seconds: float) -> None:
         """See `Backend`."""
@@ -316,16 +308,16 @@ class FanotifyBackend:
 
     # Records
 
-    def _look_up(self, data: bytes) -> list[tuple[Record, Process | None]]:
-        """Return what may be about us, each with who did it."""
-        first, own_pids = self._directories.first, self._own_pids()
+    def _look_up(self, data: bytes, known: Container[bytes | None]) -> list[tuple[Record, Process | None]]:
+        """Return what is about those that are *known*, each with who did it."""
+        own_pids = self._own_pids()
         found: list[tuple[Record, Process | None]] = []
         pidfds: list[int] = []
         try:
             for record in parse_records(data):
                 if record.pidfd >= 0:
                     pidfds.append(record.pidfd)
-                if record.directory in first or record.new_directory in first:
+                if record.directory in known or record.new_directory in known:
                     if record.pid not in own_pids:
                         found.append((record, self._who(record)))
                 elif record.mask & calls.FAN_Q_OVERFLOW:
@@ -351,7 +343,8 @@ class FanotifyBackend:
         mask, directory, name = record.mask, record.directory, record.name
         if mask & calls.FAN_RENAME:
             self._tell_rename(record, process, batch)
-        elif directory is None:
+        elif directory is None or directory not in self._directories.first:
+            # It has been forgotten since.
             return
         elif name in (b".", b""):
             self._tell_itself(directory, mask, process, batch)

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Container
 
 from auditline.workers.common.process_info import Process
 from auditline.workers.fim import fanotify_calls as calls
-from auditline.workers.fim.backend import Hint, HintKind
+from auditline.workers.fim.backend import HintKind
 from auditline.workers.fim.fanotify_records import Record
 from auditline.workers.fim.file_systems import file_system_of
-from auditline.workers.fim.hint_batch import ATTRIB, IS_DIRECTORY, WRITTEN
+from auditline.workers.fim.hint_batch import ATTRIB, IS_DIRECTORY, WRITTEN, HintBatch
 from auditline.workers.fim.watched_paths import WatchedPaths
 
 MOST_WATCHED_FILES = 10_000
@@ -57,20 +57,22 @@ class FileMarks:
         self._paths.take(new)
         self._paths.move(old, new)
 
-    def tell(self, record: Record, process: Process | None) -> Iterator[Hint]:
-        """Yield what a record says, of all names of the file."""
+    @property
+    def keys(self) -> Container[bytes | None]:
+        """The keys of what is marked."""
+        return self._paths.first
+
+    def tell(self, record: Record, process: Process | None, batch: HintBatch[bytes]) -> None:
+        """Add what a record says, of all names of the file."""
         mask, file = record.mask, record.directory
-        if file is None:
-            if mask & calls.FAN_Q_OVERFLOW:
-                yield Hint(HintKind.OVERFLOW, b"", is_directory=True)
-            return
-        is_content = bool(mask & WRITTEN)
-        kind = HintKind.CHANGED if is_content else HintKind.ATTRIBUTES
-        if mask & (WRITTEN | ATTRIB):
-            for path in self._paths.paths_of(file):
-                yield Hint(kind, path, bool(mask & IS_DIRECTORY), is_content, process=process)
-        if mask & calls.FAN_DELETE_SELF:
-            self._paths.drop(file)
+        if mask & calls.FAN_Q_OVERFLOW:
+            batch.tell(HintKind.OVERFLOW)
+        elif file is not None:
+            if mask & (WRITTEN | ATTRIB):
+                for path in self._paths.paths_of(file):
+                    batch.look_at(path, mask & (WRITTEN | ATTRIB | IS_DIRECTORY), process)
+            if mask & calls.FAN_DELETE_SELF:
+                self._paths.drop(file)
 
     def close(self) -> None:
         """Tell nothing any more."""

@@ -40,7 +40,8 @@ class HintBatch(Generic[Key]):
         self._looks: dict[tuple[Key, bytes], int] = {}
         self._processes: dict[tuple[Key, bytes], Process] = {}
         self._forgotten: dict[Key, bytes] = {}
-        self._files: dict[bytes, int] = {}
+        self._masks: dict[bytes, int] = {}
+        self._last: dict[bytes, Process] = {}
         self._left: list[Hint] = []
         self._exchanged: set[bytes] = set()
 
@@ -55,9 +56,11 @@ class HintBatch(Generic[Key]):
         if process is not None:
             self._processes[place] = process
 
-    def look_at(self, path: bytes, mask: int) -> None:
-        """Add that something happened to a file that is known by its own path."""
-        self._files[path] = self._files.get(path, 0) | mask
+    def look_at(self, path: bytes, mask: int, process: Process | None = None) -> None:
+        """Add that something happened to what is known by its own path."""
+        self._masks[path] = self._masks.get(path, 0) | mask
+        if process is not None:
+            self._last[path] = process
 
     def entry(self, directory: Key, name: bytes, mask: int, process: Process | None = None) -> None:
         """Add that an entry came or went, or both in an order that nobody knows."""
@@ -111,18 +114,20 @@ class HintBatch(Generic[Key]):
             return False
         return True
 
+    @property
+    def moves(self) -> list[tuple[bytes, bytes]]:
+        """The old and the new path of what was renamed, in order."""
+        return [(hint.moved_from, hint.path) for hint in self.in_order if hint.moved_from is not None]
+
     def finish(self) -> list[Hint]:
         """Return all hints."""
-        masks, processes = self._files, {}
         for place, mask in self._looks.items():
             process = self._processes.get(place)
             for path in self._paths(*place):
-                masks[path] = masks.get(path, 0) | mask
-                if process is not None:
-                    processes[path] = process
-        for path, mask in masks.items():
+                self.look_at(path, mask, process)
+        for path, mask in self._masks.items():
             kind, is_directory, is_content = _read_mask(mask)
-            self._left.append(Hint(kind, path, is_directory, is_content, process=processes.get(path)))
+            self._left.append(Hint(kind, path, is_directory, is_content, process=self._last.get(path)))
         return self.in_order + self._left
 
     def forgotten(self, directory: Key, path: bytes) -> None:

@@ -223,11 +223,9 @@ class InotifyBackend:
         now = self._clock()
         for cookie in [cookie for cookie, half in self._halves.items() if half.due_at <= now]:
             self._complete(cookie, batch)
-        hints = batch.finish()
-        for hint in hints:
-            if hint.kind is HintKind.MOVED and hint.moved_from is not None:
-                self._follow(hint.moved_from, hint.path)
-        return hints + self._polling.read()
+        for old, new in batch.moves:
+            self._follow(old, new)
+        return batch.finish() + self._polling.read()
 
     def polling_took(self, seconds: float) -> None:
         """See `Backend`."""

@@ -11,15 +11,26 @@ from typing import Any, get_args
 
 import pytest
 
-from auditline.workers.common.attributes import FLAGS, Xattr, XattrKind, pack_xattrs
+from auditline.workers.common.attributes import (
+    FLAGS,
+    LARGEST_VALUE,
+    MOST_PACKED,
+    MOST_READ,
+    Xattr,
+    XattrKind,
+    pack_xattrs,
+)
 from auditline.workers.common.file_entry import Coverage, DetectedBy, FileChange
 from auditline.workers.common.file_state import STABLE, TOO_LARGE, FileState
 from auditline.workers.common.hashes import ALGORITHMS
 from auditline.workers.fim.coverage import REASONS
+from auditline.workers.hasher.content import SLICE_BYTES
+from auditline.workers.hasher.snapshot import TIME_LIMIT_SECONDS
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.coverage_event import render_coverage
 from auditline.workers.router.render.file_attributes import HASH_LABELS
 from auditline.workers.router.render.file_event import FileRenderer
+from auditline.workers.router.render.file_xattrs import LONGEST_TOLD, MOST_TOLD
 
 HOST = "659a7fb2af476fae"
 TYPES = [0, stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK]
@@ -153,3 +164,23 @@ def test_the_example_is_what_comes_out(document: Any, renderer: FileRenderer) ->
     event = json.loads(renderer.render(change, HOST, "web1", "e:1")[1])
 
     assert json.loads(example.text) == event
+
+
+def test_limits_of_attributes_and_hashes_are_the_code_s(read_document: Callable[[str], Any]) -> None:
+    page = read_document("docs/file-integrity.md")
+
+    attributes, hashes = page.section("Attributes"), page.section("Hashes")
+
+    assert f"more than {LARGEST_VALUE:,} bytes" in attributes
+    assert f"more than {MOST_PACKED >> 10} KiB" in attributes
+    assert f"more than {MOST_READ >> 20} MiB" in attributes
+    assert f"more than {TIME_LIMIT_SECONDS:.0f} s to read" in hashes
+    assert f"read {SLICE_BYTES >> 20} MiB at a time" in hashes
+
+
+def test_limits_of_what_is_told_are_the_code_s(document: Any) -> None:
+    _, _, attributes = document.tables("File events")
+    (meaning,) = [row["meaning"] for row in attributes if row["key"] == "`xattrs`"]
+
+    assert f"more than {LONGEST_TOLD:,} bytes" in meaning
+    assert f"At most {MOST_TOLD}" in meaning

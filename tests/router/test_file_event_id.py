@@ -152,6 +152,13 @@ def test_a_file_that_goes_and_comes_back_unaltered_has_an_id_for_each_time():
     assert len({file_event_id(HOST, change, "e:1") for change in changes_in_turn}) == 4
 
 
+def test_a_file_that_is_moved_there_and_back_with_a_directory_has_an_id_for_each_time():
+    first = change_of(STATE, STATE, "moved", moved_from=b"/srv/old", time_ns=10**18)
+    again = replace(first, time_ns=10**18 + 1)
+
+    assert file_event_id(HOST, first, "1") != file_event_id(HOST, again, "1")
+
+
 @pytest.mark.parametrize("action", ["config_change", "initial_scan"])
 def test_what_may_come_again_with_the_same_states_has_its_place_in_the_outbox_in_its_id(action: Action):
     change = change_of(STATE, STATE, action)

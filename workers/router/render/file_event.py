@@ -163,12 +163,14 @@ def file_event_id(host: str, change: FileChange, position: str) -> str:
 
     A path may go from one state to another, back, and there again, with all its times, when a directory above it is
     moved or unmounted. When what was there before had been looked at tells such changes apart; where nothing had
-    been there, when the change was seen does.
+    been there, and of what was moved and is known from the other name, when the change was seen does.
     """
     if change.action in ("config_change", "initial_scan"):
         occasion = position
     else:
-        occasion = str(change.time_ns if change.before is None else change.before.checked_ns)
+        occasion = str(
+            change.time_ns if change.before is None or change.action == "moved" else change.before.checked_ns
+        )
     parts = (
         change.action.encode(),
         change.path,

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import mmap
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,6 +244,30 @@ def test_a_file_to_which_is_appended_all_the_time_has_the_hash_of_what_two_readi
     assert state is not None
     assert (state.hash_state, state.size, state.mtime_ns) == (GROWING, LARGE, before.st_mtime_ns)
     assert sha256(state) == hashlib.sha256(data).hexdigest()
+
+
+def test_whatever_is_appended_meanwhile_a_hash_is_that_of_as_many_bytes_as_are_told(tmp_path: Path, folder: int):
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(LARGE))
+    is_over = threading.Event()
+
+    def go_on() -> None:
+        while not is_over.is_set():
+            append(path, os.urandom(1000))
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        states = [look(folder) for _ in range(5)]
+    finally:
+        is_over.set()
+        thread.join()
+
+    content = path.read_bytes()
+    assert {state.hash_state for state in states} <= {STABLE, GROWING}
+    assert [sha256(state) for state in states] == [
+        hashlib.sha256(content[: state.size]).hexdigest() for state in states
+    ]
 
 
 def test_a_file_that_grows_once_is_stable_at_the_second_reading(tmp_path: Path, folder: int):

@@ -359,51 +359,6 @@ def test_a_change_of_mode_alone_is_noticed(tmp_path: Path, folder: int):
     assert (state.hash_state, stat.S_IMODE(state.mode)) == (STABLE, 0o644)
 
 
-def with_coarse_times(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = int) -> list[float]:
-    """Make it a kernel before 6.13; return how long was slept, and *meanwhile* done."""
-    slept: list[float] = []
-    sleep = time.sleep
-
-    def note_and_sleep(seconds: float) -> None:
-        slept.append(seconds)
-        sleep(seconds)
-        meanwhile()
-
-    monkeypatch.setattr(snapshot, "_HAS_COARSE_TIMES", True)
-    monkeypatch.setattr(time, "sleep", note_and_sleep)
-    return slept
-
-
-def test_where_times_are_coarse_a_file_just_written_is_waited_for(tmp_path: Path, folder: int, monkeypatch):
-    slept = with_coarse_times(monkeypatch)
-    (tmp_path / "file").write_bytes(b"content")
-
-    result = look(folder, "file")
-
-    assert (state_of(result).hash_state, slept) == (STABLE, [0.02])
-
-
-def test_where_times_are_coarse_an_old_file_is_not_waited_for(tmp_path: Path, folder: int, monkeypatch):
-    (tmp_path / "file").write_bytes(b"content")
-    time.sleep(0.03)
-    slept = with_coarse_times(monkeypatch)
-
-    result = look(folder, "file")
-
-    assert (state_of(result).hash_state, slept) == (STABLE, [])
-
-
-def test_where_times_are_coarse_a_file_that_is_written_all_the_time_is_unstable(
-    tmp_path: Path, folder: int, monkeypatch
-):
-    slept = with_coarse_times(monkeypatch, lambda: (tmp_path / "file").write_bytes(b"CONTENT"))
-    (tmp_path / "file").write_bytes(b"content")
-
-    result = look(folder, "file")
-
-    assert (state_of(result).hash_state, len(slept)) == ("unstable", snapshot.MOST_TRIES)
-
-
 def test_the_access_time_is_that_before_it_was_read(tmp_path: Path, folder: int):
     (tmp_path / "file").write_bytes(b"x" * 300_000)
     os.utime(tmp_path / "file", ns=(1, 2))

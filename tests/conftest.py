@@ -165,10 +165,10 @@ def numbers_in() -> Callable[[bytes], list[int]]:
 
 
 @pytest.fixture
-def series(tmp_path) -> Series:
+def series(tmp_path: Path) -> Series:
     return Series(tmp_path / "segments")
 
 
 @pytest.fixture
-def cursor(tmp_path) -> Path:
+def cursor(tmp_path: Path) -> Path:
     return tmp_path / "cursor"

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def folder(tmp_path):
 
 
 def test_every_watch_is_planned_with_its_settings(folder):
-    first = {
+    first: dict[str, Any] = {
         "recursive": False,
         "include": ("x",),
         "exclude": ("y",),

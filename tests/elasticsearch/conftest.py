@@ -227,7 +227,7 @@ def server_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def elasticsearch_home(server_folder) -> Path:
+def elasticsearch_home(server_folder: Path) -> Path:
     """Where the distribution was unpacked."""
     with zipfile.ZipFile(_fetch()) as archive:
         archive.extractall(server_folder)
@@ -250,7 +250,7 @@ def java() -> Path:
 
 
 @pytest.fixture(scope="session")
-def node(server_folder, elasticsearch_home, java) -> Iterator[Node]:
+def node(server_folder: Path, elasticsearch_home: Path, java: Path) -> Iterator[Node]:
     """One server for all tests; each uses a namespace of its own."""
     folder = server_folder / "node"
     folder.mkdir()
@@ -264,7 +264,7 @@ def node(server_folder, elasticsearch_home, java) -> Iterator[Node]:
 
 
 @pytest.fixture
-def sending(node, tmp_path) -> Iterator[Sending]:
+def sending(node: Node, tmp_path: Path) -> Iterator[Sending]:
     """A sender, and what it sends, to a namespace that no other test uses."""
     made = Sending(node, tmp_path)
     yield made

@@ -28,7 +28,9 @@ def test_each_kind_of_output_is_opened_by_its_settings(tmp_path, context):
 
 
 def test_an_unknown_kind_is_told_with_the_known_ones(context):
-    with pytest.raises(SettingsError, match=r'outputs\.x\.type must be one of stdout, segments, elasticsearch, not "carrier-pigeon"'):
+    kinds = "stdout, segments, elasticsearch"
+
+    with pytest.raises(SettingsError, match=rf'outputs\.x\.type must be one of {kinds}, not "carrier-pigeon"'):
         open_output(OutputSettings(name="x", type="carrier-pigeon", enabled=True), context)
 
 

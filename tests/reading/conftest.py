@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,13 +12,15 @@ Command = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
-def start(series, cursor) -> Iterator[Command]:
+def start(series: Any, cursor: Path) -> Iterator[Command]:
     """Start `auditline read` or `stream` on the series; what still runs at the end is killed."""
     processes: list[subprocess.Popen[bytes]] = []
 
-    def run(command: str, *options: str, stdout: int = subprocess.PIPE, **more: object) -> subprocess.Popen[bytes]:
+    def run(
+        command: str, *options: str, stdout: int = subprocess.PIPE, stdin: int | None = None
+    ) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "auditline.workers.supervisor", command, "--cursor", str(cursor), *options]
-        process = subprocess.Popen([*words, str(series.directory)], stdout=stdout, stderr=subprocess.PIPE, **more)
+        process = subprocess.Popen([*words, str(series.directory)], stdout=stdout, stderr=subprocess.PIPE, stdin=stdin)
         processes.append(process)
         return process
 

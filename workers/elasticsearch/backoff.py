@@ -15,7 +15,7 @@ class Backoff:
     def next_pause(self) -> float:
         """Return how long to wait after one more failure, in seconds."""
         # Bounded, or the power would grow without end in an outage of weeks.
-        whole = min(self._most_seconds, self._least_seconds * 2 ** min(self.attempts, 32))
+        whole = min(self._most_seconds, self._least_seconds * 2.0 ** min(self.attempts, 32))
         self.attempts += 1
         return whole * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
 

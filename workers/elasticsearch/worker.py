@@ -91,7 +91,8 @@ class Sender:
 
     def _gather(self) -> list[Document]:
         """Return the next batch: as much as one request takes, or what came within the time that events may wait."""
-        settings, batch, size = self._settings, [], 0
+        settings, size = self._settings, 0
+        batch: list[Document] = []
         due: float | None = None
         while not self._life.stopping:
             for source in self._sources:

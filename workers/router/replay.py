@@ -13,6 +13,7 @@ from auditline.workers.common.errors import Exit, InputError, StorageError
 from auditline.workers.common.host import host_id, host_id_of
 from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.progress import Progress
+from auditline.workers.common.stopping import StopRequest
 from auditline.workers.common.text import make_safe
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
@@ -24,7 +25,6 @@ from auditline.workers.router.replaying.following import FollowedLog, Tell, Wait
 from auditline.workers.router.replaying.reading import COMPRESSED, STDIN, read_chunks, total_bytes
 from auditline.workers.router.replaying.rotation import oldest_first
 from auditline.workers.router.replaying.selection import Selection, Wanted, parse_wanted
-from auditline.workers.common.stopping import StopRequest
 from auditline.workers.router.replaying.syslog import SyslogLines, find_record
 from auditline.workers.router.replaying.writing import write_all
 from auditline.workers.router.unparsed import unparsed_line

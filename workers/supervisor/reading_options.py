@@ -2,6 +2,7 @@
 
 import os
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,15 +50,17 @@ def read(options: Namespace) -> Exit:
     """Run `read`."""
     from auditline.workers.reading.commands import read_command
 
-    return read_command(_options(options, max_events=options.max_events, max_seconds=options.max_seconds))
+    own = _options(options)
+    return read_command(replace(own, max_events=options.max_events, max_seconds=options.max_seconds))
 
 
 def stream(options: Namespace) -> Exit:
     """Run `stream`."""
     from auditline.workers.reading.commands import stream_command
 
-    chosen = {"heartbeat_seconds": options.heartbeat_seconds, "stops_with_stdin": options.stop_on_stdin_eof}
-    return stream_command(_options(options, **chosen))
+    own = _options(options)
+    beat_seconds, stops = options.heartbeat_seconds, options.stop_on_stdin_eof
+    return stream_command(replace(own, heartbeat_seconds=beat_seconds, stops_with_stdin=stops))
 
 
 def _add_common(parser: ArgumentParser) -> None:
@@ -69,7 +72,7 @@ def _add_common(parser: ArgumentParser) -> None:
     add("directory", nargs="?", type=Path, metavar="DIRECTORY", help=directory_help)
 
 
-def _options(options: Namespace, **more: object) -> "ReadOptions":
+def _options(options: Namespace) -> "ReadOptions":
     from auditline.workers.common.settings import SegmentsSettings
     from auditline.workers.common.settings_loading import load_settings
     from auditline.workers.reading.commands import ReadOptions
@@ -82,7 +85,6 @@ def _options(options: Namespace, **more: object) -> "ReadOptions":
         cursor=options.cursor,
         state_directory=settings.state.directory,
         max_line_bytes=options.max_line,
-        **more,
     )
 
 

@@ -20,7 +20,9 @@ def start(series: Any, cursor: Path) -> Iterator[Command]:
         command: str, *options: str, stdout: int = subprocess.PIPE, stdin: int | None = None
     ) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "auditline.workers.supervisor", command, "--cursor", str(cursor), *options]
-        process = subprocess.Popen([*words, str(series.directory)], stdout=stdout, stderr=subprocess.PIPE, stdin=stdin)
+        process = subprocess.Popen(
+            [*words, str(series.directory)], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         processes.append(process)
         return process
 

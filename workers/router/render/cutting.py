@@ -190,7 +190,7 @@ class Cutter:
         if not self._until_trial:
             self._reconsider()
         if self._cut_compiled is not None:
-            parts = self._cut_compiled(event.types, event.bodies)
+            parts: Parts | None = self._cut_compiled(event.types, event.bodies)
             if parts is not NotImplemented:
                 return parts
         return self._cut(event.types, event.bodies)

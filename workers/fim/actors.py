@@ -47,6 +47,8 @@ class Actors:
         self._cache = ProcessCache()
         self._boot_id = boot_id()
         self._boot_ns = boot_ns()
+        self._last: tuple[Process | None, dict[str, Any]] = (None, {})
+        """Whom /proc alone described last: most changes are one process's, made one after the other."""
         self._asked: Recent[bytes, _Asked] = Recent(MOST_PATHS)
         self._questions: list[Question] = []
         self._warning = RepeatedWarning(logger, every=1000)
@@ -104,7 +106,7 @@ class Actors:
         answer = None if asked is None else asked.answers.get(pid)
         if process is None and answer is None:
             return None
-        actor = self._describe(process, answer)
+        actor = self._describe(process, answer) if answer is not None else self._described_alone(process)
         if self._asks:
             actor["match"] = "none" if answer is None else answer.match
         if answer is not None and answer.event_id is not None:
@@ -117,6 +119,11 @@ class Actors:
     def forget(self, path: bytes) -> None:
         """What was told of *path* has been recorded, or was nothing: what comes now is about another change."""
         self._asked.drop(path)
+
+    def _described_alone(self, process: Process | None) -> dict[str, Any]:
+        if process != self._last[0]:
+            self._last = (process, self._describe(process, None))
+        return dict(self._last[1])
 
     def _describe(self, process: Process | None, answer: Answer | None) -> dict[str, Any]:
         """Put together what is known: a record of the change itself tells more than /proc, that more than a pid."""

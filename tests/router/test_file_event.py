@@ -266,6 +266,26 @@ def test_how_sure_a_hash_is_and_why_there_is_none_is_said(word: str, state: str 
     assert (ours.get("hash_state"), ours.get("hash_reason")) == (state, reason)
 
 
+def test_texts_of_an_actor_that_are_not_utf_8_are_readable_and_kept_exactly():
+    actor = {"pid": 7, "executable": os.fsdecode(b"/tmp/\xff"), "arguments": ["a", os.fsdecode(b"\xfe")]}
+
+    ours = render(change_of(None, STATE, "created", actor=actor))["auditline"]
+
+    assert ours["actor"] == {"pid": 7, "executable": "/tmp/\\xff", "arguments": ["a", "\\xfe"]}
+    kept = {each["field"]: b64decode(each["base64"]) for each in ours["undecodable"]}
+    assert kept == {"actor.executable": b"/tmp/\xff", "actor.arguments.1": b"\xfe"}
+
+
+def test_names_of_people_stand_beside_their_ids(names: IdNames):
+    actor = {"pid": 7, "user": {"id": "0"}, "login_user": {"id": "700"}}
+
+    ours = render(change_of(None, STATE, "created", actor=actor), names)["auditline"]
+
+    assert ours["actor"] == {
+        "pid": 7, "user": {"id": "0", "name": "root"}, "login_user": {"id": "700", "name": "admin"},
+    }  # fmt: skip
+
+
 def test_names_that_are_not_utf_8_are_readable_and_kept_exactly():
     path, target = b"/srv/\xff\x1b[31m\n", "/é\xff".encode("latin-1")
     link = STATE._replace(mode=0o120777, target=target)

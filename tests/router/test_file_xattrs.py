@@ -31,7 +31,7 @@ def packed(**values: bytes) -> bytes:
 
 
 def members_of(packed_xattrs: bytes, names: IdNames | None = None) -> dict[str, Any]:
-    return xattr_members(packed_xattrs, names or NoNames(), lambda raw: raw.decode("utf-8", "backslashreplace"))
+    return xattr_members(packed_xattrs, names or NoNames())
 
 
 def acl(*entries: tuple[int, int, int], version: int = 2) -> bytes:
@@ -124,6 +124,14 @@ def test_what_is_no_measurement_of_ima_is_kept_as_it_is(value: bytes):
 )
 def test_values_of_others_are_text_or_base64(value: bytes, told: dict[str, str]):
     assert members_of(packed(user__a=value)) == {"xattrs": [{"name": "user.a", **told}]}
+
+
+def test_name_that_is_not_utf_8_is_readable_and_kept_exactly():
+    xattrs = pack_xattrs([Xattr(XattrKind.WHOLE, b"user.\xff\n", b"1", 1)])
+
+    assert members_of(xattrs) == {
+        "xattrs": [{"name": "user.\\xff\n", "name_base64": base64.b64encode(b"user.\xff\n").decode(), "value": "1"}]
+    }
 
 
 def test_of_a_long_value_its_length_and_digest_are_told():

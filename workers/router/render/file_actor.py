@@ -39,7 +39,7 @@ def _to_text(value: Any, place: str, undecodable: Undecodable) -> Any:
     if isinstance(value, str):
         return value if value.isascii() else undecodable.to_text(place, os.fsencode(value))
     if isinstance(value, list):
-        return [_to_text(each, f"{place}[{number}]", undecodable) for number, each in enumerate(value)]
+        return [_to_text(each, f"{place}.{number}", undecodable) for number, each in enumerate(value)]
     if isinstance(value, dict):
         return {key: _to_text(each, f"{place}.{key}", undecodable) for key, each in value.items()}
     return value

@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Callable, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -149,7 +148,7 @@ def _without(entries: list[Any], others: list[Any]) -> list[Any] | None:
 
 
 def _xattrs(shown: Shown) -> dict[str, Any]:
-    return xattr_members(shown.state.xattrs, shown.names, partial(shown.to_text, "xattrs.name"))
+    return xattr_members(shown.state.xattrs, shown.names)
 
 
 def _type(shown: Shown) -> str:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from auditline.workers.common.attributes import Xattr, XattrKind, unpack_xattrs
+from auditline.workers.router.decode.text import to_text
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.file_capabilities import capabilities_text
 
@@ -36,10 +37,8 @@ _IMA_ALGORITHMS = (
 )  # fmt: skip
 
 
-def xattr_members(packed: bytes, names: IdNames, to_text: Callable[[bytes], str]) -> dict[str, Any]:
+def xattr_members(packed: bytes, names: IdNames) -> dict[str, Any]:
     """Return `selinux`, `posix_acl_access` and so on, and `xattrs`, the list of all others.
-
-    Those names of the list that are not UTF-8 go through *to_text*.
 
     Raises:
         ValueError: *packed* is damaged.
@@ -50,7 +49,7 @@ def xattr_members(packed: bytes, names: IdNames, to_text: Callable[[bytes], str]
         if isinstance(entries, tuple):
             members[key] = [_acl_text(entry, names) for entry in entries]
     if others:
-        members["xattrs"] = [_described(xattr, to_text) for xattr in others[:MOST_TOLD]]
+        members["xattrs"] = [_described(xattr) for xattr in others[:MOST_TOLD]]
         if left := sum(_count(xattr) for xattr in others[MOST_TOLD:]):
             members["xattrs"].append({"others": left})
     return members
@@ -121,8 +120,11 @@ _DECODERS: dict[bytes, tuple[str, Callable[[bytes], Any]]] = {
 """Key and decoder, by the attribute's name."""
 
 
-def _described(xattr: Xattr, to_text: Callable[[bytes], str]) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": to_text(xattr.name)} if xattr.name else {}
+def _described(xattr: Xattr) -> dict[str, Any]:
+    name, is_lossy = to_text(xattr.name)
+    described: dict[str, Any] = {"name": name} if xattr.name else {}
+    if is_lossy:
+        described["name_base64"] = base64.b64encode(xattr.name).decode()
     if xattr.kind is XattrKind.UNREADABLE:
         return described | {"unreadable": True}
     if xattr.kind is XattrKind.REST:

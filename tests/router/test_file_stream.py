@@ -112,7 +112,8 @@ def test_changes_and_gaps_come_out_in_order_and_are_counted_apart():
 
 
 def test_every_entry_of_a_batch_is_a_line_and_all_are_done_together():
-    router = Router(Outbox([joined(1, *map(encode_entry, [CHANGE, COVERAGE, replace(CHANGE, path=b"/etc/y")]))]), [])
+    encoded = [encode_entry(CHANGE), encode_entry(COVERAGE), encode_entry(replace(CHANGE, path=b"/etc/y"))]
+    router = Router(Outbox([joined(1, *encoded)]), [])
     router.take_next()
 
     router.acknowledge(2)

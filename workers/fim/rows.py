@@ -80,17 +80,19 @@ def directory_checksum(path: bytes, identity: object) -> int:
 
 
 def _pack(state: FileState) -> bytes:
-    mode, uid, gid, size, inode, device, links, mtime, ctime, atime, rdev, target, hashes, label, checked, *more = state
+    (
+        mode, uid, gid, size, inode, device, links, mtime, ctime, atime, rdev,
+        target, hashes, label, checked, xattrs, flags,
+    ) = state  # fmt: skip
     number = _HASH_STATE_NUMBERS.get(label)
     if number is None:
         return _pack_anything(state)
-    if links == 1 and not (uid or gid or rdev or more[0] or more[1]) and target is None:
+    if links == 1 and not (uid or gid or rdev or xattrs or flags) and target is None:
         try:
             times = (mtime, ctime, atime, checked)
             return _USUAL_FORM.pack(_USUAL, number, mode, size, inode, device, *times) + hashes
         except struct.error:
             pass
-    xattrs, flags = more
     lengths = (_NO_TARGET if target is None else len(target), len(hashes))
     try:
         head = _WHOLE_FORM.pack(

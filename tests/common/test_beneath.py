@@ -86,6 +86,17 @@ def test_what_is_beneath_is_reached(way, folder: Path, root: Root):
     assert root.readlink(b"a/link") == b"b/file"
 
 
+def test_to_list_a_directory_leaves_its_access_time_as_it_was(root: Root, folder: Path, way: str):
+    # Older than the time of modification: a mere `ls` would renew it on every usual mount.
+    os.utime(folder / "a", ns=(1, 10**18))
+
+    fd = root.open_directory(b"a")
+    names = os.listdir(fd)
+
+    os.close(fd)
+    assert (names, (folder / "a").stat().st_atime_ns) == (["b"], 1)
+
+
 @pytest.mark.parametrize("call", ["open_file", "lstat", "open_directory", "readlink"])
 def test_what_is_not_there_is_told_as_the_kernel_tells_it(way, root: Root, call: str):
     assert errno_of(getattr(root, call), b"a/none") == errno.ENOENT

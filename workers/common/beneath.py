@@ -85,12 +85,16 @@ class Root:
         return self._held
 
     def open_directory(self, relative: bytes) -> int:
-        """Return a descriptor to list a directory with; the caller closes it.
+        """Return a descriptor to list a directory with, its access time left as it is; the caller closes it.
 
         Raises:
             OSError: ENOENT, ENOTDIR, ELOOP (there is a symbolic link on the way), EACCES and so on.
         """
-        return self._open(relative, os.O_RDONLY | _DIRECTORY)
+        try:
+            return self._open(relative, os.O_RDONLY | os.O_NOATIME | _DIRECTORY)
+        except PermissionError:
+            # Only the owner or CAP_FOWNER may keep the access time.
+            return self._open(relative, os.O_RDONLY | _DIRECTORY)
 
     def open_for_lookup(self, relative: bytes) -> int:
         """Return a descriptor to look names up in a directory with; needs no permission to list it.

@@ -240,9 +240,10 @@ class Watcher:
 
     def _take_hints(self) -> None:
         watch = self._watch
+        began_ns = now_ns()
         hints = watch.backend.read()
-        # Of an overflow it is known only that it was after the last read.
-        read_before_ns, self._hints_read_ns = self._hints_read_ns, now_ns()
+        # Of what is told it is known only that it was after the last reading began.
+        read_before_ns, self._hints_read_ns = self._hints_read_ns, began_ns
         if not hints:
             return
         self._gathering.note()

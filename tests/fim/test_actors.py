@@ -1,13 +1,14 @@
 """Who did it, as an event tells it: the better source wins, and what is not known is left out."""
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from auditline.workers.common.actor_messages import Answer, decode_questions, encode_answers
-from auditline.workers.common.process_info import Process, entity_id
+from auditline.workers.common.process_info import Process, entity_id, started_ns
 from auditline.workers.common.settings import AuditSettings, FimSettings, Settings
 from auditline.workers.fim import actors as actors_module
 from auditline.workers.fim.actors import Actors
@@ -216,7 +217,22 @@ def test_each_process_is_asked_about_once_and_all_in_one_message(actors: Actors,
     actors.ask()
 
     (payload,) = router.asked
-    assert decode_questions(payload) == [(PATH, 4711, 7), (PATH, 4712, 7), (PATH, 0, 7), (b"/watched/g", 4711, 8)]
+    asked = [question[:2] for question in decode_questions(payload)]
+    assert asked == [(PATH, 4711), (PATH, 4712), (PATH, 0), (b"/watched/g", 4711)]
+
+
+def test_a_question_goes_back_as_far_as_the_pid_was_surely_the_same_process_s(actors: Actors, router: Router) -> None:
+    now_ns = time.time_ns()
+    for process in (None, READ, Process(4711)):
+        actors.forget(PATH)
+        actors.note(PATH, process, now_ns)
+    actors.ask()
+
+    nobody, read, gone = [question.since_ns for question in decode_questions(router.asked[0])]
+
+    assert nobody == now_ns
+    assert read == started_ns(READ.start_ticks, actors._boot_ns)
+    assert now_ns - 100 * 10**9 < gone <= now_ns
 
 
 def test_questions_wait_for_a_router(actors: Actors, router: Router) -> None:
@@ -241,7 +257,7 @@ def test_the_next_change_has_questions_and_answers_of_its_own(actors: Actors, ro
 
     assert actor is not None
     assert actor["match"] == "none"
-    assert [question.since_ns for question in decode_questions(router.asked[-1])] == [7, 8]
+    assert [question.pid for question in decode_questions(router.asked[-1])] == [4711, 4711]
 
 
 def test_an_answer_that_comes_too_late_is_dropped(actors: Actors) -> None:

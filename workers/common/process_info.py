@@ -130,6 +130,11 @@ class ProcessCache:
         self._circle = PidCircle(proc, clock)
         self._known: Recent[int, _Known] = Recent(MOST_PROCESSES)
 
+    @property
+    def reuse_seconds(self) -> float:
+        """For so long a pid that was seen has not been another process's."""
+        return self._circle.seconds
+
     def see(self, pid: int, pidfd: int | None) -> Process:
         """Return what is known of the process that a record just read names by *pid*.
 

@@ -71,7 +71,7 @@ class Actors:
             self._asked.put(path, asked)
         if pid not in asked.pids and len(self._questions) < MOST_QUESTIONS:
             asked.pids += (pid,)
-            self._questions.append(Question(path, pid, since_ns))
+            self._questions.append(Question(path, pid, self._since(process, since_ns)))
 
     def ask(self) -> None:
         """Send the questions that have come together, once a turn; while no router is there they wait."""
@@ -124,6 +124,14 @@ class Actors:
         if process != self._last[0]:
             self._last = (process, self._describe(process, None))
         return dict(self._last[1])
+
+    def _since(self, process: Process | None, since_ns: int) -> int:
+        """Return since when what has that pid is this process: what it did earlier says who it is as well."""
+        if process is None:
+            return since_ns
+        if process.start_ticks:
+            return min(since_ns, started_ns(process.start_ticks, self._boot_ns))
+        return since_ns - int(self._cache.reuse_seconds * 1e9)
 
     def _describe(self, process: Process | None, answer: Answer | None) -> dict[str, Any]:
         """Put together what is known: a record of the change itself tells more than /proc, that more than a pid."""

@@ -40,7 +40,7 @@ class Expected(NamedTuple):
 class Gaps:
     """The gaps of one watch; begin, end and finish within a transaction of the baseline."""
 
-    def __init__(self, baseline: Baseline, counters: CounterPage | None = None) -> None:
+    def __init__(self, baseline: Baseline, counters: CounterPage) -> None:
         self._baseline = baseline
         self._counters = counters
         self._run_id = secrets.token_hex(4)
@@ -147,9 +147,8 @@ class Gaps:
 
     def is_stored(self) -> None:
         """Note that the transaction was committed."""
-        if self._counters is not None:
-            for reason in self._told:
-                self._counters.add(f"coverage_{reason}_total")
+        for reason in self._told:
+            self._counters.add(f"coverage_{reason}_total")
         self._told.clear()
         self._finished = {}
 

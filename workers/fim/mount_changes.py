@@ -44,6 +44,8 @@ class Hidden(NamedTuple):
     """What was known of the place itself; what lies beneath is on the shelf."""
     is_whole: bool
     """All of it had been looked at."""
+    root: bytes
+    """What paths were relative to then; absolute."""
 
     @property
     def shelf(self) -> bytes:
@@ -61,12 +63,18 @@ class MountChanges:
         self._store = store
         self._leave_root = leave_root
         self._is_pending = True
+        self._is_applying = False
         self.has_other_root = False
         """Something else stands at the root since it was opened; whoever opens it sets this back."""
 
+    @property
+    def is_due(self) -> bool:
+        """Whether `look` has something to see."""
+        return self._is_pending or self._watch.mounts.have_changed()
+
     def look(self) -> bool:
         """See what is mounted now, if that may have changed; return False if what it means could not be stored."""
-        if not self._is_pending and not self._watch.mounts.have_changed():
+        if not self.is_due:
             return True
         self._is_pending = True
         stood, found = self._stored_places(), self._find_places()
@@ -76,15 +84,22 @@ class MountChanges:
                 self._leave_root()
                 self.has_other_root = True
             self._walker.drop(self._watch.scope.relative(place))
+        self._is_applying = True
         self._is_pending = found != stood and not self._store(lambda: self._apply(stood, found, changed))
+        self._is_applying = False
         return not self._is_pending
+
+    @property
+    def has_hidden(self) -> bool:
+        """Whether anything is known that does not show now."""
+        return bool(self._stored_hidden())
 
     def are_seen(self) -> bool:
         """Say whether `look` has seen what is mounted: if not, what was looked at since may be something else."""
-        if not self._is_pending and self._watch.mounts.have_changed():
-            self._is_pending = True
-            return not self._find_changed(self._stored_places(), self._find_places())
-        return True
+        if self._is_applying or not self.is_due:
+            return True
+        self._is_pending = True
+        return not self._find_changed(self._stored_places(), self._find_places())
 
     def _find_places(self) -> Places:
         """Return what is mounted where it is our affair."""
@@ -101,11 +116,12 @@ class MountChanges:
 
     def _find_changed(self, stood: Places, found: Places) -> list[bytes]:
         """Return the places where something else stands now, each before those beneath it."""
-        places = {*stood, *found, *(hidden.place for hidden in self._stored_hidden())}
+        root = self._watch.scope.root
+        places = {*stood, *found, *(hidden.place for hidden in self._stored_hidden() if hidden.root == root)}
         return sorted(
             place
             for place in places
-            if is_within(place, self._watch.scope.root)
+            if is_within(place, root)
             and (was := _at(stood, place)) is not None
             and (now := _at(found, place)) is not None
             and was.key != now.key
@@ -134,7 +150,7 @@ class MountChanges:
         """Put what is known of a place on its shelf, and say so."""
         baseline, relative = self._watch.baseline, self._watch.scope.relative(place)
         is_whole = not self._walker.scans.expect_new(relative) and baseline.is_walked
-        hidden = Hidden(place, was.key, baseline.known(relative), is_whole)
+        hidden = Hidden(place, was.key, baseline.known(relative), is_whole, self._watch.scope.root)
         is_known = hidden.own is not None or baseline.has_directory(relative)
         baseline.shelve(relative, hidden.shelf)
         baseline.keep(relative, None)
@@ -161,7 +177,7 @@ class MountChanges:
         """Know again what was known when the same stood at *place*; None: it never did."""
         baseline, relative = self._watch.baseline, self._watch.scope.relative(place)
         for known in hidden:
-            if (known.place, known.key) == (place, now.key):
+            if (known.place, known.key, known.root) == (place, now.key, self._watch.scope.root):
                 hidden.remove(known)
                 if not baseline.unshelve(relative, known.shelf):
                     return None
@@ -206,8 +222,8 @@ class MountChanges:
 
     def _stored_hidden(self) -> list[Hidden]:
         return [
-            Hidden(os.fsencode(place), key, from_plain(own), is_whole)
-            for place, key, own, is_whole in json.loads(self._watch.baseline.note(_HIDDEN) or "[]")
+            Hidden(os.fsencode(place), key, from_plain(own), is_whole, os.fsencode(root))
+            for place, key, own, is_whole, root in json.loads(self._watch.baseline.note(_HIDDEN) or "[]")
         ]
 
 
@@ -235,4 +251,5 @@ def _plain_places(places: Places) -> dict[str, Any]:
 
 
 def _plain_hidden(hidden: Hidden) -> list[Any]:
-    return [os.fsdecode(hidden.place), hidden.key, to_plain(hidden.own), hidden.is_whole]
+    place, root = os.fsdecode(hidden.place), os.fsdecode(hidden.root)
+    return [place, hidden.key, to_plain(hidden.own), hidden.is_whole, root]

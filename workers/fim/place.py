@@ -52,7 +52,7 @@ class Place:
 
     def look(self) -> None:
         """See what is at the path, if it is time or anything was mounted."""
-        if time.monotonic() >= self.check_due or self._watch.mounts.have_changed():
+        if time.monotonic() >= self.check_due or self.mounts.is_due:
             self.check()
 
     def check(self, *, is_start: bool = False) -> None:
@@ -152,6 +152,9 @@ class Place:
             if is_start and watch.baseline.is_walked:
                 watch.gaps.tell(self._start_reason(), watch.path, "found it missing", self._seen_until_ns())
             self._record_gone("scan" if is_start else "event")
+            if not self.mounts.has_hidden:
+                # Whatever comes is right.
+                watch.baseline.set_note(_WATCHED_AS, "")
 
         if self._store(record):
             logger.warning("%s is not there (%s): it is watched from when it appears", os.fsdecode(watch.path), why)

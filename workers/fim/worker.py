@@ -68,6 +68,8 @@ ALIVE_SECONDS = 1.0
 IDLE_ALIVE_SECONDS = 60.0
 """So often it is stored until when everything was seen, in a busy and in an idle time."""
 STORAGE_RETRY_SECONDS = 1.0
+MOST_LISTED = 10_000
+"""Directories that are compared alone when too many paths are dirty; more, and everything is."""
 FINISH_SECONDS = 1.5
 """While leaving: how long dirty paths are seen through to the outbox."""
 _LULL_SECONDS = 0.05
@@ -240,10 +242,9 @@ class Watcher:
 
     def _take_hints(self) -> None:
         watch = self._watch
-        began_ns = now_ns()
         hints = watch.backend.read()
-        # Of what is told it is known only that it was after the last reading began.
-        read_before_ns, self._hints_read_ns = self._hints_read_ns, began_ns
+        # Of an overflow it is known only that it was after the last read.
+        read_before_ns, self._hints_read_ns = self._hints_read_ns, now_ns()
         if not hints:
             return
         self._gathering.note()
@@ -262,10 +263,23 @@ class Watcher:
                 self._walker.scans.start("overflow", read_before_ns)
             else:
                 self._take_path(hint, read_before_ns)
-        if len(watch.dirty) > MOST_PATHS or len(self._walker.moves) > MOST_PENDING:
+        if len(self._walker.moves) > MOST_PENDING:
             watch.dirty.clear()
             self._walker.moves.clear()
             self._walker.scans.start("overflow", read_before_ns)
+        elif len(watch.dirty) > MOST_PATHS:
+            self._list_dirty(read_before_ns)
+
+    def _list_dirty(self, since_ns: int) -> None:
+        """Compare whole directories in place of more dirty paths than may be kept; all, if these are too many, too."""
+        watch = self._watch
+        paths = [dirty.path for dirty in watch.dirty.take_due(len(watch.dirty), at_once=True)]
+        listed = self._walker.scans.list_again(paths, MOST_LISTED)
+        if listed:
+            action = "compared the directories in which so much had happened"
+            watch.gaps.expect("overflow", since_ns, watch.path, action, listed_directories=listed)
+        else:
+            self._walker.scans.start("overflow", since_ns)
 
     def _take_path(self, hint: Hint, since_ns: int) -> None:
         path, kind, scope = hint.path, hint.kind, self._watch.scope

@@ -32,7 +32,6 @@ from auditline.workers.fim.choosing import open_backend
 from auditline.workers.fim.dirty import Dirty
 from auditline.workers.fim.gaps import Gaps
 from auditline.workers.fim.pool import Hashed, Pool
-from auditline.workers.fim.scope import Scope
 from auditline.workers.fim.watch import Watch
 from auditline.workers.fim.worker import WATCHER_COUNTERS, Watcher
 from auditline.workers.hasher.worker import run as run_hasher
@@ -51,7 +50,7 @@ class Running:
         self.life = Life("fim-test", CounterPage.unshared(WATCHER_COUNTERS))
         baseline = Baseline.open(folder / "state", "fim-test", plan.path)
         self.watch = Watch(
-            scope=Scope(plan, OwnFiles()),
+            scope=place.make_scope(plan, OwnFiles(), baseline),
             settings=fim,
             counters=self.life.counters,
             backend=open_backend(fim, plan.backend),

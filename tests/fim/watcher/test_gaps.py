@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -343,3 +344,134 @@ class TestAlive:
         running.watcher._store(running.watcher._place.note_alive)
 
         assert int(running.watch.baseline.note("watched_until_ns")) <= lost_ns
+
+
+class TestDirtyOverflow:
+    """More paths are dirty than may be kept."""
+
+    @pytest.fixture
+    def burst(self, start, watched, monkeypatch):
+        """Change more files than may be dirty, in one of two directories."""
+        for name in ("busy", "quiet"):
+            (watched / name).mkdir()
+            (watched / name / "file").write_text("before")
+        running = start(debounce_seconds=10, max_delay_seconds=10)
+        monkeypatch.setattr(worker, "MOST_PATHS", 5)
+
+        def burst(most_listed: int) -> Any:
+            monkeypatch.setattr(worker, "MOST_LISTED", most_listed)
+            for number in range(10):
+                (watched / "busy" / f"{number}").write_text("text")
+            (watched / "busy" / "file").unlink()
+            running.turn_until(lambda: "overflow" in running.reasons)
+            return running.settle()
+
+        return burst
+
+    def test_the_directories_of_these_alone_are_compared(self, burst):
+        running = burst(10)
+
+        [entry] = [entry for entry in running.coverage if entry.reason == "overflow"]
+        assert sorted(running.told) == [*(("created", f"{number}") for number in range(10)), ("deleted", "file")]
+        assert entry.action == "compared the directories in which so much had happened"
+        assert entry.detail["listed_directories"] == 1
+
+    def test_where_these_are_too_many_everything_is(self, burst):
+        running = burst(0)
+
+        [entry] = [entry for entry in running.coverage if entry.reason == "overflow"]
+        assert sorted(running.told) == [*(("created", f"{number}") for number in range(10)), ("deleted", "file")]
+        assert entry.action == "compared everything with the baseline"
+        assert entry.detail["directories"] == 3
+
+
+class Clock:
+    """The time of day, that somebody sets."""
+
+    def __init__(self) -> None:
+        self._real = time.time_ns
+        self.off_ns = 0
+
+    def __call__(self) -> int:
+        """Return what it says."""
+        return self._real() + self.off_ns
+
+    def set_by(self, seconds: float) -> None:
+        """Set it that much forward, or back."""
+        self.off_ns += int(seconds * 1e9)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of this process; that of the kernel and of the hashers is another one."""
+    clock = Clock()
+    monkeypatch.setattr(time, "time_ns", clock)
+    return clock
+
+
+class TestClock:
+    """Pitfall 27: somebody sets the clock."""
+
+    YEAR = 365 * 86400.0
+
+    @pytest.mark.parametrize("seconds", [-YEAR, YEAR])
+    def test_nothing_that_stays_as_it_is_is_told(self, start, watched, clock, seconds):
+        for name in ("a", "b"):
+            (watched / name).write_text("text")
+        running = start()
+        running.forget_all()
+
+        clock.set_by(seconds)
+        running.watcher._walker.scans.start("rescan")
+        running.settle()
+        running = start()
+
+        assert running.told == []
+
+    @pytest.mark.parametrize("seconds", [-YEAR, YEAR])
+    def test_what_is_changed_is_told(self, start, watched, clock, seconds):
+        for name in ("a", "b"):
+            (watched / name).write_text("text")
+        running = start()
+        clock.set_by(seconds)
+
+        (watched / "a").write_text("live")
+        running.settle().forget_all()
+        status = (watched / "b").stat()
+        (watched / "b").write_text("down")
+        os.utime(watched / "b", ns=(status.st_atime_ns, status.st_mtime_ns))
+        clock.set_by(-seconds)
+        running = start()
+
+        assert running.told == [("updated", "b")]
+
+    def test_no_gap_ends_before_it_begins(self, start, watched, clock, bound_by_rights):
+        (watched / "d").mkdir(0)
+        with bound_by_rights():
+            running = start()
+            clock.set_by(-self.YEAR)
+            (watched / "d").chmod(0o700)
+            running.settle()
+        running = start()
+
+        assert running.ends("unreadable")[-1:] in ([], [ENDED])
+        assert all(entry.start_ns <= entry.end_ns for entry in running.coverage if entry.end_ns is not None)
+
+
+class TestSubjects:
+    def test_gaps_of_one_reason_and_place_are_told_apart(self, start):
+        running = start()
+        gaps, baseline = running.watch.gaps, running.watch.baseline
+        with baseline.transaction():
+            begun = [gaps.begin("mount", b"/a", "hidden", subject=each) for each in ("one", "two", "one")]
+            gaps.end("mount", b"/a", "shown", subject="one")
+
+        assert begun == [True, True, False]
+        assert gaps.is_open("mount", b"/a", "two")
+        assert not gaps.is_open("mount", b"/a", "one")
+        assert gaps.open_paths("mount") == [b"/a"]
+
+    def test_each_coverage_event_is_counted_once_it_is_stored(self, start):
+        running = start()
+
+        assert running.life.counters.get("coverage_first_walk_total") == running.reasons.count("first_walk") == 1

@@ -11,15 +11,24 @@ import pytest
 BEGAN, ENDED = False, True
 
 
-@pytest.fixture(params=["fanotify", "fanotify-filesystem", "inotify", "poll"])
-def start(start: Callable[..., Any], request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """Start a watcher with each backend in turn."""
+each_backend = pytest.mark.parametrize("backend", ["fanotify", "fanotify-filesystem", "inotify", "poll"])
+
+
+@pytest.fixture
+def backend() -> str:
+    """The one that is used where the test does not say another one."""
+    return "inotify"
+
+
+@pytest.fixture
+def start(start: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    """Start a watcher with that backend."""
 
     def start_with(plan: dict[str, Any] | None = None, **fim: Any) -> Any:
-        running = start({"backend": request.param, **(plan or {})}, poll_seconds=0.02, **fim)
+        running = start({"backend": backend, **(plan or {})}, poll_seconds=0.02, **fim)
         name = running.watch.backend.name
-        if name != request.param and {name, request.param} != {"polling", "poll"}:
-            pytest.skip(f"{request.param} cannot be used here")
+        if name != backend and {name, backend} != {"polling", "poll"}:
+            pytest.skip(f"{backend} cannot be used here")
         return running
 
     return start_with
@@ -69,6 +78,7 @@ KEPT = "unmounted: what it held is kept as it was known"
 class TestWithin:
     """A directory within the watched one."""
 
+    @each_backend
     def test_what_is_mounted_over_is_not_deleted_and_what_is_mounted_not_new(self, start, place, mount, is_told):
         running = start()
 
@@ -80,16 +90,18 @@ class TestWithin:
         assert [entry.action for entry in running.coverage if entry.reason == "mount"] == [COVERED, FOUND]
         assert running.watch.baseline.known(b"place/other").hashes
 
+    @each_backend
     def test_what_is_done_in_it_is_told(self, start, place, mount, is_told):
         running = start()
         tmpfs(mount, place)
         is_told(running, FOUND)
 
         (place / "new").write_text("text")
-        running.settle()
+        running.turn_until(lambda: running.told)
 
         assert running.told == [("created", "new")]
 
+    @each_backend
     def test_what_is_done_beneath_it_is_told_after_the_unmount(self, start, place, mount, unmount, is_told):
         running = start()
         directory = os.open(place, os.O_RDONLY)
@@ -106,6 +118,7 @@ class TestWithin:
         assert sorted(running.told) == [("created", "new"), ("deleted", "file")]
         assert running.ends("mount") == [BEGAN, ENDED, ENDED, ENDED]
 
+    @each_backend
     def test_after_the_unmount_it_is_watched(self, start, place, mount, unmount, is_told):
         running = start()
         tmpfs(mount, place)
@@ -114,7 +127,7 @@ class TestWithin:
         is_told(running, COMPARED)
 
         (place / "inner" / "deep").write_text("after")
-        running.settle()
+        running.turn_until(lambda: running.told)
 
         assert running.told == [("updated", "deep")]
 
@@ -229,6 +242,7 @@ class TestWithin:
         assert running.told == []
         assert running.watch.baseline.known(b"place/file").hashes
 
+    @each_backend
     def test_a_file_that_is_mounted_over_is_not_changed(self, start, place, tmp_path, mount, unmount, is_told):
         (tmp_path / "other").write_text("other")
         running = start()
@@ -297,6 +311,7 @@ class TestRoot:
         assert "replaced" not in running.reasons
         assert running.watch.baseline.known(b"other").hashes
 
+    @each_backend
     def test_what_was_done_beneath_is_told_after_the_unmount(self, start, watched, place, mount, unmount, is_told):
         running = start()
         directory = os.open(watched, os.O_RDONLY)
@@ -308,10 +323,11 @@ class TestRoot:
         unmount(watched)
         is_told(running, COMPARED)
         (place / "file").write_text("after")
-        running.settle()
+        running.turn_until(lambda: len(running.told) > 1)
 
         assert running.told == [("created", "new"), ("updated", "file")]
 
+    @each_backend
     def test_a_mount_above_it_that_is_missing_is_no_deletion(self, start, watched, mount, unmount):
         tmpfs(mount, watched)
         root = watched / "above" / "root"
@@ -351,6 +367,52 @@ class TestRoot:
         unmount(place / "file")
         (place / "file").write_text("after")
         running.settle()
+
+        assert while_mounted == []
+        assert running.told == [("updated", "file")]
+
+
+class TestMoment:
+    """A mount that comes while paths are looked at: what was looked at may be another file system."""
+
+    @pytest.mark.parametrize("is_over_root", [False, True])
+    def test_nothing_is_recorded_of_what_was_seen_then(self, start, watched, place, mount, monkeypatch, is_over_root):
+        running = start()
+        work = running.watcher._work
+        target = watched if is_over_root else place
+        pending = [lambda: tmpfs(mount, target)]
+
+        def mount_then_work(*, at_once: bool) -> None:
+            # The look at the mounts is over, and the one at the paths begins.
+            if pending and (running.watch.dirty or running.watcher._walker.can_go_on):
+                pending.pop()()
+            work(at_once=at_once)
+
+        monkeypatch.setattr(running.watcher, "_work", mount_then_work)
+        (place / "file").write_text("after")
+        running.turn_until(lambda: not pending)
+        running.turn_until(lambda: any(entry.action == FOUND for entry in running.coverage))
+        running.settle()
+
+        assert running.told == []
+        assert running.watch.baseline.known(b"place/file") is None
+
+    def test_hashes_of_what_is_hidden_by_then_are_not_taken_for_those_of_what_shows(
+        self, start, place, mount, unmount, is_told
+    ):
+        running = start()
+        running.hold_hasher()
+        (place / "file").write_text("after!")
+        running.turn_until(lambda: running.in_hand)
+
+        tmpfs(mount, place)
+        (place / "file").write_text("found!")
+        running.turn_until(lambda: COVERED in [entry.action for entry in running.coverage])
+        running.resume_hasher()
+        is_told(running, FOUND)
+        while_mounted = running.told
+        unmount(place)
+        is_told(running, COMPARED)
 
         assert while_mounted == []
         assert running.told == [("updated", "file")]

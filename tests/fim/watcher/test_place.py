@@ -162,3 +162,89 @@ class TestMounts:
         running.settle()
 
         assert running.told == [("created", "new")]
+
+
+class TestBackends:
+    """With each backend it is seen soon what becomes of the path."""
+
+    @pytest.fixture(params=["fanotify", "fanotify-filesystem", "inotify", "poll"])
+    def plan(self, request):
+        return {"backend": request.param}
+
+    def test_a_path_that_goes_and_comes_is_seen_within_two_seconds(self, start, watched, plan):
+        (watched / "file").write_text("text")
+        running = start(plan)
+
+        shutil.rmtree(watched)
+        running.turn_until(lambda: running.ends("missing") == [False], seconds=2)
+        (watched / "inner").mkdir(parents=True)
+        (watched / "inner" / "file").write_text("text")
+        running.turn_until(lambda: running.ends("missing") == [False, True], seconds=2)
+        running.settle()
+
+        assert sorted(running.told) == [
+            ("created", "file"),
+            ("created", "inner"),
+            ("created", "watched"),
+            ("deleted", "file"),
+            ("deleted", "watched"),
+        ]
+
+    def test_another_directory_in_its_place_is_seen_within_two_seconds(self, start, watched, plan):
+        running = start(plan)
+
+        watched.rename(watched.with_name("before"))
+        watched.mkdir()
+        (watched / "file").write_text("text")
+        running.turn_until(lambda: ("created", "file") in running.told, seconds=2)
+
+
+class TestDownTime:
+    """What became of the path while nobody watched."""
+
+    def test_a_directory_that_is_gone_is_deleted_with_its_content(self, start, watched):
+        (watched / "file").write_text("text")
+        start().forget_all()
+        shutil.rmtree(watched)
+
+        running = start()
+
+        assert sorted(running.told) == [("deleted", "file"), ("deleted", "watched")]
+        assert {change.detected_by for change in running.changes} == {"scan"}
+        assert running.reasons == ["missing", "restart"]
+
+    def test_it_may_come_back_afterwards(self, start, watched):
+        start().forget_all()
+        shutil.rmtree(watched)
+        running = start()
+        running.forget_all()
+
+        watched.mkdir()
+        (watched / "file").write_text("text")
+        running.turn_until(lambda: running.ends("missing") == [True])
+        running.settle()
+
+        assert sorted(running.told) == [("created", "file"), ("created", "watched")]
+
+    def test_a_directory_that_is_a_file_now_is_deleted_and_needs_another_scope(self, start, watched):
+        (watched / "file").write_text("text")
+        start().forget_all()
+        shutil.rmtree(watched)
+        watched.write_text("text")
+
+        running = start()
+
+        assert running.watcher._place.is_outdated
+        assert sorted(running.told) == [("deleted", "file"), ("deleted", "watched")]
+
+    def test_a_file_that_is_a_directory_now_is_deleted_and_needs_another_scope(self, start, watched):
+        plan = {"path": os.fsencode(watched / "file")}
+        (watched / "file").write_text("text")
+        start(plan).forget_all()
+        (watched / "file").unlink()
+        (watched / "file").mkdir()
+
+        running = start(plan)
+
+        assert running.watcher._place.is_outdated
+        assert running.told == [("deleted", "file")]

@@ -4,10 +4,12 @@ A mark on each directory, or one for a whole file system. What the kernel refuse
 Of what the kernel does: fanotify(7), fs/notify/fanotify/.
 """
 
+import contextlib
 import errno
 import logging
 import os
 import select
+import stat
 from collections.abc import Callable, Container
 from typing import NamedTuple
 
@@ -16,8 +18,9 @@ from auditline.workers.common.process_info import Process
 from auditline.workers.fim import fanotify_calls as calls
 from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
 from auditline.workers.fim.fanotify_files import FileMarks
+from auditline.workers.fim.fanotify_marks import ENTRIES, ITSELF, MOST_INODE_MARKS, Marks
 from auditline.workers.fim.fanotify_records import Record, parse_records
-from auditline.workers.fim.file_systems import FSID_BYTES, file_system_of
+from auditline.workers.fim.file_systems import file_system_of
 from auditline.workers.fim.hint_batch import CREATE, DELETE, IS_DIRECTORY, HintBatch
 from auditline.workers.fim.watched_paths import WatchedPaths
 
@@ -32,23 +35,11 @@ MOST_GATHERED = 4096
 """Records that were taken in and not told yet; what comes on top of that waits in the kernel."""
 MOST_READ_BYTES = 1024 * 1024
 """What one `read` takes."""
-MOST_INODE_MARKS = 50_000
-"""Each keeps an inode in memory, 1 KB or more: beyond this the whole file system is marked instead."""
-MOST_UNMARKED_AT_ONCE = 256
+MOST_APART = 100_000
+"""Beyond this only scans find that the attributes of a directory have changed that is not watched."""
 _AT_FDCWD = -100
 
-_ENTRIES = (
-    calls.FAN_CREATE
-    | calls.FAN_DELETE
-    | calls.FAN_RENAME
-    | calls.FAN_MODIFY
-    | calls.FAN_CLOSE_WRITE
-    | calls.FAN_ATTRIB
-    | calls.FAN_EVENT_ON_CHILD
-    | calls.FAN_ONDIR
-)
-_ITSELF = calls.FAN_DELETE_SELF | calls.FAN_MOVE_SELF
-_TOLD = _ENTRIES & ~(calls.FAN_RENAME | calls.FAN_EVENT_ON_CHILD)
+_TOLD = ENTRIES & ~(calls.FAN_RENAME | calls.FAN_EVENT_ON_CHILD)
 
 
 class Choices(NamedTuple):
@@ -80,7 +71,7 @@ def open_fanotify(choices: Choices) -> "FanotifyBackend":
     except OSError as error:
         raise BackendError(_explain(error)) from error
     try:
-        if calls.mark(group_fd, calls.FAN_MARK_ADD | calls.FAN_MARK_ONLYDIR, _ENTRIES, _AT_FDCWD, b"/") == errno.EINVAL:
+        if calls.mark(group_fd, calls.FAN_MARK_ADD | calls.FAN_MARK_ONLYDIR, ENTRIES, _AT_FDCWD, b"/") == errno.EINVAL:
             raise BackendError("fanotify tells of renames from Linux 5.17 on")
         calls.mark(group_fd, calls.FAN_MARK_FLUSH, 0, _AT_FDCWD)
         return FanotifyBackend(group_fd, FileMarks(reported), choices)
@@ -104,22 +95,21 @@ class FanotifyBackend:
 
     def __init__(self, group_fd: int, files: FileMarks, choices: Choices) -> None:
         """*group_fd* and *files* are closed with this."""
-        self.reason = choices.reason
+        self._reason = choices.reason
         self._group_fd = group_fd
         self._files = files
         self._open_other = choices.open_other
         self._see = choices.see
         self._own_pids = choices.own_pids
-        self._marks_file_systems = choices.marks_file_systems
-        self._most_inode_marks = choices.most_inode_marks
         self._other: Backend | None = None
         self._trouble = ""
         self._gathered: list[tuple[Record, Process | None]] = []
         self._directories: WatchedPaths[bytes] = WatchedPaths()
+        self._apart: WatchedPaths[bytes] = WatchedPaths()
+        """Directories that are not watched, but of which is told by those in which they lie."""
+        self._marks = Marks(group_fd, self._directories, choices.most_inode_marks)
+        self._marks.has_file_systems = choices.marks_file_systems
         self._handles = calls.Handles()
-        # Directories that are watched no more and may exist: they are unmarked when a descriptor is at hand.
-        self._strays: dict[bytes, set[bytes]] = {}
-        self._marked_file_systems: set[bytes] = set()
         self._poller = select.epoll(2)
         for fd in (group_fd, files.fd):
             self._poller.register(fd, select.EPOLLIN)
@@ -127,7 +117,12 @@ class FanotifyBackend:
     @property
     def name(self) -> str:
         """See `Backend`."""
-        return "fanotify-filesystem" if self._marks_file_systems else "fanotify"
+        return "fanotify-filesystem" if self._marks.has_file_systems else "fanotify"
+
+    @property
+    def reason(self) -> str:
+        """See `Backend`."""
+        return self._marks.reason or self._reason
 
     @property
     def fd(self) -> int:
@@ -169,22 +164,24 @@ class FanotifyBackend:
             key = self._handles.key_of(file_system.fsid, directory_fd)
         except OSError as error:
             return self._leave_to_other(relative, directory_fd, error.errno)
-        error_number = self._mark(relative, directory_fd, key)
+        error_number = self._marks.add(relative, directory_fd, key)
         if error_number:
             return self._leave_to_other(relative, directory_fd, error_number)
         if self._other is not None:
             self._other.forget(relative)
+        self._apart.unlink(relative)
         orphan = self._directories.link(relative, key)
         if orphan is not None:
-            self._let_go(orphan)
-        self._unmark_strays(key, directory_fd)
+            self._marks.let_go(orphan)
+        self._marks.remove_strays(key, directory_fd)
         return True
 
     def forget(self, relative: bytes) -> None:
         """See `Backend`."""
         for key in self._directories.take(relative):
-            self._let_go(key)
+            self._marks.let_go(key)
         self._files.forget(relative)
+        self._apart.take(relative)
         if self._other is not None:
             self._other.forget(relative)
 
@@ -192,13 +189,18 @@ class FanotifyBackend:
         """See `Backend`."""
         if new not in self._directories:
             self._directories.move(old, new)
-            self._files.move(old, new)
+            self._follow(old, new)
         if self._other is not None:
             self._other.move(old, new)
 
     def watch_file(self, relative: bytes, parent_fd: int) -> None:
         """See `Backend`."""
-        self._files.watch(relative, parent_fd)
+        name = relative.rpartition(b"/")[2]
+        with contextlib.suppress(OSError):
+            if not stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
+                self._files.watch(relative, parent_fd)
+            elif relative not in self._directories and len(self._apart) < MOST_APART:
+                self._apart.link(relative, self._handles.key_of(file_system_of(parent_fd).fsid, parent_fd, name))
 
     @property
     def early_fd(self) -> int | None:
@@ -212,7 +214,7 @@ class FanotifyBackend:
 
     def read(self) -> list[Hint]:
         """See `Backend`."""
-        batch = HintBatch(self._directories, self._let_go)
+        batch = HintBatch(self._directories, self._marks.let_go)
         gathered, self._gathered = self._gathered, []
         self._take(gathered, batch)
         left = MOST_READ_BYTES
@@ -220,11 +222,17 @@ class FanotifyBackend:
             self._take(self._look_up(data, self._directories.first), batch)
             left -= len(data)
         for old, new in batch.moves:
-            self._files.move(old, new)
+            self._follow(old, new)
         if len(self._files):
             self._take_files(batch)
         hints = batch.finish()
         return hints if self._other is None else hints + self._other.read()
+
+    def _follow(self, old: bytes, new: bytes) -> None:
+        """Let what is watched in other ways lie at *new* and beneath it."""
+        self._files.move(old, new)
+        self._apart.take(new)
+        self._apart.move(old, new)
 
     def _take_files(self, batch: HintBatch[bytes]) -> None:
         """Take what is told of files and directories that are marked by themselves."""
@@ -247,56 +255,11 @@ class FanotifyBackend:
         if self._other is not None:
             self._other.close()
 
-    # Marks
-
-    def _mark(self, relative: bytes, directory_fd: int, key: bytes) -> int:
-        """Mark a directory or its file system; return the error's number, or 0."""
-        if not self._marks_file_systems and len(self._directories) >= self._most_inode_marks:
-            self._marks_file_systems = True
-            self.reason = f"more than {self._most_inode_marks} directories are watched: whole file systems are marked"
-            logger.info("watched with %s from now on: %s", self.name, self.reason)
-        needs_itself = not relative or relative.rpartition(b"/")[0] not in self._directories
-        if self._marks_file_systems and self._mark_file_system(key[:FSID_BYTES], directory_fd):
-            return self._mark_directory(_ITSELF | calls.FAN_ONDIR, directory_fd) if needs_itself else 0
-        return self._mark_directory(_ENTRIES | _ITSELF if needs_itself else _ENTRIES, directory_fd)
-
-    def _mark_directory(self, mask: int, directory_fd: int) -> int:
-        return calls.mark(self._group_fd, calls.FAN_MARK_ADD | calls.FAN_MARK_ONLYDIR, mask, directory_fd)
-
-    def _mark_file_system(self, fsid: bytes, directory_fd: int) -> bool:
-        """Mark the file system that a directory is on, each time: if it was unmounted meanwhile, its mark is gone."""
-        flags = calls.FAN_MARK_ADD | calls.FAN_MARK_FILESYSTEM
-        if calls.mark(self._group_fd, flags, _ENTRIES, directory_fd):
-            return False
-        if fsid not in self._marked_file_systems:
-            self._marked_file_systems.add(fsid)
-            # Those that were marked one by one need that no more.
-            marked = {key for key, path in self._directories.first.items() if path and key.startswith(fsid)}
-            self._strays.setdefault(fsid, set()).update(marked)
-        return True
-
-    def _let_go(self, key: bytes) -> None:
-        """Unmark a directory when a descriptor of its file system is at hand; if it is removed, its mark is, too."""
-        fsid = key[:FSID_BYTES]
-        if fsid not in self._marked_file_systems:
-            self._strays.setdefault(fsid, set()).add(key)
-
-    def _unmark_strays(self, key: bytes, directory_fd: int) -> None:
-        fsid = key[:FSID_BYTES]
-        strays = self._strays.get(fsid)
-        if not strays:
-            return
-        is_marked = fsid in self._marked_file_systems
-        for _ in range(min(len(strays), MOST_UNMARKED_AT_ONCE)):
-            stray = strays.pop()
-            if is_marked or stray not in self._directories.first:
-                calls.unmark(self._group_fd, _ENTRIES | _ITSELF, directory_fd, stray)
-
     def _leave_to_other(self, relative: bytes, directory_fd: int, error_number: int | None = None) -> bool:
         """Watch a directory in another way; the error says why fanotify does not."""
         orphan = self._directories.unlink(relative)
         if orphan is not None:
-            self._let_go(orphan)
+            self._marks.let_go(orphan)
         if error_number:
             self._trouble = f"fanotify refused a mark: {os.strerror(error_number)}"
         if self._other is None:
@@ -310,14 +273,14 @@ class FanotifyBackend:
 
     def _look_up(self, data: bytes, known: Container[bytes | None]) -> list[tuple[Record, Process | None]]:
         """Return what is about those that are *known*, each with who did it."""
-        own_pids = self._own_pids()
+        own_pids, apart = self._own_pids(), self._apart.first
         found: list[tuple[Record, Process | None]] = []
         pidfds: list[int] = []
         try:
             for record in parse_records(data):
                 if record.pidfd >= 0:
                     pidfds.append(record.pidfd)
-                if record.directory in known or record.new_directory in known:
+                if record.directory in known or record.new_directory in known or record.directory in apart:
                     if record.pid not in own_pids:
                         found.append((record, self._who(record)))
                 elif record.mask & calls.FAN_Q_OVERFLOW:
@@ -343,7 +306,12 @@ class FanotifyBackend:
         mask, directory, name = record.mask, record.directory, record.name
         if mask & calls.FAN_RENAME:
             self._tell_rename(record, process, batch)
-        elif directory is None or directory not in self._directories.first:
+        elif directory is None:
+            return
+        elif directory in self._apart.first and mask & calls.FAN_ATTRIB and name == b".":
+            for path in self._apart.paths_of(directory):
+                batch.look_at(path, mask & (calls.FAN_ATTRIB | IS_DIRECTORY), process)
+        elif directory not in self._directories.first:
             # It has been forgotten since.
             return
         elif name in (b".", b""):
@@ -369,7 +337,7 @@ class FanotifyBackend:
     def _tell_itself(self, directory: bytes, mask: int, process: Process | None, batch: HintBatch[bytes]) -> None:
         if mask & calls.FAN_ATTRIB:
             batch.look(directory, b"", mask & (calls.FAN_ATTRIB | IS_DIRECTORY), process)
-        if not mask & _ITSELF:
+        if not mask & ITSELF:
             return
         paths = self._directories.paths_of(directory)
         if mask & calls.FAN_DELETE_SELF:

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from auditline.workers.common.settings import FimSettings
-from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
+from auditline.workers.fim.backend import BackendError, Hint, HintKind
 from auditline.workers.fim.file_systems import remote_kind
 from auditline.workers.fim.hint_batch import HintBatch
 from auditline.workers.fim.polling import Polling
@@ -82,14 +81,6 @@ def open_inotify(poll_seconds: float, reason: str = "") -> "InotifyBackend":
         limit = _show_limit("max_user_instances")
         raise BackendError(f"no inotify instance is left: raise {limit}, or RLIMIT_NOFILE")
     raise BackendError(f"inotify cannot be used: {os.strerror(error_number)}")
-
-
-def open_backend(settings: FimSettings) -> Backend:
-    """Return inotify; polling alone where the kernel grants no inotify instance."""
-    try:
-        return open_inotify(settings.poll_seconds)
-    except BackendError as error:
-        return Polling(settings.poll_seconds, reason=str(error), is_wanted=False)
 
 
 def parse_events(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:

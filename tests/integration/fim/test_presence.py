@@ -193,19 +193,59 @@ def test_a_directory_that_could_never_be_read_is_learnt_without_events_once_it_m
     assert learnt == {str(closed): ["attributes_modified"]}
 
 
-def test_a_file_system_mounted_over_the_watched_directory_and_taken_away_leaves_all_watched(watched, mount_over):
+@pytest.mark.parametrize("backend", ["fanotify", "fanotify-filesystem", "inotify"])
+def test_a_file_system_mounted_over_the_watched_directory_deletes_nothing_and_hides_nothing_for_good(
+    watched, mount_over, wait_until, backend
+):
     mount, unmount = mount_over
     (watched.root / "beneath").write_text("one")
-    watched.start()
+    (watched.root / "removed").write_text("one")
+    watched.start({"path": watched.root, "backend": backend})
+    directory = os.open(watched.root, os.O_RDONLY)
 
     mount(watched.root)
+    wait_until(
+        lambda: actions_of(watched) == ["mounted over it: what is hidden is kept as it was known", "taken as found"]
+    )
     (watched.root / "above").write_text("on the mounted one")
     watched.wait_for("created", watched.root / "above")
-    replaced = watched.wait_for_coverage("replaced")
+    os.unlink("removed", dir_fd=directory)
+    os.close(directory)
     unmount()
-    watched.wait_for("deleted", watched.root / "above")
-    watched.wait_for("created", watched.root / "beneath")
+    watched.wait_for("deleted", watched.root / "removed")
     (watched.root / "beneath").write_text("watched again")
     watched.wait_for("updated", watched.root / "beneath")
 
-    assert replaced["path"] == str(watched.root)
+    assert watched.actions == {
+        f"{watched.root}/above": ["created"],
+        f"{watched.root}/removed": ["deleted"],
+        f"{watched.root}/beneath": ["updated"],
+    }
+    assert actions_of(watched)[2:] == [
+        "unmounted: what it held is gone with it",
+        "compared with what was known before",
+    ]
+    assert all(entry["path"] == str(watched.root) for entry in watched.coverage if entry["reason"] == "mount")
+
+
+def actions_of(watched):
+    return [entry["action"] for entry in watched.coverage if entry["reason"] == "mount"]
+
+
+def test_a_mount_that_is_missing_at_the_start_is_no_deletion(watched, mount_over):
+    mount, unmount = mount_over
+    mount(watched.root)
+    for number in range(100):
+        (watched.root / f"{number}").write_text("one")
+    watched.start()
+    watched.stop()
+    unmount()
+
+    watched.start()
+    watched.settle()
+
+    assert watched.actions == {}
+    assert [entry["detail"]["hidden"] for entry in watched.coverage if entry["reason"] == "mount"] == [
+        "tmpfs auditline-test",
+        "tmpfs auditline-test",
+    ]

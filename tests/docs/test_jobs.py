@@ -210,7 +210,12 @@ def test_what_a_hasher_says_has_the_document_s_layout(
     said = [layouts[name].decode(raw_watcher.recv_multipart()[1:]) for name in names]
     records = said[2].pop("records")
     first, second = (record.decode([half]) for half in (records[: len(records) // 2], records[len(records) // 2 :]))
-    assert layouts["hasher hello"].decode(hello) == {"kind": "H", "version": JOBS_VERSION, "pid": 4711, "start": 123_456}
+    assert layouts["hasher hello"].decode(hello) == {
+        "kind": "H",
+        "version": JOBS_VERSION,
+        "pid": 4711,
+        "start": 123_456,
+    }
     assert said == [
         {"kind": "A", "lane": 1},
         {"kind": "B", "lease": 7},
@@ -243,9 +248,7 @@ def test_hash_states_have_the_document_s_numbers(
 
     assert result.state == state
     assert numbers == list(range(len(documented)))
-    assert documented[WORDS.index(hash_state)] == (
-        hash_state or "empty"
-    )
+    assert documented[WORDS.index(hash_state)] == (hash_state or "empty")
 
 
 def test_outcomes_and_lanes_are_the_document_s(document: Any) -> None:

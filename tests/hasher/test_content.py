@@ -15,7 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditline.workers.common.attributes import unpack_xattrs
-from auditline.workers.common.file_state import GROWING, STABLE, TIME_LIMIT, UNSTABLE, FileState
+from auditline.workers.common.file_state import (
+    FORBIDDEN,
+    GROWING,
+    STABLE,
+    TIME_LIMIT,
+    UNREADABLE,
+    UNSTABLE,
+    FileState,
+)
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.hasher import page_cache, snapshot
 from auditline.workers.hasher.content import BUFFER_BYTES, SLICE_BYTES, Content, Fit, read_small
@@ -216,6 +224,26 @@ def test_only_the_time_that_is_spent_reading_counts(tmp_path: Path, folder: int,
 
     assert result.state is not None
     assert result.state.hash_state == STABLE
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(errno.EIO, UNREADABLE), (errno.EUCLEAN, UNREADABLE), (errno.EACCES, FORBIDDEN)]
+)
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_a_file_that_cannot_be_read_has_its_attributes_and_says_why(
+    tmp_path: Path, folder: int, size: int, number: int, word: str, monkeypatch
+):
+    (tmp_path / "file").write_bytes(bytes(size))
+
+    def fail(_fd: int, _buffers: list[memoryview], _position: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "preadv", fail)
+    result = look_at(b"file", folder, SHA256)
+
+    assert result.state is not None
+    assert (result.state.hash_state, result.state.hashes, result.state.size) == (word, b"", size)
+    assert result.error == os.strerror(number)
 
 
 def append(path: Path, data: bytes = b"more") -> None:

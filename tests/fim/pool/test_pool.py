@@ -117,7 +117,12 @@ def test_a_small_file_that_turns_out_large_is_given_out_as_a_large_one(watcher, 
 
 @pytest.mark.parametrize(
     ("outcome", "problem"),
-    [(Outcome.GONE, "gone"), (Outcome.NOT_REGULAR, "not_regular"), (Outcome.UNREADABLE, "unreadable")],
+    [
+        (Outcome.GONE, "gone"),
+        (Outcome.NOT_REGULAR, "not_regular"),
+        (Outcome.UNREADABLE, "unreadable"),
+        (Outcome.FORBIDDEN, "forbidden"),
+    ],
 )
 def test_a_file_without_a_state_says_why(watcher, hasher, outcome, problem):
     watcher.submit("a")

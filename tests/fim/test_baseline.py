@@ -8,6 +8,7 @@ import sys
 import tempfile
 import tracemalloc
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from auditline.workers.common import host
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.errors import BusyError, StorageError
-from auditline.workers.common.file_entry import FileChange, decode_entry, encode_entry, split_entries
+from auditline.workers.common.file_entry import FileChange, decode_entries, decode_entry, encode_entry
 from auditline.workers.common.file_state import FileState
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.outbox import MOST_BATCH_BYTES, MOST_BATCH_ENTRIES
@@ -205,7 +206,7 @@ def test_the_entries_of_a_transaction_are_one_batch(open_baseline):
 
     payload = baseline.read(2).payload
 
-    assert [decode_entry(encoded) for encoded in split_entries(payload)] == changes
+    assert [entry for _, entry in decode_entries(payload)] == changes
     assert (baseline.last_number, baseline.last_entry, baseline.counts().outbox_entries) == (2, 4, 4)
 
 
@@ -224,8 +225,24 @@ def test_a_batch_has_so_many_entries_and_bytes_and_no_more(path, count, sizes, o
         for _ in range(count):
             baseline.append(change(path, STATE), None, None)
 
-    assert [len(split_entries(batch.payload)) for batch in read_all(baseline)] == sizes
+    assert [len(list(decode_entries(batch.payload))) for batch in read_all(baseline)] == sizes
     assert baseline.last_entry == count
+
+
+def test_who_made_many_changes_is_stored_once_in_a_batch_and_known_of_each(open_baseline):
+    baseline = open_baseline()
+    actors = [{"pid": 1}, {"pid": 1}, None, {"pid": 1}, {"pid": 2}, {"pid": 2}]
+    changes = [replace(change(b"a", sized(number)), actor=actor) for number, actor in enumerate(actors)]
+    with baseline.transaction():
+        for entry in changes:
+            baseline.append(entry, b"a", entry.after)
+    baseline.append(changes[-1], b"a", STATE)
+
+    first, second = (baseline.read(number).payload for number in (1, 2))
+
+    assert [entry for _, entry in decode_entries(first)] == changes
+    assert [entry for _, entry in decode_entries(second)] == changes[-1:]
+    assert (first.count(b'"same"'), second.count(b'"same"')) == (2, 0)
 
 
 def test_entries_are_counted_over_batches_restarts_and_what_is_done(open_baseline):

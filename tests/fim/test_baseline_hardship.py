@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import resource
+import select
 import signal
 import sqlite3
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from auditline.workers.common.errors import BusyError, StorageError
-from auditline.workers.common.file_entry import Coverage, FileChange, decode_entry, split_entries
+from auditline.workers.common.file_entry import Entry, FileChange, decode_entries, decode_entry
 from auditline.workers.common.file_state import FileState
 from auditline.workers.fim import database
 from auditline.workers.fim.baseline import Baseline, BaselineDamaged
@@ -23,6 +24,7 @@ from auditline.workers.fim.rows import decode_row
 STATE = FileState(0o100644, 0, 0, 0, 1234, 2049, 1, 3, 4, 5, 0, None, b"\x04" + bytes(32), "stable", 6)
 KILLS = 40
 KILLS_AT_THE_START = 20
+PATIENCE_SECONDS = 10
 
 
 def path_of(number: int) -> bytes:
@@ -62,9 +64,9 @@ def read_seen(folder: Path) -> dict[bytes, int]:
     return {path + b"/" + name: decode_row((directory, name, state)).size for path, directory, name, state in rows}
 
 
-def read_entries(baseline: Baseline) -> list[FileChange | Coverage]:
+def read_entries(baseline: Baseline) -> list[Entry | ValueError]:
     payloads = [baseline.read(number).payload for number in range(baseline.done_number + 1, baseline.last_number + 1)]
-    return [decode_entry(encoded) for payload in payloads for encoded in split_entries(payload)]
+    return [entry for payload in payloads for _, entry in decode_entries(payload)]
 
 
 def read_known(baseline: Baseline) -> dict[bytes, FileState]:
@@ -100,6 +102,9 @@ def kill_a_worker(folder: Path, moments: random.Random) -> int:
         finally:
             os._exit(1)
     os.close(write_fd)
+    if moments.random() < 0.8:
+        # Or a busy host would always be killed before it has done anything.
+        select.select([read_fd], [], [], PATIENCE_SECONDS)
     time.sleep(moments.uniform(0.005, 0.06))
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from auditline.workers.common.file_entry import Entry, FileChange, decode_entry, split_entries
+from auditline.workers.common.file_entry import Entry, FileChange, decode_entries
 from auditline.workers.common.file_state import FileState
 from auditline.workers.fim.baseline import Baseline
 
@@ -49,8 +49,8 @@ def entry_of(path: bytes | None, state: FileState | None) -> FileChange:
     return FileChange(action="updated", path=path or b"", before=None, after=state, detected_by="event", time_ns=1)
 
 
-def read_batch(baseline: Baseline, number: int) -> list[Entry]:
-    return [decode_entry(encoded) for encoded in split_entries(baseline.read(number).payload)]
+def read_batch(baseline: Baseline, number: int) -> list[Entry | ValueError]:
+    return [entry for _, entry in decode_entries(baseline.read(number).payload)]
 
 
 class Interrupted(Exception):

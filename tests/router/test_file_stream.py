@@ -19,7 +19,6 @@ from auditline.workers.common.file_entry import (
     FileChange,
     encode_entry,
     join_entries,
-    split_entries,
 )
 from auditline.workers.common.file_state import FileState
 from auditline.workers.router.file_stream import FileStream
@@ -136,6 +135,16 @@ def test_a_damaged_entry_in_the_middle_of_a_batch_is_kept_and_harms_no_other():
     assert (tally.file_changes, tally.coverages, tally.unparsed) == (2, 1, 1)
 
 
+def test_the_actor_of_the_change_before_is_told_also_behind_a_gap_and_not_behind_what_is_damaged():
+    actor = {"pid": 7, "confidence": "exact"}
+    same = encode_entry(replace(CHANGE, actor=actor), actor)
+    batch = joined(1, encode_entry(replace(CHANGE, actor=actor)), same, encode_entry(COVERAGE), same, b"{", same)
+
+    documents = [json.loads(line.data)["auditline"] for line in route(batch).written]
+
+    assert [document.get("actor", {}).get("pid") for document in documents] == [7, 7, None, 7, None, None]
+
+
 @pytest.mark.parametrize("action", ["initial_scan", "config_change"])
 def test_what_is_told_alike_at_two_places_has_two_ids(action: Action):
     entry = replace(CHANGE, action=action)
@@ -247,7 +256,7 @@ def test_a_batch_of_another_kind_is_no_entry_and_no_record(kind: int):
 def test_no_bytes_stop_the_stream(payload: bytes):
     router = route(*batches_of([payload]), batch_of(2, CHANGE))
 
-    assert len(router.written) == len(split_entries(payload)) + 1
+    assert len(router.written) == len(payload.split(b"\n")) + 1
     assert [json.loads(line.data)["event"]["id"] for line in router.written] == [
         line.event_id for line in router.written
     ]
@@ -264,7 +273,7 @@ def changed_bytes(payload: bytes) -> st.SearchStrategy[bytes]:
 def test_an_entry_with_flipped_bits_is_a_line_all_the_same(payload: bytes):
     router = route(*batches_of([payload]), batch_of(2, CHANGE))
 
-    assert len([json.loads(line.data) for line in router.written]) == len(split_entries(payload)) + 1
+    assert len([json.loads(line.data) for line in router.written]) == len(payload.split(b"\n")) + 1
     assert router.outbox.done_number == 2
 
 

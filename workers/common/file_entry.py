@@ -1,7 +1,7 @@
 """What a watcher tells the router, some entries per batch: a change of a path, or a gap in what could be seen."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from auditline.workers.common.file_state import FileState, from_plain, to_plain
 
 Action = Literal["created", "deleted", "moved", "updated", "attributes_modified", "config_change", "initial_scan"]
 DetectedBy = Literal["event", "scan"]
+Actor = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class FileChange:
     """When it was seen, in nanoseconds since 1970."""
     moved_from: bytes | None = None
     """The old path of a move; absolute."""
-    actor: Mapping[str, Any] | None = None
+    actor: Actor | None = None
     """Who did it, as the document has it; None: nothing is known of that."""
 
 
@@ -53,9 +54,15 @@ class Coverage:
 
 Entry = FileChange | Coverage
 
+SAME_ACTOR = "same"
+"""In place of an actor: that of the change before it in the batch; most that come together are one process's."""
 
-def encode_entry(entry: Entry) -> bytes:
-    """Return JSON in ASCII on one line; paths are UTF-8 with surrogateescape."""
+
+def encode_entry(entry: Entry, last_actor: Actor | None = None) -> bytes:
+    """Return JSON in ASCII on one line; paths are UTF-8 with surrogateescape.
+
+    *last_actor* is that of the change before it in the batch.
+    """
     if isinstance(entry, Coverage):
         kind, values = (
             "coverage",
@@ -80,13 +87,13 @@ def encode_entry(entry: Entry) -> bytes:
                 "detected_by": entry.detected_by,
                 "time_ns": entry.time_ns,
                 "moved_from": None if entry.moved_from is None else os.fsdecode(entry.moved_from),
-                "actor": None if entry.actor is None else dict(entry.actor),
+                "actor": _plain_actor(entry.actor, last_actor),
             },
         )
     return ujson.dumps({kind: values}, escape_forward_slashes=False).encode()
 
 
-def decode_entry(encoded: bytes) -> Entry:
+def decode_entry(encoded: bytes, last_actor: Actor | None = None) -> Entry:
     """Return the entry that `encode_entry` was given.
 
     Raises:
@@ -94,7 +101,7 @@ def decode_entry(encoded: bytes) -> Entry:
     """
     try:
         [(kind, values)] = ujson.loads(encoded).items()
-        return _coverage(values) if kind == "coverage" else _change(values)
+        return _coverage(values) if kind == "coverage" else _change(values, last_actor)
     except (AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"an entry of a watcher is damaged: {error}") from error
 
@@ -104,21 +111,37 @@ def join_entries(encoded: Sequence[bytes]) -> bytes:
     return b"\n".join(encoded)
 
 
-def split_entries(payload: bytes) -> list[bytes]:
-    """Return the entries of a batch, each as it was encoded, however damaged others are."""
-    return payload.split(b"\n")
+def decode_entries(payload: bytes) -> Iterator[tuple[bytes, Entry | ValueError]]:
+    """Yield each entry of a batch as it was encoded, and decoded or why it cannot be, however damaged others are."""
+    last_actor: Actor | None = None
+    for encoded in payload.split(b"\n"):
+        try:
+            entry = decode_entry(encoded, last_actor)
+        except ValueError as error:
+            last_actor = None
+            yield encoded, error
+        else:
+            last_actor = entry.actor if isinstance(entry, FileChange) else last_actor
+            yield encoded, entry
+
+
+def _plain_actor(actor: Actor | None, last_actor: Actor | None) -> Mapping[str, Any] | str | None:
+    if actor is None:
+        return None
+    return SAME_ACTOR if actor == last_actor else dict(actor)
 
 
 def _coverage(values: dict[str, Any]) -> Coverage:
     return Coverage(**values | {"path": os.fsencode(values["path"])})
 
 
-def _change(values: dict[str, Any]) -> FileChange:
+def _change(values: dict[str, Any], last_actor: Actor | None) -> FileChange:
     moved_from = values["moved_from"]
     decoded = {
         "path": os.fsencode(values["path"]),
         "before": from_plain(values["before"]),
         "after": from_plain(values["after"]),
         "moved_from": None if moved_from is None else os.fsencode(moved_from),
+        "actor": last_actor if values["actor"] == SAME_ACTOR else values["actor"],
     }
     return FileChange(**values | decoded)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.errors import StorageError
-from auditline.workers.common.file_entry import Entry, encode_entry
+from auditline.workers.common.file_entry import Entry
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.host import boot_id
 from auditline.workers.fim.claim import Claim
@@ -236,7 +236,7 @@ class Baseline:
             return
         if path is not None:
             self._seen.put(path, state)
-        self._outbox.append(encode_entry(entry))
+        self._outbox.append(entry)
 
     def move_directory(self, old: bytes, new: bytes) -> None:
         """Let what is known in and beneath *old* be known in and beneath *new* instead; neither may be the root.

@@ -3,7 +3,7 @@
 import zlib
 from typing import NamedTuple
 
-from auditline.workers.common.file_entry import join_entries
+from auditline.workers.common.file_entry import Actor, Entry, FileChange, encode_entry, join_entries
 from auditline.workers.fim.database import Database
 
 MOST_BATCH_ENTRIES = 256
@@ -32,18 +32,25 @@ class Outbox:
         self.last = Position(last_number, last_entry) if count else done
         """The last batch that is committed."""
         self._appended = self.last
+        self._begin_batch()
+
+    def _begin_batch(self) -> None:
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
+        self._last_actor: Actor | None = None
 
     @property
     def appended_entries(self) -> int:
         """The number of the last entry, committed or not."""
         return self._appended.entry + len(self._gathered)
 
-    def append(self, entry: bytes) -> None:
+    def append(self, entry: Entry) -> None:
         """Put an entry into the batch that is being made."""
-        self._gathered.append(entry)
-        self._gathered_bytes += len(entry)
+        encoded = encode_entry(entry, self._last_actor)
+        if isinstance(entry, FileChange):
+            self._last_actor = entry.actor
+        self._gathered.append(encoded)
+        self._gathered_bytes += len(encoded)
         if len(self._gathered) >= MOST_BATCH_ENTRIES or self._gathered_bytes >= MOST_BATCH_BYTES:
             self.close_batch()
 
@@ -56,7 +63,7 @@ class Outbox:
         checksum = _checksum(number, last_entry, payload)
         self._database.change("INSERT INTO outbox VALUES (?, ?, ?, ?)", (number, last_entry, payload, checksum))
         self._appended = Position(number, last_entry)
-        self._gathered, self._gathered_bytes = [], 0
+        self._begin_batch()
 
     def is_committed(self) -> None:
         """Let others know of what was appended."""
@@ -65,7 +72,7 @@ class Outbox:
     def is_rolled_back(self) -> None:
         """Know that nothing of a transaction is left."""
         self._appended = self.last
-        self._gathered, self._gathered_bytes = [], 0
+        self._begin_batch()
 
     def read(self, number: int) -> bytes:
         """Return a batch as it was stored."""

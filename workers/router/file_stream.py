@@ -2,12 +2,13 @@
 
 import logging
 import re
+from collections.abc import Iterable
 from functools import partial
 
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
-from auditline.workers.common.file_entry import Coverage, Entry, decode_entry, split_entries
+from auditline.workers.common.file_entry import Coverage, Entry, decode_entries
 from auditline.workers.router.inflow import Inflow
 from auditline.workers.router.render.coverage_event import render_coverage
 from auditline.workers.router.render.file_event import FileRenderer
@@ -36,15 +37,13 @@ class FileStream:
         """Render one batch, the next one in line."""
         inflow = self.inflow
         state = inflow.begin(batch.number, 0)
-        is_ours = batch.kind == BatchKind.FILE
-        for index, encoded in enumerate(split_entries(batch.payload) if is_ours else [batch.payload]):
+        for index, (encoded, decoded) in enumerate(_entries(batch)):
             position = f"{inflow.epoch}:{batch.number}:{index}"
             try:
-                if not is_ours:
-                    raise ValueError(f"a watcher sends entries, not batches of kind {batch.kind}")
-                entry = decode_entry(encoded)
-                sequence = self._lines.add_rendered(partial(self._render, entry, position))
-                is_coverage = isinstance(entry, Coverage)
+                if isinstance(decoded, ValueError):
+                    raise decoded
+                sequence = self._lines.add_rendered(partial(self._render, decoded, position))
+                is_coverage = isinstance(decoded, Coverage)
             except Exception as error:  # noqa: BLE001  # whatever it is, the entry is kept and the next one is read
                 self._warning.tell("entry %s of %s cannot be read: %r", position, inflow.source, error)
                 sequence = self._lines.add_rendered(partial(self._unparsed, encoded, position))
@@ -65,3 +64,9 @@ class FileStream:
         time = timestamp_of_ns(int(found[1]) if found else 0)
         host = (self._host, self._host_name)
         return unparsed_line(payload, host, self.inflow.source, position, time, BAD_ENTRY, schema)
+
+
+def _entries(batch: Batch) -> Iterable[tuple[bytes, Entry | ValueError]]:
+    if batch.kind == BatchKind.FILE:
+        return decode_entries(batch.payload)
+    return [(batch.payload, ValueError(f"a watcher sends entries, not batches of kind {batch.kind}"))]

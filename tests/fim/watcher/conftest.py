@@ -20,7 +20,7 @@ from auditline.workers.common import privileges
 from auditline.workers.common.bus import Producer, endpoint
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import StorageError
-from auditline.workers.common.file_entry import Coverage, Entry, FileChange, decode_entry, split_entries
+from auditline.workers.common.file_entry import Coverage, Entry, FileChange, decode_entries
 from auditline.workers.common.jobs import JobServer
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.own_files import OwnFiles
@@ -108,7 +108,9 @@ class Running:
         baseline = self.watch.baseline
         numbers = range(baseline.done_number + 1, baseline.last_number + 1)
         payloads = [baseline.read(number).payload for number in numbers]
-        return [decode_entry(encoded) for payload in payloads for encoded in split_entries(payload)]
+        return [
+            entry for payload in payloads for _, entry in decode_entries(payload) if not isinstance(entry, ValueError)
+        ]
 
     @property
     def changes(self) -> list[FileChange]:

@@ -1,11 +1,14 @@
 """Who did it, of processes that end at once: most by fanotify alone, practically all with audit rules, nobody wrong."""
 
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +72,24 @@ def judge(changes: list[Any], expected: dict[str, str]) -> Counter[str]:
     return verdicts
 
 
+def key_of(event: dict[str, Any]) -> str:
+    """Return the key of a system call's event; that rules are loaded is an event with their keys, too."""
+    kernel = event["audit"].get("kernel", {})
+    return kernel.get("key", "") if kernel.get("record_type") == "syscall" else ""
+
+
+def joined(kernel_audit: AuditControl) -> int:
+    """Return how many rules of the join are loaded."""
+    return sum(b"auditline-fim" in rule for rule in kernel_audit.list_rules())
+
+
+def names_in_ecs(lines: bytes, pid: int) -> dict[str, str]:
+    """Return the name for good that this process has in events, by their data set."""
+    documents = [json.loads(line) for line in lines.splitlines(keepends=True) if line.endswith(b"\n")]
+    mine = [document for document in documents if document.get("process", {}).get("pid") == pid]
+    return {document["event"]["dataset"]: document["process"].get("entity_id", "") for document in mine}
+
+
 @pytest.fixture
 def actors_of(watched: Any) -> Callable[..., Counter[str]]:
     """Watch, let so many processes do their work, and judge what is told."""
@@ -84,10 +105,20 @@ def actors_of(watched: Any) -> Callable[..., Counter[str]]:
 
 
 @pytest.mark.kernel
-def test_with_rules_practically_everybody_is_known(
-    kernel_audit: AuditControl, actors_of: Callable[..., Counter[str]]
+def test_with_rules_practically_everybody_is_known_also_where_the_kernel_names_nobody(
+    kernel_audit: AuditControl, watched: Any
 ) -> None:
-    verdicts = actors_of(100, "audit", "")
+    by_inotify = watched.folder / "by-inotify"
+    by_inotify.mkdir()
+    make_files(watched.root, 80)
+    make_files(by_inotify, 20)
+    watches = {"path": watched.root}, {"path": by_inotify, "backend": "inotify"}
+
+    watched.start(*watches, fim=DEFAULTS | {"actor": "audit"}, audit="")
+    expected = act(watched.root, 80) | act(by_inotify, 20)
+    watched.settle(by_inotify)
+    watched.settle(watched.root)
+    verdicts = judge(watched.changes, expected)
 
     assert verdicts["wrong"] == 0
     assert verdicts["right"] >= JOINED_AT_LEAST * 100
@@ -102,6 +133,70 @@ def test_with_rules_practically_everybody_of_a_thousand_is_known(
 
     assert verdicts["wrong"] == 0
     assert verdicts["right"] >= JOINED_AT_LEAST * 1000
+
+
+@pytest.mark.kernel
+def test_the_join_leaves_events_that_somebody_wants_alone_and_writes_no_others(
+    kernel_audit: AuditControl, watched: Any
+) -> None:
+    (watched.root / "mine").mkdir()
+    make_files(watched.root, 4)
+    (watched.root / "mine").chmod(0o777)
+    rules = watched.folder / "mine.rules"
+    rules.write_text(f"-w {watched.root}/mine -p wa -k mine\n")
+    rules.chmod(0o600)
+
+    watched.start(fim=DEFAULTS | {"actor": "audit"}, audit=f'rules_files = ["{rules}"]')
+    act(watched.root / "mine", 2)
+    act(watched.root, 2)
+    watched.settle()
+
+    keys = Counter(map(key_of, watched.run.events))
+    actors = {change.path: change.document["auditline"]["actor"] for change in watched.changes}
+    ids = {event["event"]["id"] for event in watched.run.events if key_of(event) == "mine"}
+    assert keys["mine"] > 0
+    assert keys["auditline-fim"] == 0
+    assert actors[f"{watched.root}/mine/sh0"]["event_id"] in ids
+    assert actors[f"{watched.root}/sh0"]["match"] == "exact"
+    assert actors[f"{watched.root}/sh0"]["event_id"] not in ids
+
+
+@pytest.mark.kernel
+def test_rules_of_the_join_follow_the_configuration(
+    kernel_audit: AuditControl, watched: Any, wait_until: Callable[..., None]
+) -> None:
+    watched.start(fim=DEFAULTS | {"actor": "audit"}, audit="")
+    wait_until(lambda: joined(kernel_audit) == 3)
+    (watched.folder / "other").mkdir()
+    config = watched.run.folder / "auditline.toml"
+    config.write_text(config.read_text() + f'[[fim.watch]]\npath = "{watched.folder}/other"\n')
+
+    os.kill(watched.run.pid, signal.SIGHUP)
+    wait_until(lambda: joined(kernel_audit) == 4)
+    config.write_text(config.read_text().replace('actor = "audit"', 'actor = "auto"'))
+    os.kill(watched.run.pid, signal.SIGHUP)
+
+    wait_until(lambda: joined(kernel_audit) == 0)
+
+
+@pytest.mark.kernel
+def test_a_process_has_the_same_name_in_events_of_the_kernel_and_of_files(
+    kernel_audit: AuditControl, start_run: Callable[..., Any], wait_until: Callable[..., None], tmp_path: Path
+) -> None:
+    root, rules = tmp_path / "watched", tmp_path / "mine.rules"
+    root.mkdir()
+    rules.write_text(f"-w {root} -p w -k mine\n")
+    rules.chmod(0o600)
+    tables = f'[fim]\n[[fim.watch]]\npath = "{root}"\n[outputs.stdout]\nschema = "ecs"\n'
+    run = start_run(audit=f'rules_files = ["{rules}"]', tables=tables)
+    wait_until(lambda: b"first_walk" in run.stdout, 30)
+
+    with subprocess.Popen(["sh", "-c", "echo > file; read end"], cwd=root, stdin=subprocess.PIPE) as process:
+        wait_until(lambda: {"file", "auditd"} <= names_in_ecs(run.stdout, process.pid).keys())
+    names = names_in_ecs(run.stdout, process.pid)
+
+    assert names["file"] == names["auditd"]
+    assert len(names["file"]) == 16
 
 
 def test_without_rules_many_are_known_and_nobody_is_wrong(actors_of: Callable[..., Counter[str]]) -> None:

@@ -76,9 +76,15 @@ _Any = TypeVar("_Any", _Deed, _Waiting)
 class Actors:
     """What was changed lately and by whom, and who wants to know."""
 
-    def __init__(self, table: ProcessTable, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, table: ProcessTable, clock: Callable[[], float] = time.monotonic, *, is_wanted: bool = True
+    ) -> None:
+        """*is_wanted*: somebody is there who may ask; who asks first otherwise is not told what was before that."""
+        self._is_wanted = is_wanted
         self._table = table
         self._clock = clock
+        self.is_asked = True
+        """False: nobody is there to ask, so that nothing need be kept."""
         self._kept: deque[tuple[Event, str]] = deque(maxlen=KEPT_EVENTS)
         self._deeds: deque[_Deed] = deque()
         # By absolute path, and by pid and last part; the latest ones at the end.
@@ -92,7 +98,7 @@ class Actors:
         """Take note of an event that has just come."""
         if self._queue:
             self._look(event, event_id)
-        else:
+        elif self.is_asked:
             self._kept.append((event, event_id))
 
     def ask(self, peer: bytes, payload: bytes) -> None:
@@ -102,6 +108,7 @@ class Actors:
         except ValueError as error:
             self._warning.tell("%s", error)
             return
+        self._is_wanted = True
         now = self._clock()
         while self._kept:
             self._look(*self._kept.popleft())

@@ -89,6 +89,8 @@ class Router:
         self._config_changes = ConfigChanges(renderers.names)
         self._is_locked = settings.audit.immutable
         self._actors = open_actors(settings)
+        if self._actors is not None:
+            self._actors.is_asked = any(map(is_watcher, sources))
         self._host = (host_id(settings.state.directory), host_name())
         self._lines = Lines(destinations.schemas)
         self._streams = Streams(sources, self._open_stream)
@@ -157,19 +159,14 @@ class Router:
             elif isinstance(message, Stored):
                 self._streams.confirm(message)
             elif isinstance(message, Questions):
-                self._take_questions(message)
+                self._actors.ask(message.peer, message.payload)
+                self._answer()
             else:
                 self._streams.take_leave(message)
 
-    def _take_questions(self, message: Questions) -> None:
-        if self._actors is not None:
-            self._actors.ask(message.peer, message.payload)
-            self._answer()
-
     def _answer(self) -> None:
-        if self._actors is not None:
-            for peer, answers in self._actors.take_answers():
-                self._hub.answer(peer, answers)
+        for peer, answers in self._actors.take_answers():
+            self._hub.answer(peer, answers)
 
     def _greet(self, hello: Hello) -> None:
         inflow = self._streams.greet(hello)
@@ -186,6 +183,8 @@ class Router:
             return stream
         if hello.source == CONTROL_SOURCE:
             return DriftStream(hello, self._lines, self._config_changes, self._host)
+        if self._actors is not None:
+            self._actors.is_asked = True
         return FileStream(hello, self._lines, self._renderers.files, self._host)
 
     def _acknowledge(self) -> None:
@@ -250,8 +249,7 @@ class Router:
         return self._ledger.loss(self._ledger.open_tally(self._streams.inflows), self._destinations.counts())
 
 
-def open_actors(settings: Settings) -> Actors | None:
-    """Return what answers watchers who ask for actors; None: nobody will."""
-    if settings.fim.actor == "off" or not settings.audit.enabled:
-        return None
-    return Actors(ProcessTable(boot_id()))
+def open_actors(settings: Settings) -> Actors:
+    """Return what answers watchers who ask for actors; with a hangup there may be some where there are none now."""
+    is_wanted = settings.fim.actor != "off" and bool(settings.fim.watch)
+    return Actors(ProcessTable(boot_id()), is_wanted=is_wanted)

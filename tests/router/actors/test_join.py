@@ -103,3 +103,11 @@ def test_events_of_other_hosts_say_nothing_of_this_one(router: Router, make_writ
 
     assert router.written == 1
     assert router.answers() == []
+
+
+def test_nothing_is_kept_while_nobody_is_there_to_ask(router: Router, make_write: Make) -> None:
+    router.actors.is_asked = False
+    router.take(make_write())
+    router.actors.is_asked = True
+
+    assert router.answers() == []

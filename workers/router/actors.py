@@ -76,11 +76,7 @@ _Any = TypeVar("_Any", _Deed, _Waiting)
 class Actors:
     """What was changed lately and by whom, and who wants to know."""
 
-    def __init__(
-        self, table: ProcessTable, clock: Callable[[], float] = time.monotonic, *, is_wanted: bool = True
-    ) -> None:
-        """*is_wanted*: somebody is there who may ask; who asks first otherwise is not told what was before that."""
-        self._is_wanted = is_wanted
+    def __init__(self, table: ProcessTable, clock: Callable[[], float] = time.monotonic) -> None:
         self._table = table
         self._clock = clock
         self.is_asked = True
@@ -108,7 +104,6 @@ class Actors:
         except ValueError as error:
             self._warning.tell("%s", error)
             return
-        self._is_wanted = True
         now = self._clock()
         while self._kept:
             self._look(*self._kept.popleft())

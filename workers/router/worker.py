@@ -88,9 +88,8 @@ class Router:
         self._renderers = renderers
         self._config_changes = ConfigChanges(renderers.names)
         self._is_locked = settings.audit.immutable
-        self._actors = open_actors(settings)
-        if self._actors is not None:
-            self._actors.is_asked = any(map(is_watcher, sources))
+        self._actors = Actors(ProcessTable(boot_id()))
+        self._actors.is_asked = any(map(is_watcher, sources))
         self._host = (host_id(settings.state.directory), host_name())
         self._lines = Lines(destinations.schemas)
         self._streams = Streams(sources, self._open_stream)
@@ -183,8 +182,7 @@ class Router:
             return stream
         if hello.source == CONTROL_SOURCE:
             return DriftStream(hello, self._lines, self._config_changes, self._host)
-        if self._actors is not None:
-            self._actors.is_asked = True
+        self._actors.is_asked = True
         return FileStream(hello, self._lines, self._renderers.files, self._host)
 
     def _acknowledge(self) -> None:
@@ -247,9 +245,3 @@ class Router:
 
     def _count_losses(self) -> dict[str, int]:
         return self._ledger.loss(self._ledger.open_tally(self._streams.inflows), self._destinations.counts())
-
-
-def open_actors(settings: Settings) -> Actors:
-    """Return what answers watchers who ask for actors; with a hangup there may be some where there are none now."""
-    is_wanted = settings.fim.actor != "off" and bool(settings.fim.watch)
-    return Actors(ProcessTable(boot_id()), is_wanted=is_wanted)

@@ -202,6 +202,18 @@ def test_what_nobody_asks_about_is_not_looked_at(actors: Actors, make_write: Mak
     assert told(actors) == []
 
 
+def test_where_nobody_may_ask_nothing_is_kept_until_somebody_does(proc: Path, make_write: Make) -> None:
+    actors = Actors(ProcessTable("boot", proc))
+    actors.is_asked = False
+    actors.note(make_write(pid=4711), "host-1")
+    ask(actors, pid=4711)
+    before = told(actors)
+    actors.note(make_write(pid=4711), "host-2")
+
+    assert before == []
+    assert [answer.event_id for answer in told(actors)] == ["host-2"]
+
+
 def test_names_that_are_no_text_are_found(actors: Actors, make_write: Make) -> None:
     actors.note(make_write("61FF62"), "host-1")
     ask(actors, path=b"/watched/a\xffb")

@@ -57,13 +57,14 @@ class Gaps:
         path: bytes,
         action: str,
         start_ns: int | None = None,
-        *,
         subject: str = "",
+        /,
         **detail: float | str,
     ) -> bool:
         """Tell that a gap begins at *path* (absolute); return False if that has been told already.
 
-        *subject* tells gaps apart that have the same reason and path.
+        *subject* tells gaps apart that have the same reason and path. Here and below, what is not of the detail goes by
+        position alone: the names are the callers'.
         """
         key = _key(reason, path, subject)
         if key in self._open or len(self._open) >= MOST_OPEN:
@@ -73,7 +74,7 @@ class Gaps:
         self._baseline.set_note(_OPEN, json.dumps(self._open))
         return True
 
-    def end(self, reason: str, path: bytes, action: str, *, subject: str = "", **detail: float | str) -> None:
+    def end(self, reason: str, path: bytes, action: str, subject: str = "", /, **detail: float | str) -> None:
         """Tell that a gap has ended, if it was told that it began."""
         start_ns = self._open.pop(_key(reason, path, subject), None)
         if start_ns is not None:
@@ -86,7 +87,7 @@ class Gaps:
             for reason in UNREAD_REASONS:
                 self.end(reason, path, action)
 
-    def tell(self, reason: str, path: bytes, action: str, start_ns: int, **detail: float | str) -> None:
+    def tell(self, reason: str, path: bytes, action: str, start_ns: int, /, **detail: float | str) -> None:
         """Tell of a gap that is over."""
         self._tell(reason, path, action, start_ns, now_ns(), detail)
 
@@ -95,7 +96,7 @@ class Gaps:
         """Whether any gap has begun and not ended: for callers for whom it matters what asking costs."""
         return bool(self._open)
 
-    def take_up(self, reason: str, path: bytes, action: str = "", *, subject: str = "", **detail: float | str) -> None:
+    def take_up(self, reason: str, path: bytes, action: str = "", subject: str = "", /, **detail: float | str) -> None:
         """Let the next scan tell of the end of a gap that has begun, if there is one; in these words, if any."""
         start_ns = self._open.pop(_key(reason, path, subject), None)
         if start_ns is not None:
@@ -113,7 +114,7 @@ class Gaps:
             os.fsencode(key.removeprefix(prefix).partition("\0")[0]) for key in self._open if key.startswith(prefix)
         ]
 
-    def expect(self, reason: str, start_ns: int, path: bytes = b"", action: str = "", **detail: float | str) -> None:
+    def expect(self, reason: str, start_ns: int, path: bytes = b"", action: str = "", /, **detail: float | str) -> None:
         """Note that events may have been lost from *start_ns* on, until the next scan has ended.
 
         *path*, *action* and *detail*: where, and what is told then; without, what the scan says.

@@ -170,7 +170,7 @@ class MountChanges:
             action = "unmounted: what it held is kept as it was known"
         else:
             action = "another file system is there: what was known is kept"
-        gaps.begin(_REASON, place, action, subject=was.key, **names)
+        gaps.begin(_REASON, place, action, None, was.key, **names)
         logger.info("%s: %s (%s, %s)", os.fsdecode(place), action, was.shown, now.shown)
 
     def _take_back(self, place: bytes, now: Mounted, hidden: list[Hidden]) -> Hidden | None:
@@ -192,14 +192,14 @@ class MountChanges:
         names = {"mounted": now.shown, "hidden": was.shown}
         action = "compared with what was known before" if is_known else "taken as found"
         if gaps.is_open(_REASON, place, now.key):
-            gaps.take_up(_REASON, place, action, subject=now.key, **names)
+            gaps.take_up(_REASON, place, action, now.key, **names)
         else:
             gaps.expect(_REASON, now_ns(), place, action, **names)
 
     def _give_up(self, hidden: list[Hidden]) -> None:
         """Say of what the baseline has no shelf left for."""
         for each in hidden:
-            self._watch.gaps.end(_REASON, each.place, "given up: too much is hidden", subject=each.key)
+            self._watch.gaps.end(_REASON, each.place, "given up: too much is hidden", each.key)
 
     def _compare(self, shown: dict[bytes, bool]) -> None:
         """Compare what stands at these places with what is known; the root's own turn comes when it is opened."""

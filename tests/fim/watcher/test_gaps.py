@@ -463,8 +463,8 @@ class TestSubjects:
         running = start()
         gaps, baseline = running.watch.gaps, running.watch.baseline
         with baseline.transaction():
-            begun = [gaps.begin("mount", b"/a", "hidden", subject=each) for each in ("one", "two", "one")]
-            gaps.end("mount", b"/a", "shown", subject="one")
+            begun = [gaps.begin("mount", b"/a", "hidden", None, each) for each in ("one", "two", "one")]
+            gaps.end("mount", b"/a", "shown", "one")
 
         assert begun == [True, True, False]
         assert gaps.is_open("mount", b"/a", "two")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def open_one():
     """Opens fanotify; what it is told to do is given by name."""
     opened: list[FanotifyBackend] = []
 
-    def open_one(**choices: object) -> FanotifyBackend:
+    def open_one(**choices: Any) -> FanotifyBackend:
         try:
             opened.append(open_fanotify(Choices(**{"open_other": partial(open_inotify, 5), **choices})))
         except BackendError as error:
@@ -116,7 +117,8 @@ def feed(root, open_one, watch):
 
     def feed(data: bytes) -> list[Hint]:
         os.write(writer, data)
-        return backend.read()
+        hints: list[Hint] = backend.read()
+        return hints
 
     yield feed
     os.close(writer)

@@ -14,8 +14,9 @@ def start():
     """Start a process that waits; it ends with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(**choices: bool) -> int:
-        started.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **choices))
+    def start(*, start_new_session: bool = False) -> int:
+        command = [sys.executable, "-c", "input()"]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=start_new_session))
         return started[-1].pid
 
     yield start

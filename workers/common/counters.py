@@ -59,7 +59,7 @@ class CounterPage:
         Raises:
             StorageError: the page cannot be written.
         """
-        told = self._facts | {name: " ".join(text.split())[:_LONGEST_FACT] for name, text in facts.items()}
+        told = {**self._facts, **{name: " ".join(text.split())[:_LONGEST_FACT] for name, text in facts.items()}}
         if told != self._facts:
             self._renew(self.as_dict(), told)
 

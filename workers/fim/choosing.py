@@ -39,7 +39,9 @@ def open_backend(
 class ChosenBackend:
     """The best backend that works; when it stops working, the next best. A `Backend`."""
 
-    def __init__(self, settings: FimSettings, wanted: BackendName, see: See | None, own_pids: Container[int]) -> None:
+    def __init__(
+        self, settings: FimSettings, wanted: BackendName, see: See | None, own_pids: Callable[[], Container[int]]
+    ) -> None:
         self._poll_seconds = settings.poll_seconds
         self._wanted = wanted
         self._choices = Choices(open_other=self._open_other, see=see, own_pids=own_pids)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 FIM_KEY = ' key="auditline-fim"'
 """What a SYSCALL record has of a rule that is for the sake of this; nothing else in it can look so."""
-KEPT_EVENTS = 2048
+KEPT_EVENTS = 512
 """While no question waits events are merely kept, the latest ones."""
 QUESTION_SECONDS = 2.0
 """So long a question waits for its event."""

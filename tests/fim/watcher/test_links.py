@@ -4,6 +4,7 @@ import os
 
 
 def test_a_file_with_many_names_is_hashed_once(start, watched):
+    """Pitfall 13."""
     (watched / "f0").write_text("text")
     for number in range(1, 100):
         os.link(watched / "f0", watched / f"f{number}")

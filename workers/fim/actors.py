@@ -23,6 +23,9 @@ MOST_QUESTIONS = 4096
 MOST_PATHS = 50_000
 """Paths for which questions were asked or answers kept; of more the oldest are forgotten."""
 NO_PID = 0
+_ORDER = (
+    "executable", "name", "arguments", "parent", "user", "login_user", "session", "container_id",
+)  # fmt: skip
 
 
 class _Asked:
@@ -151,7 +154,8 @@ class Actors:
             members = {}
         pid = process.pid if process is not None else answer.pid if answer is not None else NO_PID
         started = self._start(pid, members.pop("start_ticks", 0))
-        return {"pid": pid, **started, **members, "confidence": confidence, "source": source}
+        ordered = {key: members[key] for key in _ORDER if key in members}
+        return {"pid": pid, **started, **ordered, "confidence": confidence, "source": source}
 
     def _of_process(self, process: Process, *, has_same_program: bool) -> dict[str, Any]:
         members: dict[str, Any] = {"start_ticks": process.start_ticks}

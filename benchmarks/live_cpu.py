@@ -114,7 +114,12 @@ def measure_auditline(rate: int, seconds: float) -> float:
     """Return the CPU seconds per million records of `auditline run`."""
     with tempfile.TemporaryDirectory() as scratch:
         rules = f"rules_files = []\nrules = ['{RULE}']\n[fim]\nwatch = []"
-        with service(Path(scratch), stdout=False, rules=rules) as process:
+        with service(Path(scratch), stdout=False, rules=rules) as process, AuditControl() as control:
+            (rule,) = parse_rules(RULE, "benchmark").rules
+            while compile_rule(rule) not in control.list_rules():
+                if process.poll() is not None:
+                    raise SystemExit(f"auditline ended with {process.returncode}")
+                time.sleep(0.05)
             time.sleep(SETTLE_SECONDS)
             return measure(process.pid, rate, seconds, lambda: count_lines(Path(scratch) / "log", b'"/nonexistent/'))
 

@@ -70,9 +70,10 @@ def _action_of_hashes(before: FileState, after: FileState) -> Action | None:
 def _has_other_content(before: FileState, after: FileState) -> bool:
     if stat.S_IFMT(before.mode) != stat.S_IFMT(after.mode) or before.target != after.target:
         return True
-    # A file put in the place of another is what "updated" is for, also where both have the same content. The device
-    # says nothing: that of many file systems is another with each mount.
-    if before.inode != after.inode:
+    # A file put in the place of another is what "updated" is for, also where both have the same content. Whatever
+    # puts it there sets its time of change: where that is the same, it is the file system that gives the same file
+    # another number, as those in user space may. The device says nothing: that of many is another with each mount.
+    if before.inode != after.inode and before.ctime_ns != after.ctime_ns:
         return True
     if not after.is_regular:
         return False

@@ -111,7 +111,7 @@ class Scope:
 
     def reports_alike(self) -> bool:
         """Whether, where a directory is reported, all beneath it is: then nothing is lost by moving it."""
-        is_parted = self._depth or self._one_filesystem or self._closed or self._inner_depths
+        is_parted = self.single is not None or self._depth or self._one_filesystem or self._closed or self._inner_depths
         return not (self._has_patterns or is_parted or self._segment_directories or self._segment_mounts)
 
     def is_own(self, status: os.stat_result) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.watch_plan import WatchPlan
+from auditline.workers.fim.compare import is_to_be_hashed
 from auditline.workers.fim.coverage import reason_of
 from auditline.workers.fim.directory_moves import DirectoryMove, DirectoryMoves
 from auditline.workers.fim.dirty import DirtyPath
@@ -30,6 +31,9 @@ SLICE_SECONDS = 0.02
 """Listing makes way for hints, hashers and the router after so long."""
 MOST_IN_HAND = 2_000
 """While so many files wait for a hasher, no further directory is listed and no further path examined."""
+MOST_UNBROKEN = 64
+"""When a slice is over, the rest of a part of a directory is seen to all the same if it has no more entries than this:
+what is looked at after a pause must be looked up again."""
 RETRY_SECONDS = 10.0
 """Before a directory is tried again that could not be opened, for another reason than rights."""
 
@@ -50,6 +54,8 @@ class Walker:
         self._listed = b""
         """The directory that is being listed."""
         self._slice_end = 0.0
+        self._reports_all = False
+        """All that is in a directory that is listed is reported: ask for none of it."""
         self._skipped: set[bytes] = set()
         """Where the kernel's own file systems are mounted."""
 
@@ -82,8 +88,11 @@ class Walker:
     def enter(self, directory: bytes, entrance: Entrance) -> None:
         """Watch and list a directory that is not yet watched, or that we may not read any more or read at last."""
         watch = self._watch
-        is_watched = directory in self._entered and not entrance.has_other_rights
-        if is_watched or not watch.scope.enters(directory):
+        if not watch.scope.enters(directory):
+            if watch.scope.reports(directory):
+                self.examiner.watch_alone(directory)
+            return
+        if directory in self._entered and not entrance.has_other_rights:
             return
         # What was known before it was closed tells what is new in it.
         is_found = directory in self._entered.unreadable and not watch.baseline.has_directory(directory)
@@ -121,6 +130,7 @@ class Walker:
         """List for one slice of time; end the scan when all is done."""
         began = time.monotonic()
         self._slice_end = began + SLICE_SECONDS
+        self._reports_all = self._watch.scope.reports_alike()
         has_turn = False
         while (self._listing is not None or self._waiting) and len(self.examiner.in_hand) < MOST_IN_HAND:
             if self._listing is None:
@@ -192,12 +202,15 @@ class Walker:
 
         Returns whether all was done within one slice, so that *known* holds still.
         """
-        is_fresh = True
+        is_fresh, left = True, len(entries)
         for name, status in entries:
+            left -= 1
             path = _join(directory, name)
-            state = self._watch.baseline.known(path) if known is None else known.pop(name, None)
-            self._compare(path, status if is_fresh else None, state, visit, scan)
-            if self._is_slice_over:
+            state = None if known is None else known.pop(name, None)
+            if known is None or not is_fresh:
+                state = self._watch.baseline.known(path)
+            self._compare(path, status, state, visit, scan, is_fresh=is_fresh)
+            if left > MOST_UNBROKEN and self._is_slice_over:
                 is_fresh = False
                 yield
                 if directory not in self._entered:
@@ -237,18 +250,24 @@ class Walker:
         return False
 
     def _compare(
-        self, path: bytes, status: os.stat_result | None, state: FileState | None, visit: Visit, scan: Scan | None
+        self,
+        path: bytes,
+        status: os.stat_result,
+        state: FileState | None,
+        visit: Visit,
+        scan: Scan | None,
+        *,
+        is_fresh: bool,
     ) -> None:
-        """Compare an entry with what is known; without *status* both are from before the last slice."""
+        """Compare an entry with what is known; *status* may be from before the last slice."""
         if state is None and self._has_hint(path):
             return
-        if status is None:
-            state = self._watch.baseline.known(path)
+        is_other_kind = state is not None and not state.is_regular
+        # What hashers look at themselves may be as old as that.
+        if not is_fresh and (is_other_kind or not is_to_be_hashed(status, self._watch.settings)):
             try:
-                status = self._watch.root.lstat(path) if self._watch.root is not None else None
+                status = self._watch.root.lstat(path) if self._watch.root is not None else status
             except OSError:
-                status = None
-            if status is None:
                 self._watch.dirty.put_back(DirtyPath(path, is_new=False, detected_by=visit.detected_by))
                 return
         if stat.S_ISDIR(status.st_mode):
@@ -301,6 +320,8 @@ class Walker:
 
     def _descend(self, path: bytes, scan: Scan | None, visit: Visit) -> None:
         if not self._watch.scope.enters(path):
+            if self._watch.scope.reports(path):
+                self.examiner.watch_alone(path)
             if scan is not None:
                 for inner in self._watch.baseline.known_beneath(path):
                     self._watch.baseline.keep(inner, None)
@@ -310,16 +331,14 @@ class Walker:
     def _look(
         self, path: bytes, status: os.stat_result, state: FileState | None, visit: Visit, scan: Scan | None
     ) -> None:
-        if not self._watch.scope.reports(path):
+        if not (self._reports_all or self._watch.scope.reports(path)):
             if scan is not None and state is not None:
                 self._watch.baseline.keep(path, None)
             return
         if scan is not None:
-            is_file, is_directory = stat.S_ISREG(status.st_mode), stat.S_ISDIR(status.st_mode)
-            scan.files += is_file
-            scan.directories += is_directory
-            scan.others += not is_file and not is_directory
-            scan.file_bytes += status.st_size if is_file else 0
+            scan.count(status)
+        if state is not None and self.examiner.is_certain(state, status):
+            return
         look = Look(
             state,
             visit.detected_by,
@@ -348,6 +367,9 @@ class Walker:
             # Another directory is at the watched path, which is seen to soon.
             return
         self._entered.close(directory)
+        if directory:
+            # That it may be read some day is told in no other way.
+            self.examiner.watch_alone(directory)
         path, reason = self._watch.scope.absolute(directory), error.strerror or "unknown error"
         if self._watch.gaps.begin(reason_of(error), path, "what is known of it is kept", error=reason):
             self._watch.counters.add("directories_unreadable_total")

@@ -1,5 +1,7 @@
 """What the parts of one watcher share."""
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -52,6 +54,16 @@ class Scan:
     def covers(self, directory: bytes) -> bool:
         """Whether it compares what is in *directory*."""
         return any(is_in(directory, top) for top in self.tops)
+
+    def count(self, status: os.stat_result) -> None:
+        """Count a path."""
+        if stat.S_ISREG(status.st_mode):
+            self.files += 1
+            self.file_bytes += status.st_size
+        elif stat.S_ISDIR(status.st_mode):
+            self.directories += 1
+        else:
+            self.others += 1
 
     def begin_round(self) -> None:
         """Count anew."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from auditline.workers.fim import walk
 from auditline.workers.fim.visit import Visit
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -336,7 +337,8 @@ class TestDirectories:
         (watched / "a" / "b").mkdir(parents=True)
         for number in range(30):
             (watched / "a" / "b" / f"f{number}").write_text("text")
-        monkeypatch.setattr("auditline.workers.fim.walk.SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(walk, "SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(walk, "MOST_UNBROKEN", 0)
         running = start(is_settled=False)
         running.turn_until(lambda: running.in_hand)
 

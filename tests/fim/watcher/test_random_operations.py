@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from auditline.workers.common.file_entry import FileChange
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.hashes import unpack_digests
+from auditline.workers.fim import walk
 from auditline.workers.fim.compare import find_action
 from auditline.workers.fim.listing import Listing
 
@@ -168,13 +169,16 @@ def do(tree: Tree, running: Any, operation: tuple[Any, ...]) -> None:
 @given(
     debounce_seconds=st.sampled_from([0.0, 0.03]),
     most_at_once=st.sampled_from([1, 2, 1000]),
+    slice_seconds=st.sampled_from([0.0, 0.02]),
     before=st.lists(OPERATIONS, max_size=5),
     operations=st.lists(OPERATIONS, min_size=1, max_size=25),
 )
 def test_what_is_known_in_the_end_is_what_is_there_and_what_the_changes_say(
-    watching, monkeypatch, backend, debounce_seconds, most_at_once, before, operations
+    watching, monkeypatch, backend, debounce_seconds, most_at_once, slice_seconds, before, operations
 ):
     monkeypatch.setattr(Listing, "most_at_once", most_at_once)
+    monkeypatch.setattr(walk, "MOST_UNBROKEN", 0)
+    monkeypatch.setattr(walk, "SLICE_SECONDS", slice_seconds)
     times = {"debounce_seconds": debounce_seconds, "max_delay_seconds": 0.1, "poll_seconds": 0.03}
     with watching({"backend": backend}, **times) as running:
         assert running.watch.backend.name in {backend, "polling"}

@@ -382,6 +382,7 @@ class TestLargeDirectories:
         for number in range(10, 30):
             (watched / f"f{number}").unlink()
         monkeypatch.setattr(walk, "SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(walk, "MOST_UNBROKEN", 0)
 
         running = start()
 
@@ -395,6 +396,7 @@ class TestSlices:
         (watched / "d").mkdir()
         start(hashes=()).forget_all()
         monkeypatch.setattr(walk, "SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(walk, "MOST_UNBROKEN", 0)
         running = start(is_settled=False, hashes=())
         running.watcher._turn(0)
 
@@ -409,6 +411,7 @@ class TestSlices:
             (watched / f"f{number}").touch()
         running = start(hashes=())
         monkeypatch.setattr(walk, "SLICE_SECONDS", 0.0)
+        monkeypatch.setattr(walk, "MOST_UNBROKEN", 0)
         running.watcher._walker.list_later(b"", Visit(is_turn=True))
         running.watcher._turn(0)
 

@@ -24,7 +24,7 @@ _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _CELL_BORDER = re.compile(r"(?<!\\)\|")
 
 PAIRS = {"record_pair": ("log", "json"), "change_pair": ("sh", "json")}
-"""Two blocks in a row: what happens, and the event that comes of it."""
+"""Two blocks in a row in one section: what happens, and the event that comes of it."""
 
 WATCH = """\
 [audit]
@@ -48,6 +48,8 @@ class Example:
     line: int
     language: str
     text: str
+    section: int = 0
+    """How many headings are before it."""
 
     def __str__(self) -> str:
         return f"{self.document}:{self.line}"
@@ -65,7 +67,13 @@ class Document:
     def examples(self) -> list[Example]:
         """All fenced blocks in order."""
         return [
-            Example(self.name, self.text.count("\n", 0, found.start()) + 1, found[1], found[2])
+            Example(
+                self.name,
+                self.text.count("\n", 0, found.start()) + 1,
+                found[1],
+                found[2],
+                len(_HEADING.findall(_FENCE.sub("", self.text[: found.start()]))),
+            )
             for found in _FENCE.finditer(self.text)
         ]
 
@@ -212,8 +220,9 @@ def make_layout() -> type[Layout]:
 
 
 def is_pair(pair: tuple[Example, Example], languages: tuple[str, str]) -> bool:
-    """Whether the two blocks are of these languages."""
-    return tuple(example.language for example in pair) == languages
+    """Whether the two blocks are of these languages, and belong together."""
+    first, second = pair
+    return first.section == second.section and (first.language, second.language) == languages
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ content is *in hand* of a hasher, and what comes meanwhile lets it *come again*;
 import logging
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.file_entry import DetectedBy
 from auditline.workers.common.file_state import HASHED, QUARANTINED, UNREAD, UNREADABLE, UNSTABLE, FileState
+from auditline.workers.common.process_info import Process
 from auditline.workers.fim.compare import find_action, is_as_known, is_to_be_hashed
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.file_moves import FileMoves
@@ -50,9 +51,18 @@ class Examiner:
         self.recorder = Recorder(watch, self.links)
         self.unhashed = Unhashed(watch)
         self._moves = FileMoves(watch, self.recorder, self.in_hand, self.unhashed)
+        self._due: dict[bytes, Sequence[Process]] = {}
+        """Who touched what is being looked at together."""
         self._pauses: dict[bytes, float] = {}
         """Of paths that gave no certain answer: how long they wait next."""
         self._unreadable = RepeatedWarning(logger, every=1000)
+
+    def examine_all(self, due: Sequence[DirtyPath]) -> None:
+        """Look at paths that are due."""
+        self._due = {dirty.path: dirty.processes for dirty in due}
+        for dirty in due:
+            self.examine(dirty)
+        self._due = {}
 
     def examine(self, dirty: DirtyPath) -> None:
         """Look at a path that is due."""
@@ -68,7 +78,7 @@ class Examiner:
             status = watch.root.lstat(path)
         except OSError as error:
             if error.errno in VANISHED:
-                self.gone(path, dirty.detected_by)
+                self.gone(path, dirty.detected_by, dirty.processes)
             else:
                 self._cannot_tell(dirty, error)
             return
@@ -78,7 +88,7 @@ class Examiner:
         if stat.S_ISDIR(status.st_mode):
             self._enter(path, Entrance(dirty.is_new, _has_other_rights(known, status)))
         elif known.is_directory if known is not None else watch.baseline.has_directory(path):
-            self.gone_beneath(path, dirty.detected_by)
+            self.gone_beneath(path, dirty.detected_by, dirty.processes)
         if watch.scope.reports(path):
             look = Look(known, dirty.detected_by, dirty.is_new, dirty.is_content, processes=dirty.processes)
             self.look(path, status, look)
@@ -135,34 +145,37 @@ class Examiner:
         if look.again is not None:
             self._watch.dirty.put_back(look.again)
 
-    def gone(self, path: bytes, detected_by: DetectedBy) -> None:
-        """Record that *path*, and all that was known beneath it, is not there any more."""
+    def gone(self, path: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> None:
+        """Record that *path*, and all that was known beneath it, is not there any more; *processes* did that."""
         if path in self.in_hand:
             # A hasher may still say that it was there.
-            self.in_hand.come_again(DirtyPath(path, is_new=False, detected_by=detected_by))
+            again = DirtyPath(path, is_new=False, detected_by=detected_by, processes=tuple(processes))
+            self.in_hand.come_again(again)
             return
         self._pauses.pop(path, None)
         baseline = self._watch.baseline
         known = baseline.known(path)
         if known.is_directory if known is not None else baseline.has_directory(path):
-            self.gone_beneath(path, detected_by)
+            self.gone_beneath(path, detected_by, processes)
         elif known is None:
             self._leave(path)
         if known is not None:
-            self.recorder.change("deleted", path, known, None, detected_by)
+            self.recorder.change("deleted", path, known, None, detected_by, processes=processes)
 
-    def gone_beneath(self, directory: bytes, detected_by: DetectedBy) -> None:
+    def gone_beneath(self, directory: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> None:
         """Record that all that was known beneath *directory* is not there any more, what lies deepest first."""
         self._leave(directory)
         self.in_hand.gone_beneath(directory)
-        self.forget_rows(directory, detected_by)
+        self.forget_rows(directory, detected_by, processes)
 
-    def forget_rows(self, directory: bytes, detected_by: DetectedBy) -> None:
+    def forget_rows(self, directory: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> None:
         """Record the same, but of what hashers may still say that it was there."""
         for path in reversed(list(self._watch.baseline.known_beneath(directory))):
             known = self._watch.baseline.known(path)
             if known is not None and path not in self.in_hand:
-                self.recorder.change("deleted", path, known, None, detected_by)
+                # Who removed each is known better than who removed the directory, if it was told.
+                removers = self._watch.dirty.processes(path) or self._due.get(path) or processes
+                self.recorder.change("deleted", path, known, None, detected_by, processes=removers)
 
     def forget(self, path: bytes) -> None:
         """Forget, silently, what was known of *path* and beneath it: it is not watched any more."""
@@ -188,8 +201,13 @@ class Examiner:
 
     def _note_name(self, path: bytes, status: os.stat_result) -> None:
         """Remember one of several names of a file; a write through one that is not watched is told of the file."""
+        if self.links.note(path, status):
+            self.watch_alone(path)
+
+    def watch_alone(self, path: bytes) -> None:
+        """Have it told what happens to a file by names elsewhere, or to a directory that is not entered."""
         root = self._watch.root
-        if not self.links.note(path, status) or root is None:
+        if root is None:
             return
         try:
             parent_fd, _ = root.open_parent(path)

@@ -35,6 +35,7 @@ from auditline.workers.fim.examine import EXAMINER_COUNTERS
 from auditline.workers.fim.gaps import GAP_COUNTERS, Gaps
 from auditline.workers.fim.gathering import Gathering
 from auditline.workers.fim.mount_changes import MountsChanged
+from auditline.workers.fim.own_processes import OwnProcesses
 from auditline.workers.fim.place import Place, make_scope
 from auditline.workers.fim.pool import POOL_COUNTERS, Hashed, Pool
 from auditline.workers.fim.visit import Visit
@@ -60,6 +61,8 @@ LONGEST_PAUSE_SECONDS = 0.02
 SHORTEST_PAUSE_SECONDS = 0.005
 """For at most so long, a quarter of the debounce time, hints gather: who writes all the time would wake us with each
 write."""
+GATHER_SECONDS = 0.001
+"""In between it is looked so often who it is that writes, while that is still there."""
 GATHER_SECONDS = 0.001
 """In between it is looked so often who it is that writes, while that is still there."""
 MOST_PER_TURN = 512
@@ -90,6 +93,7 @@ def run(life: Life, settings: Settings, plan: WatchPlan, own: OwnFiles) -> None:
     dirty = Dirty(settings.fim.debounce_seconds, settings.fim.max_delay_seconds)
     gaps = Gaps(baseline, life.counters)
     actors = Actors(settings, producer.ask)
+    own_processes = OwnProcesses(os.getppid())
     is_start = True
     relax_collector()
     try:
@@ -98,7 +102,7 @@ def run(life: Life, settings: Settings, plan: WatchPlan, own: OwnFiles) -> None:
                 scope=make_scope(plan, own, baseline),
                 settings=settings.fim,
                 counters=life.counters,
-                backend=open_backend(settings.fim, plan.backend, see=actors.see),
+                backend=open_backend(settings.fim, plan.backend, see=actors.see, own_pids=own_processes.pids),
                 baseline=baseline,
                 pool=pool,
                 dirty=dirty,
@@ -135,6 +139,7 @@ class Watcher:
         self._producer = producer
         self._rescan_seconds = plan.rescan_seconds
         self._recorded = RecordedCount(life.counters, watch.baseline)
+        self._told_backend = ""
         self._walker = Walker(watch, plan, self._take_hints)
         self._examiner = self._walker.examiner
         self._place = Place(watch, self._walker, self._store)
@@ -242,9 +247,10 @@ class Watcher:
 
     def _take_hints(self) -> None:
         watch = self._watch
+        began_ns = now_ns()
         hints = watch.backend.read()
-        # Of an overflow it is known only that it was after the last read.
-        read_before_ns, self._hints_read_ns = self._hints_read_ns, now_ns()
+        # Of what is told it is known only that it was after the last reading began.
+        read_before_ns, self._hints_read_ns = self._hints_read_ns, began_ns
         if not hints:
             return
         self._gathering.note()
@@ -339,8 +345,7 @@ class Watcher:
         def work() -> None:
             self._walker.moves.record()
             # First: that a name was made must be known when it is settled what stands there.
-            for dirty in due:
-                self._examiner.examine(dirty)
+            self._examiner.examine_all(due)
             for hashed in self._results:
                 self._examiner.take(hashed)
             self._walker.go_on()
@@ -409,6 +414,11 @@ class Watcher:
         counters.set("outbox_entries", watch.baseline.last_entry - watch.baseline.done_entry)
         counters.set("watched_directories", watch.backend.watched)
         counters.set("polled_directories", watch.backend.polled)
+        if watch.backend.name != self._told_backend:
+            self._told_backend = watch.backend.name
+            # Health events go without it if it cannot be written.
+            with contextlib.suppress(StorageError):
+                counters.tell(backend=watch.backend.name, backend_reason=watch.backend.reason)
 
     @property
     def _path(self) -> str:

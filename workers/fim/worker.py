@@ -63,8 +63,6 @@ SHORTEST_PAUSE_SECONDS = 0.005
 write."""
 GATHER_SECONDS = 0.001
 """In between it is looked so often who it is that writes, while that is still there."""
-GATHER_SECONDS = 0.001
-"""In between it is looked so often who it is that writes, while that is still there."""
 MOST_PER_TURN = 512
 """Paths examined before hashers and the router have their turn."""
 ALIVE_SECONDS = 1.0

@@ -12,12 +12,14 @@ The runs are interleaved; the median of --rounds counts.
 """
 
 import argparse
+import pickle
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -52,34 +54,39 @@ execve-env = []
 script = false
 """
 
-Batch = tuple[list[int], bytes]
+
+def write_batches(log: str, batches: Path) -> None:
+    """Write the log as the router gets it: types, and payloads joined by NUL."""
+    lines = chain.from_iterable((line for line in chunk if line) for chunk, _ in read_chunks(log))
+    with batches.open("wb") as file:
+        while some := list(islice(lines, BATCH_RECORDS)):
+            kinds, payloads = frame(some)
+            pickle.dump((kinds, "\0".join(payloads).encode("utf-8", "surrogateescape")), file)
 
 
-def make_batches(path: str) -> list[Batch]:
-    """Return the log as the router gets it: types, and payloads joined by NUL."""
-    lines = [line for chunk, _ in read_chunks(path) for line in chunk if line]
-    batches = []
-    for start in range(0, len(lines), BATCH_RECORDS):
-        kinds, payloads = frame(lines[start : start + BATCH_RECORDS])
-        batches.append((kinds, "\0".join(payloads).encode("utf-8", "surrogateescape")))
-    return batches
+def read_batches(batches: Path) -> Iterator[tuple[list[int], bytes]]:
+    """Yield the batches, one at a time: a process that held them all would have a colder memory than the router."""
+    with batches.open("rb") as file:
+        while file.peek(1):
+            yield pickle.load(file)
 
 
-def normalize(batches: Sequence[Batch], schema: str, compiled: Compiled | None = COMPILED) -> tuple[int, float]:
+def normalize(batches: Path, schema: str, compiled: Compiled | None = COMPILED) -> tuple[int, float]:
     """Return the number of events and our CPU seconds for them."""
     names = IdNames(Path("/etc/passwd"), Path("/etc/group"))
     render = RENDERERS[schema](names, DEFAULT_KEEP, compiled).render
     events: list[Any] = []
     grouper = Grouper(events.append, lambda *_: None, compiled=compiled)
-    count = 0
-    start = time.process_time()
-    for number, (kinds, payload) in enumerate(batches):
+    count, seconds = 0, 0.0
+    for number, (kinds, payload) in enumerate(read_batches(batches)):
+        start = time.process_time()
         grouper.feed(kinds, payload.decode("utf-8", "surrogateescape").split("\0"), number)
         "\n".join([render(event, "0" * 16, "host")[1] for event in events]).encode()
+        seconds += time.process_time() - start
         count += len(events)
         events.clear()
-    grouper.idle(len(batches))
-    return count + len(events), time.process_time() - start
+    grouper.idle(0)
+    return count + len(events), seconds
 
 
 def cpu_of(command: Sequence[str], stdin: Path) -> float:
@@ -96,7 +103,8 @@ def compare(laurel: Sequence[str], path: str, scratch: Path, rounds: int, compil
     plain, empty = scratch / "log", scratch / "empty"
     plain.write_text("\n".join(line for chunk, _ in read_chunks(path) for line in chunk), errors="surrogateescape")
     empty.write_bytes(b"")
-    batches = make_batches(path)
+    batches = scratch / "batches"
+    write_batches(path, batches)
     ours, ours_in_ecs, theirs, our_command, their_command = [], [], [], [], []
     events = 0
     for _ in range(rounds):

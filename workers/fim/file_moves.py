@@ -3,7 +3,6 @@
 import os
 import stat
 
-from auditline.workers.common.file_entry import Action
 from auditline.workers.common.file_state import FileState, state_of
 from auditline.workers.fim.compare import is_to_be_hashed
 from auditline.workers.fim.coverage import now_ns
@@ -42,9 +41,15 @@ class FileMoves:
         after = self._state(new, status, moved)
         if after is None:
             return False
-        action: Action = "moved" if there is None else "updated"
-        before = moved if there is None else there
-        self._recorder.change(action, new, before, after, dirty.detected_by, moved_from=old, processes=dirty.processes)
+        self._recorder.change(
+            "moved" if there is None else "updated",
+            new,
+            moved if there is None else there,
+            after,
+            dirty.detected_by,
+            moved_from=old,
+            processes=dirty.processes,
+        )
         for path in (old, new):
             self._in_hand.make_void(path)
         if is_to_be_hashed(status, watch.settings):

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from auditline.workers.router.fingerprint import compiled_sources
+
 TREE = Path(__file__).parent.parent
 FOLDERS = [
     init.parent.relative_to(TREE)
@@ -22,7 +24,7 @@ FOLDERS = [
 DATA = [
     file.relative_to(TREE)
     for top in ("workers", "plugins", "conf")
-    for suffix in ("tsv", "toml", "service", "rules", "typed")
+    for suffix in ("tsv", "toml", "service", "rules", "typed", "c", "h")
     for file in TREE.glob(f"{top}/**/*.{suffix}")
 ]
 
@@ -94,7 +96,8 @@ def test_a_wheel_without_what_is_compiled_is_built_where_there_is_no_compiler(so
     with zipfile.ZipFile(build("wheel", source, CC="/nonexistent/cc")) as wheel:
         modules = {name for name in wheel.namelist() if name.startswith("auditline/workers/router/compil")}
 
-    assert modules == {"auditline/workers/router/compiling.py"}
+    sources = {f"auditline/workers/router/compiled_source/{path.name}" for path in compiled_sources()}
+    assert modules == {"auditline/workers/router/compiling.py", *sources}
 
 
 def test_continuous_integration_runs_the_command_that_the_readme_gives():

@@ -15,6 +15,7 @@ from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.settings import Settings
 from auditline.workers.router.actors import Actors
 from auditline.workers.router.audit_stream import AuditStream
+from auditline.workers.router.compiling import tell_what_runs
 from auditline.workers.router.config_changes import ConfigChanges
 from auditline.workers.router.destinations import Destinations
 from auditline.workers.router.drift_stream import DriftStream
@@ -64,6 +65,7 @@ def run(
         sources,
     )
     relax_collector()
+    tell_what_runs()
     life.ready()
     router.run()
 

@@ -49,7 +49,8 @@ PyInit_compiled(void)
     PyObject *module = make_names() ? PyModule_Create(&definition) : NULL;
 
     if (module != NULL && (PyModule_AddFunctions(module, part_methods) < 0 || PyModule_AddFunctions(module, cut_methods) < 0 ||
-                           PyModule_AddFunctions(module, group_methods) < 0)) {
+                           PyModule_AddFunctions(module, group_methods) < 0 ||
+                           PyModule_AddStringConstant(module, "fingerprint", AUDITLINE_FINGERPRINT) < 0)) {
         Py_CLEAR(module);
     }
     return module;

@@ -24,21 +24,19 @@ from auditline.workers.common.recorded_count import RecordedCount
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
 from auditline.workers.fim.actors import Actors
-from auditline.workers.fim.backend import Hint, HintKind
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.choosing import open_backend
 from auditline.workers.fim.coverage import now_ns
 from auditline.workers.fim.database import BaselineDamaged
-from auditline.workers.fim.directory_moves import MOST_PENDING, DirectoryMove
-from auditline.workers.fim.dirty import MOST_PATHS, Dirty
+from auditline.workers.fim.dirty import Dirty
 from auditline.workers.fim.examine import EXAMINER_COUNTERS
+from auditline.workers.fim.follow import Follower
 from auditline.workers.fim.gaps import GAP_COUNTERS, Gaps
 from auditline.workers.fim.gathering import Gathering
 from auditline.workers.fim.mount_changes import MountsChanged
 from auditline.workers.fim.own_processes import OwnProcesses
 from auditline.workers.fim.place import Place, make_scope
 from auditline.workers.fim.pool import POOL_COUNTERS, Hashed, Pool
-from auditline.workers.fim.visit import Visit
 from auditline.workers.fim.walk import MOST_IN_HAND, WALK_COUNTERS, Walker
 from auditline.workers.fim.watch import Watch
 
@@ -69,8 +67,6 @@ ALIVE_SECONDS = 1.0
 IDLE_ALIVE_SECONDS = 60.0
 """So often it is stored until when everything was seen, in a busy and in an idle time."""
 STORAGE_RETRY_SECONDS = 1.0
-MOST_LISTED = 10_000
-"""Directories that are compared alone when too many paths are dirty; more, and everything is."""
 FINISH_SECONDS = 1.5
 """While leaving: how long dirty paths are seen through to the outbox."""
 _LULL_SECONDS = 0.05
@@ -141,6 +137,7 @@ class Watcher:
         self._walker = Walker(watch, plan, self._take_hints)
         self._examiner = self._walker.examiner
         self._place = Place(watch, self._walker, self._store)
+        self._follower = Follower(watch, self._walker, self._place)
         self._results: list[Hashed] = []
         self._hints_read_ns = now_ns()
         pause_seconds = watch.settings.debounce_seconds / 4
@@ -253,78 +250,7 @@ class Watcher:
             return
         self._gathering.note()
         watch.counters.add("hints_received_total", len(hints))
-        for hint in hints:
-            if hint.kind is HintKind.POLL:
-                self._walker.list_later(hint.path, Visit(is_turn=True))
-            elif hint.kind is HintKind.ROOT_GONE:
-                self._place.lose()
-            elif hint.kind is HintKind.RESTARTED:
-                self._walker.leave(b"")
-                self._walker.scans.start("backend", read_before_ns)
-            elif hint.kind is HintKind.OVERFLOW:
-                watch.counters.add("hint_overflows_total")
-                logger.warning("%s: the kernel could not keep all events: everything is compared", self._path)
-                self._walker.scans.start("overflow", read_before_ns)
-            else:
-                self._take_path(hint, read_before_ns)
-        if len(self._walker.moves) > MOST_PENDING:
-            watch.dirty.clear()
-            self._walker.moves.clear()
-            self._walker.scans.start("overflow", read_before_ns)
-        elif len(watch.dirty) > MOST_PATHS:
-            self._list_dirty(read_before_ns)
-
-    def _list_dirty(self, since_ns: int) -> None:
-        """Compare whole directories in place of more dirty paths than may be kept; all, if these are too many, too."""
-        watch = self._watch
-        paths = [dirty.path for dirty in watch.dirty.take_due(len(watch.dirty), at_once=True)]
-        listed = self._walker.scans.list_again(paths, MOST_LISTED)
-        if listed:
-            action = "compared the directories in which so much had happened"
-            watch.gaps.expect("overflow", since_ns, watch.path, action, listed_directories=listed)
-        else:
-            self._walker.scans.start("overflow", since_ns)
-
-    def _take_path(self, hint: Hint, since_ns: int) -> None:
-        path, kind, scope = hint.path, hint.kind, self._watch.scope
-        if path == scope.single:
-            self._place.check_due = 0.0
-        elif kind is HintKind.MOVED and hint.moved_from is not None and self._take_move(hint, hint.moved_from):
-            self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
-            return
-        elif hint.is_directory:
-            self._take_directory(hint)
-        if hint.is_directory or scope.reports(path):
-            is_new = kind in (HintKind.CREATED, HintKind.MOVED)
-            self._watch.dirty.add(path, is_new=is_new, is_content=hint.is_content, process=hint.process)
-            self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
-
-    def _take_directory(self, hint: Hint) -> None:
-        path, kind, scope = hint.path, hint.kind, self._watch.scope
-        if kind is HintKind.GONE or not scope.enters(path):
-            self._walker.leave(path)
-        elif kind is not HintKind.ATTRIBUTES:
-            is_new = kind in (HintKind.CREATED, HintKind.MOVED)
-            self._walker.list_later(path, Visit("event", is_new=is_new))
-
-    def _take_move(self, hint: Hint, old: bytes) -> bool:
-        """Take note of a rename; False: it is to be seen as something new, because its old name was not watched.
-
-        What became of the old name is told by a hint of its own.
-        """
-        watch, new, scope = self._watch, hint.path, self._watch.scope
-        processes = () if hint.process is None else (hint.process,)
-        if hint.is_directory:
-            if not (scope.enters(old) and scope.enters(new)):
-                return False
-            self._walker.move(DirectoryMove(old, new, processes))
-            watch.dirty.add(new, process=hint.process)
-        elif not (scope.reports(old) and scope.reports(new)):
-            return False
-        else:
-            watch.dirty.add(new, is_new=True, is_content=True, moved_from=old, process=hint.process)
-        watch.dirty.add(old)
-        return True
+        self._follower.follow(hints, read_before_ns)
 
     def _work(self, *, at_once: bool) -> None:
         """Take what hashers have found, examine what is due, list what waits: all in one transaction."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from auditline.workers.fim import inotify, place, worker
+from auditline.workers.fim import follow, inotify, place, worker
 
 BEGAN, ENDED = False, True
 
@@ -356,10 +356,10 @@ class TestDirtyOverflow:
             (watched / name).mkdir()
             (watched / name / "file").write_text("before")
         running = start(debounce_seconds=10, max_delay_seconds=10)
-        monkeypatch.setattr(worker, "MOST_PATHS", 5)
+        monkeypatch.setattr(follow, "MOST_PATHS", 5)
 
         def burst(most_listed: int) -> Any:
-            monkeypatch.setattr(worker, "MOST_LISTED", most_listed)
+            monkeypatch.setattr(follow, "MOST_LISTED", most_listed)
             for number in range(10):
                 (watched / "busy" / f"{number}").write_text("text")
             (watched / "busy" / "file").unlink()

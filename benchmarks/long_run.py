@@ -96,8 +96,15 @@ def main() -> None:
             stream.inflow.confirm(finished[-1].number)
         if written >= step:
             step += max(1, options.events // 10)
-            seconds = time.process_time() - start
-            print(f"{written:>10} events  {resident_bytes() / 1e6:6.1f} MB  {seconds:7.1f} s", flush=True)
+            show(written, start)
+    # The last events may be in a batch that is not full, and never come.
+    show(written, start)
+
+
+def show(written: int, start: float) -> None:
+    """Print where the run is."""
+    seconds = time.process_time() - start
+    print(f"{written:>10} events  {resident_bytes() / 1e6:6.1f} MB  {seconds:7.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -179,6 +179,7 @@ class Examiner:
 
     def forget(self, path: bytes) -> None:
         """Forget, silently, what was known of *path* and beneath it: it is not watched any more."""
+        self.links.leave(path)
         self._watch.baseline.keep(path, None)
         for inner in self._watch.baseline.known_beneath(path):
             self._watch.baseline.keep(inner, None)

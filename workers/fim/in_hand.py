@@ -107,10 +107,13 @@ class InHand:
 
     def drop(self, directory: bytes) -> None:
         """Want no answers any more for what is at and beneath *directory*."""
-        for path in [*self._index.beneath(directory), directory]:
+        dropped = {*self._index.beneath(directory), directory}
+        for path in dropped:
             self.take(path)
-        if not self._looks:
-            self._links.clear_waiting()
+        for name in self._links.drop(dropped):
+            look = self.take(name)
+            if look is not None:
+                self._watch.dirty.put_back(look.as_dirty(name)._replace(is_content=True))
 
     def _send(self, path: bytes) -> None:
         size = self._held.pop(path, None)

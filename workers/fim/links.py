@@ -1,9 +1,14 @@
 """Files that have several names: a change seen under one of them is one of all, and their content is read once."""
 
+import logging
 import os
 from collections import OrderedDict
+from collections.abc import Collection
 
 from auditline.workers.common.file_state import STABLE, FileState
+from auditline.workers.fim.path_index import PathIndex
+
+logger = logging.getLogger(__name__)
 
 MOST_NAMES = 50_000
 """Names that are remembered; a change seen under another one is seen under those that remain by scans."""
@@ -21,36 +26,59 @@ class Links:
 
     def __init__(self) -> None:
         self._names: dict[Identity, tuple[bytes, ...]] = {}
-        self._count = 0
+        self._identities: dict[bytes, Identity] = {}
+        self._index = PathIndex(self._identities)
+        self._is_limit_told = False
         self._results: OrderedDict[Snapshot, FileState] = OrderedDict()
         self._readers: dict[Snapshot, bytes] = {}
         """Under which name a file is at a hasher,"""
         self._waiting: dict[bytes, tuple[Snapshot, list[bytes]]] = {}
         """and the other names for which that one's answer counts as well."""
 
+    def __len__(self) -> int:
+        return len(self._identities)
+
     def note(self, path: bytes, status: os.stat_result) -> bool:
         """Remember a name; return whether it is a new one."""
         identity = (status.st_dev, status.st_ino)
-        names = self._names.get(identity, ())
-        if path in names or self._count >= MOST_NAMES:
+        known = self._identities.get(path)
+        if known == identity:
             return False
-        self._names[identity] = (*names, path)
-        self._count += 1
+        if known is not None:
+            self._remove(path)
+        if len(self._identities) >= MOST_NAMES:
+            self._tell_limit()
+            return False
+        self._add(path, identity)
         return True
+
+    def has_all(self, identity: Identity, links: int) -> bool:
+        """Say whether so many names of a file are remembered."""
+        return len(self._names.get(identity, ())) >= links
 
     def others(self, path: bytes, state: FileState) -> list[bytes]:
         """Return the other names of what has, or had, the name *path*."""
         return [name for name in self._names.get((state.device, state.inode), ()) if name != path]
 
     def forget(self, path: bytes, state: FileState) -> None:
-        """Forget a name that is gone."""
-        identity = (state.device, state.inode)
-        names = self._names.get(identity, ())
-        if path in names:
-            self._count -= 1
-            self._names[identity] = tuple(name for name in names if name != path)
-            if len(names) == 1:
-                del self._names[identity]
+        """Forget a name of *state* that is gone."""
+        if self._identities.get(path) == (state.device, state.inode):
+            self._remove(path)
+
+    def leave(self, directory: bytes) -> None:
+        """Forget the names at and beneath a path that is not watched any more."""
+        for path in [*self._index.beneath(directory), directory]:
+            if path in self._identities:
+                self._remove(path)
+
+    def move(self, old: bytes, new: bytes) -> None:
+        """Let the names beneath the directory *old* be beneath *new*."""
+        for path in [*self._index.beneath(old)]:
+            identity, place = self._identities[path], new + path[len(old) :]
+            self._remove(path)
+            if place in self._identities:
+                self._remove(place)
+            self._add(place, identity)
 
     def hashed(self, status: os.stat_result) -> FileState | None:
         """Return what a hasher has lately said of the same file, unchanged since, under another name."""
@@ -82,10 +110,37 @@ class Links:
             self._results.popitem(last=False)
         return names, True
 
-    def clear_waiting(self) -> None:
-        """Let nothing wait for answers any more."""
-        self._readers.clear()
-        self._waiting.clear()
+    def drop(self, paths: Collection[bytes]) -> list[bytes]:
+        """Let none of *paths* wait for an answer, nor any other wait for one about them; return these others."""
+        left: list[bytes] = []
+        for path in paths:
+            left += self.answered(path, None)[0]
+        for _, names in self._waiting.values():
+            names[:] = [name for name in names if name not in paths]
+        return [name for name in left if name not in paths]
+
+    def _add(self, path: bytes, identity: Identity) -> None:
+        self._names[identity] = (*self._names.get(identity, ()), path)
+        self._identities[path] = identity
+        self._index.add(path)
+
+    def _remove(self, path: bytes) -> None:
+        identity = self._identities.pop(path)
+        self._index.discard(path)
+        names = tuple(name for name in self._names[identity] if name != path)
+        if names:
+            self._names[identity] = names
+        else:
+            del self._names[identity]
+
+    def _tell_limit(self) -> None:
+        if not self._is_limit_told:
+            self._is_limit_told = True
+            logger.warning(
+                "more than %d names of files that have several: a change through one of the others is told of the rest"
+                " by the next comparison",
+                MOST_NAMES,
+            )
 
 
 def _snapshot(status: os.stat_result) -> Snapshot:

@@ -64,7 +64,7 @@ class Recorder:
                 continue
             for name in self._links.others(path, state):
                 _look_at(self._watch.dirty, name)
-        if before is not None and before.is_regular and before.links > 1:
+        if before is not None and before.is_regular:
             gone = moved_from if moved_from is not None else path
             if after is None or moved_from is not None or after.inode != before.inode:
                 self._links.forget(gone, before)

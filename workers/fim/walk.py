@@ -102,11 +102,13 @@ class Walker:
         """Watch nothing any more at and beneath a path that is gone or names another directory."""
         self._watch.backend.forget(directory)
         self._entered.leave(directory)
+        self.examiner.links.leave(directory)
 
     def move(self, move: DirectoryMove) -> None:
         """Take note that a directory was renamed, as the backend has: what was known beneath it goes with it."""
         old, new = move.old, move.new
         self._entered.move(old, new)
+        self.examiner.links.move(old, new)
         self.examiner.in_hand.move(old, new)
         self._watch.dirty.move(old, new)
         self.moves.add(move)

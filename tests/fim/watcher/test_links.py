@@ -2,6 +2,9 @@
 
 import os
 
+from auditline.workers.fim import links
+from auditline.workers.fim.links import Links
+
 
 def test_a_file_with_many_names_is_hashed_once(start, watched):
     """Pitfall 13."""
@@ -94,7 +97,7 @@ def test_names_that_have_gone_are_forgotten(start, watched):
         (watched / f"f{number}").unlink()
         running.settle()
 
-    assert running.watcher._examiner.links._count <= 2
+    assert len(running.watcher._examiner.links) <= 2
 
 
 def test_another_name_for_a_known_file_is_created(start, watched):
@@ -106,3 +109,71 @@ def test_another_name_for_a_known_file_is_created(start, watched):
 
     assert ("created", "other") in running.told
     assert {action for action, _ in running.told} <= {"created", "attributes_modified"}
+
+
+def test_names_in_renamed_directories_are_followed(start, watched):
+    (watched / "file").write_text("text")
+    (watched / "d0").mkdir()
+    os.link(watched / "file", watched / "d0" / "other")
+    running = start()
+
+    for number in range(5):
+        (watched / f"d{number}").rename(watched / f"d{number + 1}")
+        running.settle()
+
+    names = running.watcher._examiner.links
+    assert len(names) == 2
+    assert names.others(b"file", running.watch.baseline.known(b"file")) == [b"d5/other"]
+
+
+def test_names_in_directories_that_are_gone_are_forgotten(start, watched, tmp_path):
+    (watched / "file").write_text("text")
+    for number in range(5):
+        (watched / f"d{number}").mkdir()
+        os.link(watched / "file", watched / f"d{number}" / "other")
+    running = start()
+
+    for number in range(5):
+        (watched / f"d{number}").rename(tmp_path / f"d{number}")
+    running.settle()
+
+    assert len(running.watcher._examiner.links) == 1
+
+
+def test_that_no_more_names_are_remembered_is_told_once(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(links, "MOST_NAMES", 2)
+    names, status = Links(), tmp_path.stat()
+
+    are_new = [names.note(b"f%d" % number, status) for number in range(5)]
+
+    assert are_new == [True, True, False, False, False]
+    assert [record.getMessage()[:20] for record in caplog.records] == ["more than 2 names of"]
+
+
+def test_a_name_that_waits_for_the_answer_about_one_that_is_dropped_is_looked_at_by_itself(start, watched):
+    for directory in ("a", "b"):
+        (watched / directory).mkdir()
+    (watched / "a" / "file").write_text("text")
+    os.link(watched / "a" / "file", watched / "b" / "file")
+    running = start(is_settled=False)
+    running.hold_hasher()
+    running.turn_until(lambda: running.in_hand == 2)
+    reader = next(iter(running.watcher._examiner.links._waiting))
+
+    running.watcher._walker.drop(os.path.dirname(reader))
+    running.resume_hasher()
+    running.settle()
+
+    [other] = {b"a/file", b"b/file"} - {reader}
+    assert running.watch.baseline.known(other).hashes
+
+
+def test_an_answer_about_one_name_is_none_for_another_that_was_dropped(tmp_path):
+    names, status = Links(), tmp_path.stat()
+
+    are_waiting = [names.wait(path, status) for path in (b"a", b"b/file")]
+    left = names.drop({b"b", b"b/file"})
+
+    assert are_waiting == [False, True]
+    assert left == []
+    assert names.answered(b"a", None) == ([], False)

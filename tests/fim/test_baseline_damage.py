@@ -168,10 +168,10 @@ def test_what_is_no_database_is_put_aside(content, reason, closed, open_baseline
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
-        ("PRAGMA user_version = 1", "is of version 1, not 5"),
+        ("PRAGMA user_version = 1", "is of version 1, not 6"),
         ("PRAGMA application_id = 7", "is no baseline"),
         ("DROP TABLE seen", "has other tables"),
-        ("ALTER TABLE approved ADD COLUMN more", "has other tables"),
+        ("ALTER TABLE shelves ADD COLUMN more", "has other tables"),
         ("CREATE TRIGGER sly AFTER INSERT ON outbox BEGIN DELETE FROM outbox; END", "has other tables"),
         ("DELETE FROM meta WHERE name = 'epoch'", "is damaged: epoch is None"),
         (
@@ -334,6 +334,7 @@ def test_an_older_copy_that_was_put_back_has_a_new_epoch(closed, open_baseline, 
     ],
 )
 def test_a_malformed_row_is_damage_and_no_crash(assignment, tmp_path, open_baseline):
+    """Pitfall 43."""
     baseline = open_baseline()
     baseline.keep(b"d/a", STATE)
     baseline.keep(b"e/b", STATE)

@@ -19,7 +19,6 @@ _PAGE = 256
 _DROP_EMPTY = """
     DELETE FROM directories WHERE path = ?1
     AND NOT EXISTS (SELECT 1 FROM seen WHERE directory = ?2)
-    AND NOT EXISTS (SELECT 1 FROM approved WHERE directory = ?2)
 """
 _ADD = "INSERT INTO directories VALUES (?, ?, ?)"
 _RENAME_ONE = "UPDATE directories SET path = ?1, checksum = directory_checksum(?1, id) WHERE path = ?2"

@@ -7,19 +7,18 @@ from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
-VERSION = 5
+VERSION = 6
 APPLICATION_ID = 0x41444C42
 """Marks the file as ours, for `file` and for people: "ADLB"."""
 FILE_MODE = 0o640
 
-_STATES = "(directory, name, state, PRIMARY KEY (directory, name)) WITHOUT ROWID"
-
+# A table whose rows are not to follow `seen` when directories are renamed, hidden by a mount or dropped (states that a
+# person has approved, say) needs directories of its own: all that refers to these goes with them.
 # No column has a type but where text is stored: a type would make sqlite convert what a damaged row holds.
 _TABLES = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value, checksum) WITHOUT ROWID",
     "CREATE TABLE directories (path PRIMARY KEY CHECK (typeof(path) = 'blob'), id, checksum) WITHOUT ROWID",
-    f"CREATE TABLE seen {_STATES}",
-    f"CREATE TABLE approved {_STATES}",
+    "CREATE TABLE seen (directory, name, state, PRIMARY KEY (directory, name)) WITHOUT ROWID",
     "CREATE TABLE shelves (id INTEGER PRIMARY KEY, key UNIQUE)",
     "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, last_entry, payload, checksum)",
 )

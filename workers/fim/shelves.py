@@ -20,7 +20,7 @@ _MOST_AT_ONCE = 2000
 _DELETE_ROWS = """
     DELETE FROM seen WHERE (directory, name) IN (SELECT directory, name FROM seen WHERE directory = ? LIMIT ?)
 """
-_OLDEST = "SELECT key FROM shelves ORDER BY id DESC LIMIT -1 OFFSET ?"
+_TOO_OLD = "SELECT key FROM shelves ORDER BY id DESC LIMIT -1 OFFSET ?"
 
 
 class Shelves:
@@ -44,10 +44,8 @@ class Shelves:
         self._database.change("INSERT INTO shelves (key) VALUES (?)", (key,))
         number = self._database.rows("SELECT last_insert_rowid()")[0][0]
         self._directories.rename(directory, _SHELF % number)
-        for oldest in self._database.rows(
-            "SELECT key FROM shelves ORDER BY id DESC LIMIT -1 OFFSET ?", (MOST_SHELVES,)
-        ):
-            self._drop_shelf(oldest[0])
+        for row in self._database.rows(_TOO_OLD, (MOST_SHELVES,)):
+            self._drop_shelf(row[0])
 
     def take(self, directory: bytes, key: bytes) -> bool:
         """Let what is on the shelf *key* be all that is known in and beneath *directory*; False: there is none."""

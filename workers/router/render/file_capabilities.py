@@ -16,7 +16,6 @@ NAMES = (
     "checkpoint_restore",
 )  # fmt: skip
 """By number, without `cap_`. Source: linux/capability.h."""
-_LETTERS = "eip"
 
 
 def capabilities_text(value: bytes) -> str | None:

@@ -64,11 +64,26 @@ def router() -> Router:
     return Router()
 
 
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def make_actors(router: Router) -> Callable[..., Actors]:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def make_actors(router: Router, clock: Clock) -> Callable[..., Actors]:
     def make(actor: Any = "auto", *, has_audit: bool = True) -> Actors:
         settings = Settings(fim=FimSettings(actor=actor), audit=AuditSettings(enabled=has_audit))
-        return Actors(settings, router.send)
+        return Actors(settings, router.send, clock)
 
     return make
 
@@ -78,8 +93,20 @@ def actors(make_actors: Callable[..., Actors]) -> Actors:
     return make_actors()
 
 
+def numbered(actors: Actors, answer: Answer) -> Answer:
+    """Return it as one to the last question about its path and pid."""
+    numbers = [asked.number for asked in actors._asked.get(answer.path) or [] if asked.who[0] == answer.asked_pid]
+    return answer._replace(number=max(numbers, default=0))
+
+
 def answer(actors: Actors, *answers: Answer) -> None:
-    actors.take([encode_answers(answers)])
+    actors.take([encode_answers(numbered(actors, each) for each in answers)])
+
+
+def matches(actors: Actors, process: Process) -> tuple[str, str]:
+    """Return whether an audit event is told of *process*, and which program."""
+    actor = actors.actor_of(PATH, [process]) or {}
+    return actor.get("match", ""), actor.get("executable", "")
 
 
 def test_what_proc_told_is_told_in_full(actors: Actors) -> None:
@@ -143,7 +170,7 @@ def test_a_program_that_was_executed_afterwards_is_not_mixed_with_the_one_that_d
     actor = actors.actor_of(PATH, [READ])
 
     assert actor is not None
-    assert (actor["executable"], actor["name"]) == ("/usr/bin/sh", "sh")
+    assert (actor["executable"], actor["name"], actor["confidence"]) == ("/usr/bin/sh", "sh", "probable")
     assert "arguments" not in actor
 
 
@@ -260,6 +287,97 @@ def test_the_next_change_has_questions_and_answers_of_its_own(actors: Actors, ro
     assert [question.pid for question in decode_questions(router.asked[-1])] == [4711, 4711]
 
 
+@pytest.mark.parametrize("other", [READ._replace(start_ticks=501), READ._replace(executable=b"/usr/bin/vi")])
+def test_another_process_or_program_of_the_same_pid_has_a_question_and_an_answer_of_its_own(
+    actors: Actors, router: Router, other: Process
+) -> None:
+    actors.note(PATH, READ, 7)
+    answer(actors, EXACT)
+    actors.note(PATH, other, 8)
+    actors.ask()
+
+    questions = decode_questions(router.asked[0])
+
+    assert matches(actors, other) == ("none", os.fsdecode(other.executable or b""))
+    assert matches(actors, READ) == ("exact", "/usr/bin/cp")
+    assert [(question.pid, question.since_ns) for question in questions][1:] == [(4711, 8)]
+
+
+def test_an_answer_about_another_start_of_the_pid_is_none(actors: Actors) -> None:
+    actors.note(PATH, READ, 7)
+    answer(actors, EXACT._replace(start_ticks=499, executable="/usr/bin/old"))
+
+    assert matches(actors, READ) == ("none", "/usr/bin/cp")
+
+
+def test_an_answer_to_a_question_that_was_forgotten_says_nothing_about_the_next_one(actors: Actors) -> None:
+    actors.note(PATH, None, 7)
+    late = numbered(actors, EXACT._replace(asked_pid=0))
+    actors.forget(PATH)
+    actors.note(PATH, None, 8)
+    actors.take([encode_answers([late])])
+
+    actor = actors.actor_of(PATH)
+
+    assert actor is None
+
+
+def test_whom_the_kernel_did_not_name_is_asked_for_anew_when_time_has_passed(
+    actors: Actors, router: Router, clock: Clock
+) -> None:
+    actors.note(PATH, None, 7)
+    answer(actors, EXACT._replace(asked_pid=0))
+    clock.now += actors_module.ASKED_SECONDS
+    actors.note(PATH, None, 8)
+    actors.ask()
+
+    actor = actors.actor_of(PATH)
+
+    assert actor is None
+    assert [question.since_ns for question in decode_questions(router.asked[0])] == [7, 8]
+
+
+def test_what_was_answered_of_a_process_that_goes_on_is_kept(actors: Actors, clock: Clock) -> None:
+    actors.note(PATH, READ, 7)
+    answer(actors, EXACT)
+    clock.now += actors_module.ASKED_SECONDS
+    actors.note(PATH, READ, 8)
+
+    assert matches(actors, READ) == ("exact", "/usr/bin/cp")
+
+
+def test_an_old_answer_is_not_taken(actors: Actors, clock: Clock) -> None:
+    actors.note(PATH, None, 7)
+    answer(actors, EXACT._replace(asked_pid=0))
+    clock.now += actors_module.KEPT_SECONDS + 1
+
+    actor = actors.actor_of(PATH)
+
+    assert actor is None
+
+
+def test_what_waits_when_something_is_recorded_has_an_answer_of_its_own(actors: Actors, router: Router) -> None:
+    actors.note(PATH, None, 7)
+    answer(actors, EXACT._replace(asked_pid=0))
+    actors.note(PATH, None, 8)
+    actors.renew(PATH)
+    actors.ask()
+
+    actor = actors.actor_of(PATH)
+
+    assert actor is None
+    assert [question.since_ns for question in decode_questions(router.asked[0])] == [7, 8]
+
+
+def test_few_of_those_who_touch_a_path_are_remembered(actors: Actors) -> None:
+    for pid in range(1, 1000):
+        actors.note(PATH, Process(pid), 7)
+
+    asked = actors._asked.get(PATH) or []
+
+    assert [each.who[0] for each in asked] == [996, 997, 998, 999]
+
+
 def test_an_answer_that_comes_too_late_is_dropped(actors: Actors) -> None:
     answer(actors, EXACT)
 
@@ -306,7 +424,7 @@ def test_a_process_that_runs_is_seen(actors: Actors) -> None:
 def test_answers_that_are_damaged_harm_nobody(actors: Actors, payload: bytes) -> None:
     actors.note(PATH, READ, 0)
 
-    actors.take([payload, encode_answers([EXACT])])
+    actors.take([payload, encode_answers([numbered(actors, EXACT)])])
 
     actor = actors.actor_of(PATH, [READ])
     assert actor is not None

@@ -17,6 +17,8 @@ class Question(NamedTuple):
     """Of whom the kernel said that did it; 0: it told nothing."""
     since_ns: int
     """Not before this, in nanoseconds since 1970."""
+    number: int = 0
+    """Of the question: the same path and pid may be asked about for another change."""
 
 
 class Answer(NamedTuple):
@@ -42,11 +44,13 @@ class Answer(NamedTuple):
     start_ticks: int = 0
     others: int = 0
     """So many other processes have changed it, too."""
+    number: int = 0
+    """As in the question."""
 
 
 def encode_questions(questions: Iterable[Question]) -> bytes:
     """Return JSON in ASCII; paths are UTF-8 with surrogateescape."""
-    rows = [(os.fsdecode(path), pid, since_ns) for path, pid, since_ns in questions]
+    rows = [(os.fsdecode(path), pid, since_ns, number) for path, pid, since_ns, number in questions]
     return json.dumps(rows, separators=(",", ":")).encode()
 
 
@@ -57,7 +61,7 @@ def decode_questions(payload: bytes) -> list[Question]:
         ValueError: *payload* is not of that form.
     """
     try:
-        return [Question(os.fsencode(path), int(pid), int(since_ns)) for path, pid, since_ns in json.loads(payload)]
+        return [Question(os.fsencode(path), *map(int, numbers)) for path, *numbers in json.loads(payload)]
     except (TypeError, RecursionError) as error:
         raise ValueError(f"questions of a watcher are damaged: {error}") from error
 

@@ -3,8 +3,11 @@
 Nothing waits for an answer. One that has come when a change is recorded is taken; one that has not is not needed.
 """
 
+import itertools
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -22,39 +25,67 @@ MOST_QUESTIONS = 4096
 """In one message to the router; what comes on top of that is not asked."""
 MOST_PATHS = 50_000
 """Paths for which questions were asked or answers kept; of more the oldest are forgotten."""
+MOST_ASKED = 4
+"""For each path: so many of those that touched it are asked about, the last ones."""
+ASKED_SECONDS = 2.0
+"""So long a question waits at the router; what comes later is asked about anew."""
+KEPT_SECONDS = 60.0
+"""So old an answer may be, for hashers may take as long before a change is recorded."""
 NO_PID = 0
+_Who = tuple[int, int, bytes | None]
+"""What tells processes apart, and the programs that one executes after another: pid, start, executable."""
 _ORDER = (
     "executable", "name", "arguments", "parent", "user", "login_user", "session", "container_id",
 )  # fmt: skip
 
 
 class _Asked:
-    """What was asked about one path, and the answers, by the pids in the questions."""
+    """What was asked about one path and one of those who touched it, and the answer."""
 
-    __slots__ = ("answers", "pids")
+    __slots__ = ("answer", "answered", "asked", "number", "since_ns", "who")
 
-    def __init__(self) -> None:
-        self.pids: tuple[int, ...] = ()
-        self.answers: dict[int, Answer] = {}
+    def __init__(self, who: _Who) -> None:
+        self.who = who
+        self.asked = -math.inf
+        self.number = 0
+        self.since_ns = 0
+        """When hints were last read before the last one about them."""
+        self.answer: Answer | None = None
+        self.answered = -math.inf
+
+    def take(self, answer: Answer, now: float) -> None:
+        """Keep what is said of this very process."""
+        start_ticks = self.who[1]
+        if not start_ticks or answer.start_ticks in (0, start_ticks):
+            self.answer, self.answered = answer, now
 
 
 class Actors:
     """What one watcher knows of those who change its files. All paths are absolute."""
 
-    def __init__(self, settings: Settings, send: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self, settings: Settings, send: Callable[[bytes], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """*send* gives questions to the router and says whether that was possible."""
         self._is_off = settings.fim.actor == "off"
         # Without the kernel's records the router has nothing to answer from.
         self._asks = settings.audit.enabled and not self._is_off
         self._send = send
+        self._clock = clock
         self._cache = ProcessCache()
         self._boot_id = boot_id()
         self._boot_ns = boot_ns()
         self._last: tuple[Process | None, dict[str, Any]] = (None, {})
         """Whom /proc alone described last: most changes are one process's, made one after the other."""
-        self._asked: Recent[bytes, _Asked] = Recent(MOST_PATHS)
+        self._asked: Recent[bytes, list[_Asked]] = Recent(MOST_PATHS)
+        self._numbers = itertools.count(1)
         self._questions: list[Question] = []
         self._warning = RepeatedWarning(logger, every=1000)
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody is there who may answer."""
+        return self._asks
 
     def see(self, pid: int, pidfd: int | None) -> Process | None:
         """Return what is known of who made a record just read, as `ProcessCache.see`; None: nobody wants to know."""
@@ -67,14 +98,31 @@ class Actors:
         """
         if not self._asks:
             return
-        pid = NO_PID if process is None else process.pid
-        asked = self._asked.get(path)
+        who, now = _who(process), self._clock()
+        all_asked = self._asked.get(path)
+        if all_asked is None:
+            all_asked = []
+            self._asked.put(path, all_asked)
+        asked = _find(all_asked, who)
+        # What another process, or another program, of this pid did earlier does not say who this one is.
+        is_alone = all(other.who[0] != who[0] for other in all_asked if other is not asked)
         if asked is None:
-            asked = _Asked()
-            self._asked.put(path, asked)
-        if pid not in asked.pids and len(self._questions) < MOST_QUESTIONS:
-            asked.pids += (pid,)
-            self._questions.append(Question(path, pid, self._since(process, since_ns)))
+            asked = _Asked(who)
+            all_asked.append(asked)
+            del all_asked[:-MOST_ASKED]
+        asked.since_ns = since_ns
+        if now - asked.asked >= ASKED_SECONDS:
+            if not who[1]:
+                # By now it may be another one.
+                asked.answer = None
+            self._put_question(path, asked, self._since(process, since_ns) if is_alone else since_ns)
+
+    def renew(self, path: bytes) -> None:
+        """What was told of *path* has been recorded, and since then something else was: that is of its own."""
+        nobody = _find(self._asked.get(path) or [], _who(None))
+        if nobody is not None:
+            nobody.answer = None
+            self._put_question(path, nobody, nobody.since_ns)
 
     def ask(self) -> None:
         """Send the questions that have come together, once a turn; while no router is there they wait."""
@@ -89,9 +137,12 @@ class Actors:
             except ValueError as error:
                 self._warning.tell("%s", error)
                 continue
+            now = self._clock()
             for answer in answers:
-                if (asked := self._asked.get(answer.path)) is not None:
-                    asked.answers[answer.asked_pid] = answer
+                for asked in self._asked.get(answer.path) or ():
+                    # Others are about what was asked before something was forgotten.
+                    if asked.number == answer.number:
+                        asked.take(answer, now)
 
     def actor_of(self, path: bytes, processes: Sequence[Process] = ()) -> Mapping[str, Any] | None:
         """Return who did it, as `auditline.actor` has it; None: nothing is known of that.
@@ -101,12 +152,11 @@ class Actors:
         """
         if self._is_off:
             return None
-        asked = self._asked.get(path)
         process = processes[-1] if processes else None
         if process is not None and not process.pid:
             process = None
         pid = NO_PID if process is None else process.pid
-        answer = None if asked is None else asked.answers.get(pid)
+        answer = self._answer(path, process)
         if process is None and answer is None:
             return None
         actor = self._describe(process, answer) if answer is not None else self._described_alone(process)
@@ -122,6 +172,16 @@ class Actors:
     def forget(self, path: bytes) -> None:
         """What was told of *path* has been recorded, or was nothing: what comes now is about another change."""
         self._asked.drop(path)
+
+    def _put_question(self, path: bytes, asked: _Asked, since_ns: int) -> None:
+        """Ask who changed *path* after *since_ns*; not now, if too much is asked already."""
+        if len(self._questions) < MOST_QUESTIONS:
+            asked.number, asked.asked = next(self._numbers), self._clock()
+            self._questions.append(Question(path, asked.who[0], since_ns, asked.number))
+
+    def _answer(self, path: bytes, process: Process | None) -> Answer | None:
+        asked = _find(self._asked.get(path) or [], _who(process))
+        return None if asked is None or self._clock() - asked.answered > KEPT_SECONDS else asked.answer
 
     def _described_alone(self, process: Process | None) -> dict[str, Any]:
         if process != self._last[0]:
@@ -142,7 +202,8 @@ class Actors:
         confidence: str
         if answer is not None and (read is None or answer.match == "exact"):
             is_same = read is not None and answer.executable in (None, _text(read.executable))
-            confidence, source = answer.match, "audit"
+            is_other = read is not None and read.executable is not None and not is_same
+            confidence, source = ("probable" if is_other else answer.match), "audit"
             members = _of_answer(answer)
             if read is not None and answer.start_ticks in (0, read.start_ticks):
                 members = _joined(self._of_process(read, has_same_program=is_same), members)
@@ -177,6 +238,17 @@ class Actors:
             "start": f"{start.strftime('%Y-%m-%dT%H:%M:%S')}.{start.microsecond // 1000:03d}Z",
             "entity_id": entity_id(self._boot_id, pid, start_ticks),
         }
+
+
+def _who(process: Process | None) -> _Who:
+    return (NO_PID, 0, None) if process is None else (process.pid, process.start_ticks, process.executable)
+
+
+def _find(all_asked: list[_Asked], who: _Who) -> _Asked | None:
+    for asked in reversed(all_asked):
+        if asked.who == who:
+            return asked
+    return None
 
 
 def _joined(read: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:

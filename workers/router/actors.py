@@ -206,6 +206,7 @@ class Actors:
             session=program.session,
             start_ticks=self._table.start_ticks(pid, time_ns),
             others=max(0, len(waiting.pids) - 1),
+            number=waiting.question.number,
         )
         self._answers.setdefault(waiting.peer, []).append(answer)
 

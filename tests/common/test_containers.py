@@ -55,6 +55,7 @@ IN_NONE = [
 
 @pytest.mark.parametrize(("path", "wanted"), IN_A_CONTAINER)
 def test_a_container_is_known_by_its_cgroup(path: str, wanted: str) -> None:
+    """Pitfall 48."""
     assert container_id(f"0::{path}\n".encode()) == wanted
 
 

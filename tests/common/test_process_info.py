@@ -183,12 +183,14 @@ def test_a_process_that_was_gone_before_it_was_ever_seen_has_a_pid_only() -> Non
 
 
 def test_one_that_was_gone_is_not_named_after_who_has_its_pid_now(proc: Path) -> None:
+    """Pitfall 47."""
     put(proc, 4711)
 
     assert ProcessCache(proc).see(4711, GONE) == Process(4711)
 
 
 def test_who_came_to_the_pid_while_it_was_looked_up_is_not_taken_for_who_had_it(proc: Path) -> None:
+    """Pitfall 47."""
     put(proc, 4711)
     with running(SLEEP, "0") as (process, fd):
         process.wait()

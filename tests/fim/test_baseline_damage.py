@@ -54,7 +54,7 @@ def everything(baseline: Baseline) -> list[object]:
     numbers = range(baseline.done_number + 1, baseline.last_number + 1)
     return [
         [(path, baseline.known(path)) for path in [b"", *paths]],
-        [baseline.known_in(directory) for directory in directories],
+        [dict(baseline.known_page(directory, b"", 1000)) for directory in directories],
         [baseline.read(number) for number in numbers],
         (baseline.done_number, baseline.done_state, baseline.is_walked, baseline.note("name"), baseline.counts()),
     ]
@@ -536,7 +536,7 @@ def test_damage_that_was_found_in_one_life_is_known_in_the_next(closed, open_bas
     with closing(sqlite3.connect(folder / DATABASE, isolation_level=None)) as connection:
         connection.execute("UPDATE seen SET state = x'07' WHERE name = ?", (b"file-3",))
     with pytest.raises(BaselineDamaged, match="the row of b'file-3': the checksum is wrong"):
-        baseline.known_in(b"d0")
+        dict(baseline.known_page(b"d0", b"", 1000))
     baseline.close()
 
     again = open_baseline(folder)

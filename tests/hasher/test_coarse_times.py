@@ -49,6 +49,7 @@ def with_coarse_times(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], o
 
 
 def test_where_times_are_coarse_a_file_just_written_is_waited_for(tmp_path: Path, folder: int, monkeypatch):
+    """Pitfall 28."""
     slept = with_coarse_times(monkeypatch)
     (tmp_path / "file").write_bytes(b"content")
 

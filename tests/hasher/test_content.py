@@ -80,6 +80,7 @@ def make_cold(path: Path, start: int = 0) -> None:
 
 @pytest.mark.parametrize("size", [SMALL, LARGE])
 def test_what_was_not_in_the_page_cache_is_not_in_it_afterwards(tmp_path: Path, folder: int, size: int):
+    """Pitfall 58."""
     data = os.urandom(size)
     (tmp_path / "file").write_bytes(data)
     make_cold(tmp_path / "file")
@@ -313,6 +314,7 @@ def test_a_file_that_grows_once_is_stable_at_the_second_reading(tmp_path: Path, 
 
 
 def test_a_file_that_grows_and_is_overwritten_is_not_called_growing(tmp_path: Path, folder: int):
+    """Pitfall 39."""
     path = tmp_path / "file"
     path.write_bytes(os.urandom(LARGE))
     slices = look_in_slices(b"file", folder, SHA256)

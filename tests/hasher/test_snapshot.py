@@ -155,6 +155,7 @@ def test_a_file_beyond_the_limit_has_a_state_and_no_hash(tmp_path: Path, folder:
 
 
 def test_a_sparse_file_of_a_tebibyte_is_too_large_at_once(tmp_path: Path, folder: int):
+    """Pitfall 20."""
     with (tmp_path / "file").open("wb") as file:
         file.truncate(1 << 40)
     start = time.process_time()
@@ -242,6 +243,7 @@ def test_an_endless_file_is_never_stable():
 
 
 def test_a_file_that_is_rewritten_all_the_time_is_never_called_stable_when_torn(tmp_path: Path, folder: int):
+    """Pitfall 18."""
     size = 4 << 20
     contents = [bytes([letter]) * size for letter in range(4)]
     whole = {hashlib.sha256(content).hexdigest() for content in contents}
@@ -274,6 +276,7 @@ def test_a_small_file_that_is_rewritten_all_the_time_is_never_called_stable_when
 
 
 def test_a_file_that_is_truncated_while_it_is_read_is_no_crash(tmp_path: Path, folder: int):
+    """Pitfall 19."""
     content = os.urandom(8 << 20)
     file = tmp_path / "file"
     file.write_bytes(content)

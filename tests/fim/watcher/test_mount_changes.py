@@ -281,6 +281,7 @@ class TestWithin:
         assert running.watch.baseline.known(b"place/other").hashes
 
     def test_of_one_file_system_what_is_mounted_is_left_out(self, start, place, mount, unmount, is_told):
+        """Pitfall 33."""
         running = start({"one_filesystem": True})
 
         tmpfs(mount, place)

@@ -68,6 +68,7 @@ class TestRescans:
 
 class TestRate:
     def test_files_are_read_no_faster_than_said(self, start, watched):
+        """Pitfall 58."""
         for number in range(10):
             (watched / f"f{number}").write_bytes(b"x" * 10_000)
 

@@ -119,6 +119,7 @@ def test_a_file_beyond_the_limit_is_told_without_hashes_and_why(watched):
 
 
 def test_the_time_of_the_last_access_is_not_changed_by_our_reading(watched):
+    """Pitfall 59."""
     path = watched.root / "file"
     path.write_bytes(CONTENT)
     os.utime(path, (1_000_000_000, 1_000_000_001))

@@ -50,6 +50,7 @@ def holder_of(watched, wait_until):
 
 
 def test_a_file_that_three_hashers_died_of_is_quarantined_and_said_and_the_rest_goes_on(watched, make_huge, holder_of):
+    """Pitfall 56."""
     path, beside = watched.root / "poison", watched.root / "beside"
     watched.start(fim=LIMIT)
 
@@ -91,6 +92,7 @@ def test_what_a_dead_hasher_had_in_hand_is_hashed_by_another(watched, make_huge,
 
 
 def test_a_huge_file_holds_up_nobody_even_where_there_is_but_one_hasher(watched, make_huge, holder_of):
+    """Pitfall 21."""
     watched.start(fim=LIMIT, hasher={"processes": 1})
 
     make_huge(watched.root / "huge")

@@ -37,6 +37,7 @@ def directories(watched):
 
 
 def test_beyond_the_limit_of_watches_directories_are_polled_and_nothing_is_missed(watched, directories, limited):
+    """Pitfall 49."""
     watched.start(prefix=limited(WATCHES, 100))
     limit = watched.wait_for_coverage("limit")
 

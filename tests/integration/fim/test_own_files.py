@@ -40,10 +40,12 @@ def mount_again():
         subprocess.run(["umount", "-l", str(target)], check=True)
 
 
-def test_state_run_and_segments_directories_within_the_watch_are_no_events(watched, is_quiet):
+@pytest.mark.parametrize("backend", ["fanotify", "fanotify-filesystem", "inotify", "poll"])
+def test_state_run_and_segments_directories_within_the_watch_are_no_events(watched, is_quiet, backend):
+    """Pitfall 1."""
     segments = watched.folder / "segments"
     tables = f'[outputs.segments]\nenabled = true\ndirectory = "{segments}"\nsegment_bytes = 4096\n{HEALTH}'
-    watched.start({"path": watched.folder}, tables=tables)
+    watched.start({"path": watched.folder, "backend": backend}, tables=tables)
 
     (watched.root / "file").write_text("is told")
     watched.wait_for("created", watched.root / "file")

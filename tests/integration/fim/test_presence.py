@@ -8,6 +8,7 @@ import pytest
 
 
 def test_a_directory_that_appears_later_is_watched_from_then_on(watched, wait_until):
+    """Pitfall 51."""
     late = watched.folder / "late"
     watched.start({"path": late}, is_walked=False)
     missing = watched.wait_for_coverage("missing")
@@ -97,6 +98,7 @@ def mount_over():
 
 
 def test_a_directory_that_may_not_be_read_any_more_is_not_taken_for_deleted(nobodys_watched):
+    """Pitfall 44."""
     watched, closed = nobodys_watched, nobodys_watched.root / "closed"
     (closed / "inner").mkdir(parents=True)
     for path in (closed / "file", closed / "inner" / "file", closed / "removed"):

@@ -55,6 +55,7 @@ def test_with_initial_events_the_first_walk_tells_each_path_once(watched, make_f
 
 
 def test_ten_changes_in_ten_ways_while_nobody_watched_are_ten_right_events(watched):
+    """Pitfall 53."""
     root = watched.root
     texts = ("written", "same-size", "removed", "other-mode", "touched", "replaced", "to-link", "to-directory")
     for name in texts:

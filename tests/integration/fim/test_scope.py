@@ -31,6 +31,7 @@ def test_what_is_excluded_is_not_walked_either(watched):
 
 
 def test_an_excluded_directory_of_many_files_gets_no_watch_and_is_not_read(watched, opens, count_watches):
+    """Pitfall 50."""
     large = watched.root / "large"
     (watched.root / "small" / "inner").mkdir(parents=True)
     for number in range(100):
@@ -68,6 +69,7 @@ def test_a_watch_that_is_not_recursive_sees_the_directory_alone(watched, count_w
 
 
 def test_a_single_file_is_followed_over_all_that_may_happen_to_it(watched):
+    """Pitfall 52."""
     path, beside = watched.root / "file", watched.root / "beside"
     path.write_text("one")
     watched.start({"path": path})
@@ -91,6 +93,7 @@ def test_a_single_file_is_followed_over_all_that_may_happen_to_it(watched):
 
 
 def test_a_single_file_and_the_directory_that_it_is_in_tell_each_change_once(watched):
+    """Pitfall 52."""
     path = watched.root / "file"
     path.write_text("one")
     watched.start({"path": watched.root}, {"path": path})

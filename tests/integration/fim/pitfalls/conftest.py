@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Corner:
         self.root = root
         self.sees_renames = backend != "poll"
         """A poll finds two names and no connection between them."""
+        self.names_processes = backend in PRIVILEGED
         self._wait_until = wait_until
         self._position = len(watched.lines.changes)
         self._coverage_position = len(watched.lines.coverage)
@@ -151,6 +152,10 @@ class Corner:
         """Hold up the watcher of this backend."""
         held: AbstractContextManager[None] = self.watched.suspended(f"fim {self.root.parent}")
         return held
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """Hold up a watcher that polls: in the middle of something it would tell what is there in the middle."""
+        return self.suspended() if self.backend == "poll" else nullcontext()
 
     def counters(self) -> dict[str, int]:
         """What this backend's watcher has counted."""

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-TREES = 200
+TREES = 100
 
 
 def test_every_directory_and_file_of_trees_made_at_once_is_told(corner):
@@ -29,7 +29,8 @@ def test_no_file_is_lost_while_the_watcher_stands_still(corner):
     names = [f"{number}" for number in range(500)]
 
     with corner.suspended():
-        fill_queue(corner.root)
+        if corner.backend != "poll":
+            fill_queue(corner.root)
         for name in names:
             (corner.root / name).touch()
     corner.wait_for_actions({name: ["created"] for name in names}, 30)

@@ -28,15 +28,24 @@ def served(corner, wait_until):
             if server.poll() is not None:
                 pytest.skip("no file system in user space can be mounted here")
             corner.wait_for_coverage("mount")
-            # What is found there first is taken as known.
-            appear(corner, directory)
-            corner.drop_changes()
+            make_known(corner, directory)
             yield directory
         finally:
             subprocess.run(["umount", "-l", str(point)], check=False)
 
 
-def appear(corner, directory, name="marker"):
+def make_known(corner, directory):
+    """Return when what is there has been taken as known: what comes after that is told."""
+    marker = directory / "marker"
+    while not any(change.path.endswith("/served/marker") for change in corner.changes):
+        marker.unlink(missing_ok=True)
+        corner.settle()
+        marker.touch()
+        corner.settle()
+    corner.drop_changes()
+
+
+def appear(corner, directory, name):
     """Make a file that is found by the next poll, and wait for it."""
     path = corner.root / "served" / name
     (directory / name).touch()

@@ -88,7 +88,8 @@ def test_a_package_installed_again_is_one_update_of_each_of_its_files(corner, pa
     corner.wait_for_actions({name: ["created"] for name in (*names, *directories)}, 60)
     corner.forget(0)
 
-    install(archive, corner.root)
+    with corner.undisturbed():
+        install(archive, corner.root)
 
     corner.wait_for_actions({name: ["updated"] for name in names}, 60)
     assert all("inode" in change.before and "sha256" not in change.before for change in corner.changes)
@@ -116,7 +117,8 @@ def test_checking_out_another_commit_tells_what_differs(corner, run):
     git("commit", "--quiet", "-m", "two")
     corner.forget(50)
 
-    git("checkout", "--quiet", "HEAD~1")
+    with corner.undisturbed():
+        git("checkout", "--quiet", "HEAD~1")
     changed = {f"d{number % 5}/{number}": ["updated"] for number in range(0, 50, 3)}
     corner.wait_for_actions(changed | {"d1/1": ["created"], "new": ["deleted"], "new/file": ["deleted"]})
 
@@ -129,7 +131,8 @@ def test_a_rotated_log_is_told_as_what_was_done(corner, run, tmp_path, way):
     configuration.write_text(f"{corner.root}/app.log {{\n rotate 5\n size 1\n nocompress\n {way}\n su root root\n}}\n")
     configuration.chmod(0o644)
 
-    run("logrotate", "--state", tmp_path / "state", "--force", configuration)
+    with corner.undisturbed():
+        run("logrotate", "--state", tmp_path / "state", "--force", configuration)
 
     moved = {"app.log.2": ["moved"]} if corner.sees_renames else {"app.log.2": ["created"]}
     if way == "copytruncate":
@@ -182,7 +185,8 @@ def test_an_editor_s_save_is_one_update_of_its_file(corner, run, command):
     known = corner.know(text="one\n")
 
     program, *arguments = command
-    run(program, *arguments, known["text"], stdin=subprocess.DEVNULL)
+    with corner.undisturbed():
+        run(program, *arguments, known["text"], stdin=subprocess.DEVNULL)
 
     corner.wait_for_actions({"text": ["updated"]})
 
@@ -198,6 +202,7 @@ def test_a_copy_by_rsync_updates_what_differs_and_creates_what_is_new(corner, ru
 
     (source / "other").write_text("another, longer")
     (source / "new").write_text("new")
-    run("rsync", "-a", f"{source}/", corner.root)
+    with corner.undisturbed():
+        run("rsync", "-a", f"{source}/", corner.root)
 
     corner.wait_for_actions({"other": ["updated"], "new": ["created"]})

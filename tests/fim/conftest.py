@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from auditline.workers.common.beneath import Root
+from auditline.workers.common.beneath import Root, open_regular
 from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.fanotify import Choices, open_fanotify
@@ -199,7 +199,11 @@ class Follower:
 
     def _read(self, path: bytes) -> None:
         with contextlib.suppress(OSError):
-            descriptor = self._root.open_file(path)
+            parent, name = self._root.open_parent(path)
+            try:
+                descriptor, _status = open_regular(name, parent)
+            finally:
+                os.close(parent)
             self.known[path] = os.read(descriptor, 100)
             os.close(descriptor)
 

@@ -95,9 +95,9 @@ def test_what_was_kept_is_known_by_path_and_by_directory(open_baseline):
     assert baseline.known(b"ssh/keys") == LINK
     assert baseline.known(b"ssh/other") is None
     assert baseline.known(b"other/keys") is None
-    assert baseline.known_in(b"") == {b"passwd": STATE, b"ssh": sized(1)}
-    assert baseline.known_in(b"ssh") == {b"keys": LINK}
-    assert baseline.known_in(b"other") == {}
+    assert dict(baseline.known_page(b"", b"", 1000)) == {b"passwd": STATE, b"ssh": sized(1)}
+    assert dict(baseline.known_page(b"ssh", b"", 1000)) == {b"keys": LINK}
+    assert dict(baseline.known_page(b"other", b"", 1000)) == {}
     assert list(baseline.known_beneath(b"")) == [b"passwd", b"ssh", b"ssh/keys"]
 
 
@@ -107,7 +107,7 @@ def test_the_root_is_known_under_an_empty_path_and_lies_not_in_itself(open_basel
     append(baseline, b"", sized(1))
 
     assert baseline.known(b"") == sized(1)
-    assert baseline.known_in(b"") == {}
+    assert dict(baseline.known_page(b"", b"", 1000)) == {}
     assert list(baseline.known_beneath(b"")) == []
 
 
@@ -120,7 +120,7 @@ def test_what_is_kept_again_is_replaced_and_what_is_kept_as_nothing_is_forgotten
     baseline.keep(b"b", None)
     baseline.keep(b"never/there", None)
 
-    assert baseline.known_in(b"") == {b"a": sized(1)}
+    assert dict(baseline.known_page(b"", b"", 1000)) == {b"a": sized(1)}
     assert baseline.counts() == (1, 0)
 
 
@@ -140,10 +140,10 @@ def test_of_several_entries_about_a_path_the_newest_is_known(open_baseline):
     append(baseline, b"e/new", None)
 
     known = {b"changed": sized(2), b"back": sized(3), b"new": sized(4)}
-    assert baseline.known_in(b"d") == known
+    assert dict(baseline.known_page(b"d", b"", 1000)) == known
     assert {name: baseline.known(b"d/" + name) for name in known} == known
     assert baseline.known(b"d/gone") is None
-    assert baseline.known_in(b"e") == {}
+    assert dict(baseline.known_page(b"e", b"", 1000)) == {}
     assert sorted(baseline.known_beneath(b"")) == [b"d/back", b"d/changed", b"d/new"]
 
 
@@ -161,7 +161,7 @@ def test_what_was_seen_moves_on_with_the_entry_about_it(open_baseline, tmp_path)
 
     assert before == {(b"", b"a"): 3, (b"", b"b"): 2}
     assert read_seen(tmp_path) == seen == {(b"", b"a"): 3}
-    assert baseline.known_in(b"") == {b"a": sized(3)}
+    assert dict(baseline.known_page(b"", b"", 1000)) == {b"a": sized(3)}
     assert baseline.counts() == (1, 0)
 
 
@@ -180,7 +180,7 @@ def test_an_entry_about_no_path_changes_nothing_that_was_seen(open_baseline):
 
     baseline.forget(1, b"")
 
-    assert baseline.known_in(b"") == {b"a": STATE}
+    assert dict(baseline.known_page(b"", b"", 1000)) == {b"a": STATE}
     assert baseline.done_number == 1
 
 
@@ -361,7 +361,7 @@ def test_what_is_not_committed_has_no_number_yet_but_is_known(open_baseline):
     baseline = open_baseline()
     with baseline.transaction():
         append(baseline, b"d/a", STATE)
-        known = (baseline.known(b"d/a"), baseline.known_in(b"d"), list(baseline.known_beneath(b"")))
+        known = (baseline.known(b"d/a"), dict(baseline.known_page(b"d", b"", 1000)), list(baseline.known_beneath(b"")))
         last_number = baseline.last_number
 
     assert known == (STATE, {b"a": STATE}, [b"d/a"])
@@ -397,7 +397,7 @@ def test_a_reopened_baseline_goes_on_where_it_was(open_baseline):
     assert (second.epoch, second.done_number, second.done_state) == (first.epoch, 2, b"state")
     assert read_all(second)[:-1] == batches[2:]
     assert second.last_number == 6
-    assert second.known_in(b"") == {b"kept": STATE, b"a": sized(4), b"b": STATE}
+    assert dict(second.known_page(b"", b"", 1000)) == {b"kept": STATE, b"a": sized(4), b"b": STATE}
     assert (second.is_walked, second.was_rebuilt, second.is_behind) == (True, "", False)
 
 
@@ -637,12 +637,12 @@ def test_numbers_of_any_size_are_kept(attributes, open_baseline):
     state = STATE._replace(**attributes)
     baseline.keep(b"kept", state)
     append(baseline, b"appended", state)
-    before = baseline.known_in(b"")
+    before = dict(baseline.known_page(b"", b"", 1000))
 
     baseline.forget(1, b"")
 
     assert before == {b"kept": state, b"appended": state}
-    assert baseline.known_in(b"") == before
+    assert dict(baseline.known_page(b"", b"", 1000)) == before
 
 
 @settings(max_examples=60)
@@ -667,5 +667,5 @@ def test_paths_longer_than_the_kernel_takes_at_once_are_kept(open_baseline):
     append(baseline, directory + b"/other", STATE)
 
     assert baseline.known(directory + b"/file") == STATE
-    assert baseline.known_in(directory) == {b"file": STATE, b"other": STATE}
+    assert dict(baseline.known_page(directory, b"", 1000)) == {b"file": STATE, b"other": STATE}
     assert len(list(baseline.known_beneath(b"d" * 255))) == 2

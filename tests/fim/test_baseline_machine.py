@@ -231,7 +231,7 @@ class BaselineMachine(RuleBasedStateMachine):
                 directory in {path.rpartition(b"/")[0] for path in known if path}
             )
             assert sorted(beneath) == sorted(path for path in known if path and path.startswith(prefix))
-            assert baseline.known_in(directory) == {
+            assert dict(baseline.known_page(directory, b"", 1000)) == {
                 path[len(prefix) :]: state
                 for path, state in known.items()
                 if path and path.rpartition(b"/")[0] == directory

@@ -49,7 +49,7 @@ def test_a_directory_moves_with_all_beneath_it_and_without_those_that_are_called
         b"new/place/b/y",
         b"new/place/x",
     ]
-    assert baseline.known_in(b"new/place/b") == {b"y": STATE}
+    assert dict(baseline.known_page(b"new/place/b", b"", 1000)) == {b"y": STATE}
     assert not baseline.has_directory(b"a")
 
 

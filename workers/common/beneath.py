@@ -139,19 +139,6 @@ class Root:
         finally:
             os.close(parent_fd)
 
-    def open_file(self, relative: bytes) -> int:
-        """Return a descriptor to read a regular file with, its access time left as it is; the caller closes it.
-
-        Raises:
-            NotRegularError: it is something else.
-            OSError: as `open_directory`.
-        """
-        parent_fd, name = self.open_parent(relative)
-        try:
-            return open_regular(name, parent_fd)[0]
-        finally:
-            os.close(parent_fd)
-
     def close(self) -> None:
         """Let go of the directory."""
         self.release()

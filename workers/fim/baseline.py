@@ -19,7 +19,7 @@ from auditline.workers.common.file_state import FileState
 from auditline.workers.common.host import boot_id
 from auditline.workers.fim.claim import Claim
 from auditline.workers.fim.database import BaselineDamaged, Database
-from auditline.workers.fim.directories import Directories
+from auditline.workers.fim.directories import Directories, prefix_of
 from auditline.workers.fim.opening import open_or_make
 from auditline.workers.fim.outbox import Outbox, Position
 from auditline.workers.fim.schema import STORE_META, Meta, MetaValue, meta_row
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 MOST_OUTBOX_ENTRIES = 100_000
 _DIRECTORY_MODE = 0o750
 _TELL_EVERY = 1000
+_STATES_AT_ONCE = 256
 
 
 class Counts(NamedTuple):
@@ -152,12 +153,8 @@ class Baseline:
         """Return the state of *path*; None: it is not known, or known to be gone."""
         return self._seen.get(path)
 
-    def known_in(self, directory: bytes) -> dict[bytes, FileState]:
-        """Return the states of what lies directly in *directory*, by name."""
-        return self._seen.all_in(directory)
-
     def known_page(self, directory: bytes, after: bytes, most: int) -> list[tuple[bytes, FileState]]:
-        """Return a part of the same: *most* names greater than *after*, in their order, fewer at the end."""
+        """Return what lies directly in *directory*: *most* names greater than *after*, in order, fewer at the end."""
         return self._seen.page_of(directory, after, most)
 
     def known_beneath(self, directory: bytes) -> Iterator[bytes]:
@@ -166,6 +163,16 @@ class Baseline:
         The caller may write meanwhile; a path that comes or goes meanwhile may be yielded or not.
         """
         return self._seen.beneath(directory)
+
+    def known_states(self) -> Iterator[tuple[bytes, FileState]]:
+        """Yield all paths that are known with their states, one directory after the other, as `known_beneath` does."""
+        self._seen.write()
+        for _, directory in self._directories.beneath(b""):
+            last, prefix = b"", prefix_of(directory)
+            while page := self._seen.page_of(directory, last, _STATES_AT_ONCE):
+                for name, state in page:
+                    yield prefix + name, state
+                last = page[-1][0]
 
     def known_directories(self) -> Iterator[bytes]:
         """Yield the paths of all directories with something known in them, each before those in it.

@@ -9,11 +9,12 @@ from auditline.workers.fim.rows import Row, decode_row, encode_state
 
 _MOST_UNWRITTEN = 4096
 _NAMES_AT_ONCE = 1000
+_BEFORE_ALL = float("-inf")
+"""Less than all that a damaged row may have for a name: it is to be found, too."""
 
 _STORE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"
 _REMOVE = "DELETE FROM seen WHERE directory = ? AND name = ?"
 _ONE = "SELECT state FROM seen WHERE directory = ? AND name = ?"
-_ALL_IN = "SELECT directory, name, state FROM seen WHERE directory = ?"
 _PAGE_OF = "SELECT directory, name, state FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
 _NAMES_OF = "SELECT name FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
 _COUNT = """
@@ -46,21 +47,15 @@ class Seen:
         row = self._database.row(_ONE, (directory, name))
         return None if row is None else self._state((directory, name, row[0]))
 
-    def all_in(self, directory_path: bytes) -> dict[bytes, FileState]:
-        """Return the states of what lies directly in a directory, by name."""
-        self.write()
-        directory = self._directories.find(directory_path)
-        if directory is None:
-            return {}
-        return {row[1]: self._state(row) for row in self._database.each(_ALL_IN, (directory,))}
-
     def page_of(self, directory_path: bytes, after: bytes, most: int) -> list[tuple[bytes, FileState]]:
         """Return the first *most* names greater than *after* in a directory, in their order, with their states."""
         self.write()
         directory = self._directories.find(directory_path)
         if directory is None:
             return []
-        return [(row[1], self._state(row)) for row in self._database.each(_PAGE_OF, (directory, after, most))]
+        return [
+            (row[1], self._state(row)) for row in self._database.each(_PAGE_OF, (directory, after or _BEFORE_ALL, most))
+        ]
 
     def beneath(self, directory_path: bytes) -> Iterator[bytes]:
         """Yield the paths beneath a directory, each directory before what is in it; the caller may write meanwhile."""

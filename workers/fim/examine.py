@@ -17,6 +17,7 @@ from auditline.workers.fim.compare import find_action, is_as_known, is_to_be_has
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.file_moves import FileMoves
 from auditline.workers.fim.in_hand import InHand
+from auditline.workers.fim.link_search import LinkSearch
 from auditline.workers.fim.links import Links
 from auditline.workers.fim.look import FORBIDDEN, VANISHED, Entrance, Look
 from auditline.workers.fim.pool import Hashed
@@ -47,12 +48,15 @@ class Examiner:
         self._enter = enter
         self._leave = leave
         self.links = Links()
+        self.link_search = LinkSearch(watch, self.links)
         self.in_hand = InHand(watch, self.links)
         self.recorder = Recorder(watch, self.links)
         self.unhashed = Unhashed(watch)
         self._moves = FileMoves(watch, self.recorder, self.in_hand, self.unhashed)
         self._due: dict[bytes, Sequence[Process]] = {}
         """Who touched what is being looked at together."""
+        self._settled: list[tuple[bytes, Look]] = []
+        """What hashers have answered in the transaction that goes on."""
         self._pauses: dict[bytes, float] = {}
         """Of paths that gave no certain answer: how long they wait next."""
         self._unreadable = RepeatedWarning(logger, every=1000)
@@ -108,7 +112,7 @@ class Examiner:
         """
         watch = self._watch
         if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
-            self._note_name(path, status)
+            self._note_name(path, status, look)
         is_known = look.known is not None and is_as_known(look.known, status, watch.settings)
         if (is_known and not self._must_hash(status, look)) or watch.scope.is_own(status):
             return
@@ -134,6 +138,7 @@ class Examiner:
             again = look.again or DirtyPath(path, is_new=False, detected_by=look.detected_by)
             self._watch.dirty.put_back(again._replace(is_content=True))
             return
+        self._settled.append((path, look))
         if hashed.state is not None:
             self._settle(path, hashed.state, look)
         elif hashed.problem in UNREAD:
@@ -189,21 +194,28 @@ class Examiner:
         self.in_hand.drop(directory)
 
     def begin_again(self) -> None:
-        """Look anew at all that was in hand: what was found out may not have been stored."""
-        for path, look in self.in_hand.items():
+        """Look anew at all that was in hand when the transaction began: what was found out was not stored."""
+        for path, look in [*self._settled, *self.in_hand.items()]:
             if not look.in_scan or look.is_new or look.is_content or look.again is not None:
                 self._watch.dirty.put_back(look.as_dirty(path))
+        self._settled.clear()
         self.in_hand.drop(b"")
+
+    def is_stored(self) -> None:
+        """Note that the transaction was committed."""
+        self._settled.clear()
 
     def _must_hash(self, status: os.stat_result, look: Look) -> bool:
         scan = self._watch.scan
         wants_all = scan is not None and scan.must_hash_all
         return (wants_all or look.is_content) and is_to_be_hashed(status, self._watch.settings)
 
-    def _note_name(self, path: bytes, status: os.stat_result) -> None:
+    def _note_name(self, path: bytes, status: os.stat_result, look: Look) -> None:
         """Remember one of several names of a file; a write through one that is not watched is told of the file."""
         if self.links.note(path, status):
             self.watch_alone(path)
+        if look.known is None or look.known.inode != status.st_ino:
+            self.link_search.want(status, in_scan=look.in_scan)
 
     def watch_alone(self, path: bytes) -> None:
         """Have it told what happens to a file by names elsewhere, or to a directory that is not entered."""

@@ -38,6 +38,9 @@ class Links:
     def __len__(self) -> int:
         return len(self._identities)
 
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._identities
+
     def note(self, path: bytes, status: os.stat_result) -> bool:
         """Remember a name; return whether it is a new one."""
         identity = (status.st_dev, status.st_ino)
@@ -52,9 +55,9 @@ class Links:
         self._add(path, identity)
         return True
 
-    def has_all(self, identity: Identity, links: int) -> bool:
-        """Say whether so many names of a file are remembered."""
-        return len(self._names.get(identity, ())) >= links
+    def names(self, identity: Identity) -> tuple[bytes, ...]:
+        """Return the names of a file that are remembered."""
+        return self._names.get(identity, ())
 
     def others(self, path: bytes, state: FileState) -> list[bytes]:
         """Return the other names of what has, or had, the name *path*."""

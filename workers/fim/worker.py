@@ -172,6 +172,7 @@ class Watcher:
             # Now: while the paths wait the answers come.
             self._watch.actors.ask()
         if self._rescan_due <= time.monotonic():
+            self._examiner.link_search.must_compare = False
             self._walker.scans.repeat()
         self._examiner.in_hand.release()
         self._work(at_once=False)
@@ -214,8 +215,11 @@ class Watcher:
 
     @property
     def _rescan_due(self) -> float:
-        is_possible = self._rescan_seconds and self._watch.root is not None and self._watch.scan is None
-        return self._walker.scans.compared_at + self._rescan_seconds if is_possible else math.inf
+        if self._watch.root is None or self._watch.scan is not None:
+            return math.inf
+        if self._examiner.link_search.must_compare:
+            return 0.0
+        return self._walker.scans.compared_at + self._rescan_seconds if self._rescan_seconds else math.inf
 
     @property
     def _may_store(self) -> bool:
@@ -231,7 +235,7 @@ class Watcher:
         elif not watch.baseline.is_full:
             if self._walker.can_go_on:
                 return 0.0
-            waits.append(self._rescan_due - now)
+            waits += [self._rescan_due - now, self._examiner.link_search.seconds_until_due]
             seconds_until_release = self._examiner.in_hand.seconds_until_release
             if seconds_until_release is not None:
                 waits.append(seconds_until_release)
@@ -263,6 +267,7 @@ class Watcher:
         due = watch.dirty.take_due(room, at_once=at_once)
         is_alive_due = time.monotonic() >= self._alive_due
         is_busy = bool(self._results or due or self._walker.moves or self._must_scan or self._walker.can_go_on)
+        is_busy = is_busy or self._examiner.link_search.seconds_until_due <= 0
         if not is_busy and not (is_alive_due and time.monotonic() >= self._alive_due + IDLE_ALIVE_SECONDS):
             return
 
@@ -273,6 +278,7 @@ class Watcher:
             for hashed in self._results:
                 self._examiner.take(hashed)
             self._walker.go_on()
+            self._examiner.link_search.go_on()
             if is_alive_due:
                 self._alive_due = time.monotonic() + ALIVE_SECONDS
                 self._place.note_alive()
@@ -306,6 +312,7 @@ class Watcher:
             return False
         watch.gaps.is_stored()
         self._walker.moves.is_stored()
+        self._examiner.is_stored()
         return True
 
     def _begin_again(self, reason: str) -> None:

@@ -74,6 +74,8 @@ class Running:
     def is_quiet(self) -> bool:
         """Whether nothing is left to be done."""
         waits = self.in_hand or self.watch.dirty or self.watcher._must_scan
+        if not self.watcher._examiner.link_search.is_over:
+            return False
         return self.watcher._walker.is_idle and not waits
 
     def turn_until(self, condition: Callable[[], object], seconds: float = 20) -> None:

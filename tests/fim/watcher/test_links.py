@@ -1,8 +1,11 @@
 """Files with several names."""
 
 import os
+import shutil
 
-from auditline.workers.fim import links
+import pytest
+
+from auditline.workers.fim import link_search, links
 from auditline.workers.fim.links import Links
 
 
@@ -107,8 +110,7 @@ def test_another_name_for_a_known_file_is_created(start, watched):
     os.link(watched / "file", watched / "other")
     running.settle()
 
-    assert ("created", "other") in running.told
-    assert {action for action, _ in running.told} <= {"created", "attributes_modified"}
+    assert sorted(running.told) == [("attributes_modified", "file"), ("created", "other")]
 
 
 def test_names_in_renamed_directories_are_followed(start, watched):
@@ -177,3 +179,64 @@ def test_an_answer_about_one_name_is_none_for_another_that_was_dropped(tmp_path)
     assert are_waiting == [False, True]
     assert left == []
     assert names.answered(b"a", None) == ([], False)
+
+
+@pytest.mark.parametrize("backend", ["fanotify", "inotify", "poll"])
+def test_what_happens_under_a_new_name_is_told_of_the_known_one(start, watched, backend):
+    (watched / "passwd").write_text("root")
+    (watched / "d").mkdir()
+    running = start({"backend": backend}, poll_seconds=0.1)
+    os.link(watched / "passwd", watched / "d" / "x")
+    running.turn_until(lambda: ("attributes_modified", "passwd") in running.told)
+    running.settle().forget_all()
+
+    (watched / "d" / "x").write_text("evil!")
+    (watched / "d" / "x").chmod(0o4777)
+    running.turn_until(lambda: len({name for _, name in running.told}) == 2)
+    running.settle()
+
+    passwd, other = (running.watch.baseline.known(path) for path in (b"passwd", b"d/x"))
+    assert passwd._replace(checked_ns=0) == other._replace(checked_ns=0)
+    assert (passwd.links, passwd.mode & 0o7777) == (2, 0o4777)
+
+
+def test_other_names_of_many_files_are_searched_for_together_and_in_slices(start, watched, monkeypatch):
+    monkeypatch.setattr(link_search, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(link_search, "MOST_DIRTY", 5)
+    (watched / "a").mkdir()
+    for number in range(20):
+        (watched / "a" / f"f{number}").write_text("text")
+    running = start(debounce_seconds=0.2, max_delay_seconds=0.2)
+
+    shutil.copytree(watched / "a", watched / "b", copy_function=os.link)
+    running.settle()
+
+    states = [running.watch.baseline.known(b"%s/f%d" % (name, n)) for name in (b"a", b"b") for n in range(20)]
+    assert all(state.links == 2 for state in states)
+
+
+def test_when_more_is_wanted_than_is_searched_for_everything_is_compared(start, watched, monkeypatch):
+    monkeypatch.setattr(link_search, "MOST_WANTED", 3)
+    (watched / "a").mkdir()
+    for number in range(10):
+        (watched / "a" / f"f{number}").write_text("text")
+    running = start()
+
+    shutil.copytree(watched / "a", watched / "b", copy_function=os.link)
+    running.settle()
+
+    assert all(running.watch.baseline.known(b"a/f%d" % number).links == 2 for number in range(10))
+    assert not running.watcher._examiner.link_search.must_compare
+
+
+def test_after_a_search_it_rests_for_longer_than_that_took(start, watched, tmp_path):
+    (tmp_path / "outside").write_text("text")
+    running = start()
+    search = running.watcher._examiner.link_search
+    search._spent_seconds = 1.0
+
+    os.link(tmp_path / "outside", watched / "file")
+    running.turn_until(lambda: search._spent_seconds == 0.0)
+    search.want((watched / "file").stat(), in_scan=False)
+
+    assert 5 < search.seconds_until_due < 20

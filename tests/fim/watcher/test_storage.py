@@ -99,6 +99,26 @@ class TestLostTransaction:
 
         assert sorted(running.told) == [("updated", f"f{number}") for number in range(10)]
 
+    def test_what_events_had_said_of_files_whose_results_were_lost_with_it_is_kept(self, start, watched):
+        for name in ("file", "other"):
+            (watched / name).write_text("before")
+        running = start()
+        running.hold_hasher()
+        (watched / "file").write_text("after!")
+        (watched / "tmp").write_text("after!")
+        (watched / "tmp").rename(watched / "other")
+        running.turn_until(lambda: running.in_hand == 2)
+
+        with running.storage_failing():
+            running.resume_hasher()
+            running.lose_transaction()
+            said = {path: running.watch.dirty._waiting[path].as_dirty() for path in (b"file", b"other")}
+        running.settle()
+
+        assert said[b"file"].is_content
+        assert said[b"other"].is_new
+        assert {(change.action, change.detected_by) for change in running.changes} == {("updated", "event")}
+
     def test_files_whose_results_were_lost_with_it_are_watched_as_before(self, start, watched):
         for number in range(5):
             (watched / f"f{number}").write_text("before")

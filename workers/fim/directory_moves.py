@@ -72,7 +72,7 @@ class DirectoryMoves:
         if known is not None and after is None:
             return
         there = watch.baseline.known(new)
-        self._examiner.forget_rows(new, "event")
+        self._forget_replaced(new)
         if known is None or not (watch.scope.reports(old) and watch.scope.reports(new)):
             self._move_each(move)
             return
@@ -88,6 +88,17 @@ class DirectoryMoves:
             processes=processes,
         )
         watch.baseline.move_directory(old, new)
+
+    def _forget_replaced(self, new: bytes) -> None:
+        """Record that nothing is there any more of what was known beneath *new*, whatever hashers may say of it."""
+        watch, examiner = self._watch, self._examiner
+        examiner.forget_rows(new, "event")
+        # These are left of it: they are in the hands of hashers.
+        for path in reversed(list(watch.baseline.known_beneath(new))):
+            known = watch.baseline.known(path)
+            if known is not None:
+                examiner.in_hand.make_void(path)
+                examiner.recorder.change("deleted", path, known, None, "event")
 
     def _find(self, old: bytes, new: bytes, known: FileState | None) -> FileState | None:
         """Return what the directory is now; None: it has not moved, or is back.
@@ -109,16 +120,25 @@ class DirectoryMoves:
             return None
 
     def _move_each(self, move: DirectoryMove) -> None:
-        """Record each path beneath by itself, because the directory is not reported under both names."""
+        """Record what lies beneath by itself, because the directory is not reported under both names.
+
+        A directory there that is takes its content along.
+        """
         watch, recorder = self._watch, self._examiner.recorder
-        for path in watch.baseline.known_beneath(move.old):
+        taken_along = b"/"
+        for path in list(watch.baseline.known_beneath(move.old)):
             state, place = watch.baseline.known(path), move.new + path[len(move.old) :]
-            if state is None:
+            if state is None or path.startswith(taken_along):
                 continue
-            if watch.scope.reports(place):
-                recorder.change("moved", place, state, state, "event", moved_from=path, processes=move.processes)
-            else:
+            if not watch.scope.reports(place):
                 recorder.change("deleted", path, state, None, "event", processes=move.processes)
+                continue
+            if state.is_directory:
+                taken_along = path + b"/"
+                self._drop_unreported(DirectoryMove(path, place, move.processes))
+            recorder.change("moved", place, state, state, "event", moved_from=path, processes=move.processes)
+            if state.is_directory:
+                watch.baseline.move_directory(path, place)
 
     def _drop_unreported(self, move: DirectoryMove) -> None:
         """Record that what is not reported under its new path is not there any more."""

@@ -277,6 +277,26 @@ class TestDirectories:
         paths = [(change.action, change.path.removeprefix(os.fsencode(watched))) for change in running.changes]
         assert paths == [("moved", b"/z"), ("updated", b"/z/file")]
 
+    def test_a_file_at_a_hasher_is_deleted_when_another_directory_takes_the_place_of_its_own(self, start, watched):
+        for name in ("d", "e"):
+            (watched / name).mkdir()
+            (watched / name / f"{name}f").write_text(name)
+        running = start()
+        running.hold_hasher()
+        (watched / "d" / "df").write_text("other")
+        running.turn_until(lambda: running.in_hand)
+
+        (watched / "d" / "df").unlink()
+        (watched / "d").rmdir()
+        (watched / "e").rename(watched / "d")
+        running.turn_until(lambda: ("updated", "d") in running.told)
+        running.resume_hasher()
+        running.settle()
+
+        assert ("deleted", "df") in running.told
+        assert running.watch.baseline.known(b"d/df") is None
+        assert running.watch.baseline.known(b"d/ef").hashes
+
     def test_an_answer_under_the_old_name_is_not_believed(self, start, watched):
         (watched / "a").mkdir()
         (watched / "a" / "file").write_text("before")
@@ -370,6 +390,18 @@ class TestDirectories:
         running.settle()
 
         assert moves(running) == [("moved", b"x.conf", b"x.conf")]
+
+    def test_a_directory_in_one_that_is_not_included_takes_its_content_along(self, start, watched):
+        (watched / "a" / "s" / "in").mkdir(parents=True)
+        (watched / "a" / "s" / "in" / "file").write_text("text")
+        running = start({"include": ("/s(/|$)",)})
+
+        (watched / "a").rename(watched / "b")
+        running.settle()
+
+        assert moves(running) == [("moved", b"s", b"s")]
+        assert running.watch.baseline.known(b"b/s/in/file").hashes
+        assert running.watch.baseline.known(b"a/s/in/file") is None
 
     def test_what_is_not_reported_under_its_new_path_is_deleted(self, start, watched):
         (watched / "a").mkdir()

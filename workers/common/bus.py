@@ -2,6 +2,8 @@
 
 The only module that imports zmq. A context is made here, in the process that uses it: one inherited through
 fork loses messages silently. The wire format is written down in docs/bus.md.
+
+Longer than other files, so that both ends of each message are read side by side: Producer and Hub.
 """
 
 import json

@@ -85,7 +85,7 @@ class Backend(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why the last directory that is polled is polled, with the remedy; empty: none ever was."""
+        """Why the last directory that is polled is polled, with the remedy; empty: none ever was, but where that was asked for."""
 
     @property
     def seconds_until_due(self) -> float | None:

@@ -38,8 +38,8 @@ class Polling:
 
     @property
     def trouble(self) -> str:
-        """See `Backend`."""
-        return self.reason
+        """See `Backend`; to be asked for is none."""
+        return "" if self._is_wanted else self.reason
 
     @property
     def polled(self) -> int:

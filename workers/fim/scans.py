@@ -120,7 +120,8 @@ class Scans:
         """Tell once when directories begin to be polled, and when none is any more."""
         watch, backend = self._watch, self._watch.backend
         counts = {"watched_directories": backend.watched, "polled_directories": backend.polled}
-        is_needed = {"limit": backend.limit_reached, "backend": backend.polled > 0 and not backend.limit_reached}
+        is_short = backend.limit_reached
+        is_needed = {"limit": is_short, "backend": backend.polled > 0 and bool(backend.trouble) and not is_short}
         for reason, is_open in is_needed.items():
             if not is_open:
                 watch.gaps.end(reason, watch.path, "watched", **counts)

@@ -34,6 +34,8 @@ LONGEST_PAUSE_SECONDS = 300.0
 """but no longer than this."""
 _SHORT_PAUSE_SECONDS = 0.05
 """Before a path is looked at again that became something else while it was looked at."""
+MOST_WAITING = 10_000
+"""So many paths may be dirty before what listings find is looked at though nobody has said yet who made it."""
 _MOST_TROUBLED = 10_000
 
 
@@ -66,6 +68,7 @@ class Examiner:
         self._due = {dirty.path: dirty.processes for dirty in due}
         for dirty in due:
             self.examine(dirty)
+            self._end(dirty.path)
         self._due = {}
 
     def examine(self, dirty: DirtyPath) -> None:
@@ -97,6 +100,18 @@ class Examiner:
             look = Look(known, dirty.detected_by, dirty.is_new, dirty.is_content, processes=dirty.processes)
             self.look(path, status, look)
 
+    def wait_for_actor(self, path: bytes, since_ns: int, again: DirtyPath) -> bool:
+        """Ask who made something after *since_ns*, and look at it, as *again* says, when there was time to answer.
+
+        False: it must be looked at now.
+        """
+        watch = self._watch
+        watch.actors.note(watch.scope.absolute(path), None, since_ns)
+        if not watch.actors.asks or len(watch.dirty) >= MOST_WAITING:
+            return False
+        watch.dirty.put_back(again, watch.settings.debounce_seconds)
+        return True
+
     def is_certain(self, known: FileState, status: os.stat_result) -> bool:
         """Whether what `lstat` says leaves nothing to be looked at: the same as `look` finds, in less time."""
         if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
@@ -127,6 +142,16 @@ class Examiner:
 
     def take(self, hashed: Hashed) -> None:
         """Take what a hasher says of a file."""
+        self._take(hashed)
+        self._end(hashed.path)
+
+    def _end(self, path: bytes) -> None:
+        """Let it be found out anew who makes the next change, once nothing is left to be found out about this one."""
+        watch = self._watch
+        if path not in watch.dirty and path not in self.in_hand:
+            watch.actors.forget(watch.scope.absolute(path))
+
+    def _take(self, hashed: Hashed) -> None:
         path = hashed.path
         others, is_theirs = self.links.answered(path, hashed.state)
         for name in others:
@@ -175,11 +200,13 @@ class Examiner:
 
     def forget_rows(self, directory: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> None:
         """Record the same, but of what hashers may still say that it was there."""
+        # Whoever removed the directory need not have removed all that was in it.
+        inferred = tuple(process._replace(is_certain=False) for process in processes)
         for path in reversed(list(self._watch.baseline.known_beneath(directory))):
             known = self._watch.baseline.known(path)
             if known is not None and path not in self.in_hand:
                 # Who removed each is known better than who removed the directory, if it was told.
-                removers = self._watch.dirty.processes(path) or self._due.get(path) or processes
+                removers = self._watch.dirty.processes(path) or self._due.get(path) or inferred
                 self.recorder.change("deleted", path, known, None, detected_by, processes=removers)
 
     def forget(self, path: bytes) -> None:

@@ -71,19 +71,19 @@ class Follower:
             self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
             return
         elif hint.is_directory:
-            self._take_directory(hint)
+            self._take_directory(hint, since_ns)
         if hint.is_directory or scope.reports(path):
             is_new = kind in (HintKind.CREATED, HintKind.MOVED)
             self._watch.dirty.add(path, is_new=is_new, is_content=hint.is_content, process=hint.process)
             self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
 
-    def _take_directory(self, hint: Hint) -> None:
+    def _take_directory(self, hint: Hint, since_ns: int) -> None:
         path, kind, scope = hint.path, hint.kind, self._watch.scope
         if kind is HintKind.GONE or not scope.enters(path):
             self._walker.leave(path)
         elif kind is not HintKind.ATTRIBUTES:
             is_new = kind in (HintKind.CREATED, HintKind.MOVED)
-            self._walker.list_later(path, Visit("event", is_new=is_new))
+            self._walker.list_later(path, Visit("event", is_new=is_new, since_ns=since_ns if is_new else 0))
 
     def _take_move(self, hint: Hint, old: bytes) -> bool:
         """Take note of a rename; False: it is to be seen as something new, because its old name was not watched.

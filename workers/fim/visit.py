@@ -20,10 +20,14 @@ class Visit(NamedTuple):
     is_deep: bool = False
     """All beneath it is compared as well."""
 
+    since_ns: int = 0
+    """An event said that it was made after this, in nanoseconds since 1970: who made what is in it may be asked."""
+
     def merged(self, other: "Visit | None") -> "Visit":
         """Return one for both."""
         if other is None:
             return self
         detected_by: DetectedBy = "event" if "event" in (self.detected_by, other.detected_by) else "scan"
-        flags = (mine or its for mine, its in zip(self[1:], other[1:], strict=True))
-        return Visit(detected_by, *flags)
+        flags = (mine or its for mine, its in zip(self[1:-1], other[1:-1], strict=True))
+        since_ns = min(filter(None, (self.since_ns, other.since_ns)), default=0)
+        return Visit(detected_by, *flags, since_ns=since_ns)

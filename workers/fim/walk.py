@@ -341,6 +341,10 @@ class Walker:
             scan.count(status)
         if state is not None and self.examiner.is_certain(state, status):
             return
+        if state is None and visit.since_ns and scan is None and not visit.is_found:
+            again = DirtyPath(path, visit.is_new, visit.detected_by)
+            if self.examiner.wait_for_actor(path, visit.since_ns, again):
+                return
         look = Look(
             state,
             visit.detected_by,

@@ -75,6 +75,10 @@ class Scan:
 class Actors(Protocol):
     """Who did it; all paths are absolute, and nothing waits."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether anybody is there who may answer."""
+
     def note(self, path: bytes, process: Process | None, since_ns: int) -> None:
         """A hint about *path* has come; what it is about happened after *since_ns*."""
 
@@ -87,12 +91,17 @@ class Actors(Protocol):
     def actor_of(self, path: bytes, processes: Sequence[Process]) -> Mapping[str, Any] | None:
         """Return who changed *path*, as documents have it; *processes* were named by hints, the last one last."""
 
+    def renew(self, path: bytes) -> None:
+        """What was told of *path* has been recorded, and since then something else was."""
+
     def forget(self, path: bytes) -> None:
         """What was told of *path* has been recorded, or was nothing."""
 
 
 class NoActors:
     """Knows nobody. An `Actors`."""
+
+    asks = False
 
     def note(self, path: bytes, process: Process | None, since_ns: int) -> None:
         """See `Actors`."""
@@ -106,6 +115,9 @@ class NoActors:
     def actor_of(self, path: bytes, processes: Sequence[Process]) -> Mapping[str, Any] | None:  # noqa: ARG002
         """See `Actors`."""
         return None
+
+    def renew(self, path: bytes) -> None:
+        """See `Actors`."""
 
     def forget(self, path: bytes) -> None:
         """See `Actors`."""

@@ -176,6 +176,8 @@ class Watcher:
             self._walker.scans.repeat()
         self._examiner.in_hand.release()
         self._work(at_once=False)
+        # What listings have found waits as well.
+        self._watch.actors.ask()
         self._producer.pump()
         self._watch.actors.take(self._producer.take_answers())
         self._measure()

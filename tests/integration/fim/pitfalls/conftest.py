@@ -74,6 +74,10 @@ class Corner:
         """Return what is to be told of a rename, as `actions` has it."""
         return {new: ["moved"]} if self.sees_renames else {old: ["deleted"], new: ["created"]}
 
+    def by_sight(self, renames: Any, names: Any) -> Any:
+        """Return what is to be told: *renames* by a backend that sees these, *names* by one that sees names alone."""
+        return renames if self.sees_renames else names
+
     def put(self, path: Path, content: str) -> None:
         """Make a file, or replace one, that nobody sees before it is complete."""
         half = self.watched.folder / "half-written"

@@ -29,8 +29,7 @@ def test_no_file_is_lost_while_the_watcher_stands_still(corner):
     names = [f"{number}" for number in range(500)]
 
     with corner.suspended():
-        if corner.backend != "poll":
-            fill_queue(corner.root)
+        fill_queue(corner.root)
         for name in names:
             (corner.root / name).touch()
     corner.wait_for_actions({name: ["created"] for name in names}, 30)
@@ -96,14 +95,14 @@ def test_who_never_closes_a_file_is_told_from_time_to_time(corner):
     start = time.monotonic()
     with path.open("ab", buffering=0) as log:
         # The load of this test, not a wait for anything.
-        while (elapsed_seconds := time.monotonic() - start) < 2:
+        while (elapsed_seconds := time.monotonic() - start) < 1.5:
             log.write(b"a line\n")
             time.sleep(0.01)
         written = path.stat().st_size
         corner.wait_for_size(path, written)
 
-    # The longest delay; what is polled is listed so often.
-    most_often_seconds = 0.2 if corner.backend == "poll" else 1
+    # What is polled is listed so often; the longest delay else.
+    most_often_seconds = corner.by_sight(1, 0.2)
     assert {change.action for change in corner.changes[1:]} <= {"updated"}
     assert len(corner.changes) <= elapsed_seconds / most_often_seconds + 3
 

@@ -123,8 +123,14 @@ def test_checking_out_another_commit_tells_what_differs(corner, run):
     corner.wait_for_actions(changed | {"d1/1": ["created"], "new": ["deleted"], "new/file": ["deleted"]})
 
 
-@pytest.mark.parametrize("way", ["create", "copytruncate"])
-def test_a_rotated_log_is_told_as_what_was_done(corner, run, tmp_path, way):
+MOVED_TWICE = {"app.log.2": ["moved"], "app.log.1": ["moved"], "app.log": ["created"]}
+MOVED_AND_COPIED = {"app.log.2": ["moved"], "app.log.1": ["created"], "app.log": ["updated"]}
+NAMES_ALONE = {"app.log.2": ["created"], "app.log.1": ["updated"], "app.log": ["updated"]}
+"""Without a hint of it, a file in the place of the other one is another content."""
+
+
+@pytest.mark.parametrize(("way", "renames"), [("create", MOVED_TWICE), ("copytruncate", MOVED_AND_COPIED)])
+def test_a_rotated_log_is_told_as_what_was_done(corner, run, tmp_path, way, renames):
     """Pitfall 38."""
     corner.know(**{"app.log": "the newest lines\n", "app.log.1": "older lines, more of them\n"})
     configuration = tmp_path / "logrotate.conf"
@@ -134,15 +140,7 @@ def test_a_rotated_log_is_told_as_what_was_done(corner, run, tmp_path, way):
     with corner.undisturbed():
         run("logrotate", "--state", tmp_path / "state", "--force", configuration)
 
-    moved = {"app.log.2": ["moved"]} if corner.sees_renames else {"app.log.2": ["created"]}
-    if way == "copytruncate":
-        # Without a hint of it, a file in the place of the other one is another content.
-        copied = {"app.log.1": ["created"] if corner.sees_renames else ["updated"], "app.log": ["updated"]}
-        corner.wait_for_actions(moved | copied)
-    elif corner.sees_renames:
-        corner.wait_for_actions(moved | {"app.log.1": ["moved"], "app.log": ["created"]})
-    else:
-        corner.wait_for_actions(moved | {"app.log.1": ["updated"], "app.log": ["updated"]})
+    corner.wait_for_actions(corner.by_sight(renames, NAMES_ALONE))
 
 
 @pytest.mark.parametrize(

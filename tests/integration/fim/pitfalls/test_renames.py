@@ -26,9 +26,8 @@ def test_a_renamed_directory_is_one_event_and_its_files_are_known_under_the_new_
     corner.forget(len(paths))
 
     old.rename(new)
-    renamed = {"new": ["moved"]}
-    if not corner.sees_renames:
-        renamed = {path: ["deleted"] for path in paths} | {f"new{path[3:]}": ["created"] for path in paths}
+    each = {path: ["deleted"] for path in paths} | {f"new{path[3:]}": ["created"] for path in paths}
+    renamed = corner.by_sight({"new": ["moved"]}, each)
     corner.wait_for_actions(renamed, 30)
     (new / "deep" / "7").write_text("another")
     updated = corner.wait_for("updated", new / "deep" / "7")
@@ -63,7 +62,7 @@ def test_a_file_renamed_again_and_again_is_one_move_from_its_first_name(corner):
     corner.wait_for_actions(corner.renamed("first", "third"))
 
     told = corner.changes[-1]
-    assert told.before.get("path") == (str(known["first"]) if corner.sees_renames else None)
+    assert told.before.get("path") == corner.by_sight(str(known["first"]), None)
 
 
 def test_a_file_renamed_there_and_back_is_nothing(corner):
@@ -87,8 +86,7 @@ def test_a_file_that_another_one_is_renamed_over_is_replaced_in_one_event(corner
     replaced = corner.wait_for("updated", known["old"])
     corner.settle()
 
-    gone = {} if corner.sees_renames else {"new": ["deleted"]}
-    assert corner.actions == {"old": ["updated"]} | gone
+    assert corner.actions == {"old": ["updated"]} | corner.by_sight({}, {"new": ["deleted"]})
     assert [replaced.before["inode"], replaced.after["inode"]] == inodes
     assert replaced.before["sha256"] != replaced.after["sha256"]
 
@@ -143,10 +141,9 @@ def test_a_rotated_file_is_moved_and_the_new_one_is_created(corner):
     with corner.suspended():
         known["log"].rename(corner.root / "log.1")
         known["log"].write_text("new lines")
-    if corner.sees_renames:
-        corner.wait_for_actions({"log.1": ["moved"], "log": ["created"]})
-    else:
-        corner.wait_for_actions({"log.1": ["created"], "log": ["updated"]})
+
+    rotated = corner.by_sight({"log.1": ["moved"], "log": ["created"]}, {"log.1": ["created"], "log": ["updated"]})
+    corner.wait_for_actions(rotated)
 
 
 def test_an_atomic_save_is_one_update_of_its_target(corner):

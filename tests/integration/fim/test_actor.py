@@ -125,6 +125,23 @@ def test_with_rules_practically_everybody_is_known_also_where_the_kernel_names_n
 
 
 @pytest.mark.kernel
+@pytest.mark.parametrize("backend", ["auto", "inotify"])
+def test_with_rules_it_is_known_who_filled_a_directory_just_made(
+    kernel_audit: AuditControl, watched: Any, backend: str
+) -> None:
+    watched.start({"path": watched.root, "backend": backend}, fim=DEFAULTS | {"actor": "audit"}, audit="")
+
+    subprocess.run(["sh", "-c", "mkdir -p x/y; echo > x/y/f; echo > x/g"], cwd=watched.root, check=True)
+    watched.settle()
+
+    told = {
+        os.path.relpath(change.path, watched.root): change.document["auditline"]["actor"]["name"]
+        for change in watched.changes
+    }
+    assert told == {"x": "mkdir", "x/y": "mkdir", "x/y/f": "sh", "x/g": "sh"}
+
+
+@pytest.mark.kernel
 @pytest.mark.soak
 def test_with_rules_practically_everybody_of_a_thousand_is_known(
     kernel_audit: AuditControl, actors_of: Callable[..., Counter[str]]

@@ -30,4 +30,4 @@ class Visit(NamedTuple):
         detected_by: DetectedBy = "event" if "event" in (self.detected_by, other.detected_by) else "scan"
         flags = (mine or its for mine, its in zip(self[1:-1], other[1:-1], strict=True))
         since_ns = min(filter(None, (self.since_ns, other.since_ns)), default=0)
-        return Visit(detected_by, *flags, since_ns=since_ns)
+        return Visit(detected_by, *flags)._replace(since_ns=since_ns)

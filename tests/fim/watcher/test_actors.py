@@ -1,8 +1,6 @@
 """Who is told to have made a change, by what the router answers: whoever made this one, or nobody."""
 
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +9,6 @@ from auditline.workers.common.actor_messages import Answer, Question, decode_que
 from auditline.workers.common.process_info import Process
 from auditline.workers.common.settings import Settings
 from auditline.workers.fim.actors import Actors
-
-from .conftest import Running
 
 
 class Router:
@@ -43,7 +39,7 @@ def router() -> Router:
 
 
 @pytest.fixture
-def running(start: Callable[..., Running], watched: Path, router: Router) -> Running:
+def running(start, watched, router):
     (watched / "d").mkdir()
     (watched / "f").write_text("f")
     running = start(debounce_seconds=0.2, max_delay_seconds=1)
@@ -51,7 +47,7 @@ def running(start: Callable[..., Running], watched: Path, router: Router) -> Run
     return running
 
 
-def actors(running: Running) -> list[tuple[str, Any]]:
+def actors(running) -> list[tuple[str, Any]]:
     """Return for each change the path's last part and the pid of whom is told."""
     return [
         (os.path.basename(os.fsdecode(change.path)), None if change.actor is None else change.actor["pid"])

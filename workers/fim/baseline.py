@@ -164,6 +164,10 @@ class Baseline:
         """
         return self._seen.beneath(directory)
 
+    def known_backwards(self, directory: bytes) -> Iterator[bytes]:
+        """Yield the same, each directory after what is in it."""
+        return self._seen.beneath_backwards(directory)
+
     def known_states(self) -> Iterator[tuple[bytes, FileState]]:
         """Yield all paths that are known with their states, one directory after the other, as `known_beneath` does."""
         self._seen.write()

@@ -117,6 +117,21 @@ class Directories:
                 last = found
                 yield directory, found
 
+    def beneath_backwards(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the same, each after what is in it."""
+        statement = "SELECT id, path, checksum FROM directories WHERE path > ? AND path < ? ORDER BY path DESC LIMIT ?"
+        first, last = _bounds(path)
+        while rows := self._database.rows(statement, (first, last, _PAGE)):
+            for row in rows:
+                directory, found = self._check(row), row[1]
+                if found >= last:
+                    raise self._database.damaged(f"directory {found!r} comes before {last!r}")
+                last = found
+                yield directory, found
+        own = self.find(path)
+        if own is not None:
+            yield own, path
+
     def forget_ids(self) -> None:
         """Forget what is remembered: a transaction was rolled back."""
         self._ids.clear()

@@ -36,6 +36,8 @@ _SHORT_PAUSE_SECONDS = 0.05
 """Before a path is looked at again that became something else while it was looked at."""
 MOST_WAITING = 10_000
 """So many paths may be dirty before what listings find is looked at though nobody has said yet who made it."""
+MOST_BENEATH = 2000
+"""Of what lay beneath directories that are gone, so much is recorded in one transaction."""
 _MOST_TROUBLED = 10_000
 
 
@@ -57,6 +59,8 @@ class Examiner:
         self._moves = FileMoves(watch, self.recorder, self.in_hand, self.unhashed)
         self._due: dict[bytes, Sequence[Process]] = {}
         """Who touched what is being looked at together."""
+        self._recorded_beneath = 0
+        """How much has been recorded in the transaction that goes on, of what lay beneath directories."""
         self._settled: list[tuple[bytes, Look]] = []
         """What hashers have answered in the transaction that goes on."""
         self._pauses: dict[bytes, float] = {}
@@ -94,8 +98,11 @@ class Examiner:
         known = watch.baseline.known(path)
         if stat.S_ISDIR(status.st_mode):
             self._enter(path, Entrance(dirty.is_new, _has_other_rights(known, status)))
-        elif known.is_directory if known is not None else watch.baseline.has_directory(path):
-            self.gone_beneath(path, dirty.detected_by, dirty.processes)
+        elif (known.is_directory if known is not None else watch.baseline.has_directory(path)) and (
+            not self.gone_beneath(path, dirty.detected_by, dirty.processes)
+        ):
+            watch.dirty.put_back(dirty)
+            return
         if watch.scope.reports(path):
             look = Look(known, dirty.detected_by, dirty.is_new, dirty.is_content, processes=dirty.processes)
             self.look(path, status, look)
@@ -175,39 +182,61 @@ class Examiner:
         if look.again is not None:
             self._watch.dirty.put_back(look.again)
 
-    def gone(self, path: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> None:
-        """Record that *path*, and all that was known beneath it, is not there any more; *processes* did that."""
+    def gone(self, path: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> bool:
+        """Record that *path*, and all that was known beneath it, is not there any more; *processes* did that.
+
+        Returns False if there is more than one transaction may have: the rest is recorded when it is looked at again.
+        """
         if path in self.in_hand:
             # A hasher may still say that it was there.
             again = DirtyPath(path, is_new=False, detected_by=detected_by, processes=tuple(processes))
             self.in_hand.come_again(again)
-            return
+            return True
         self._pauses.pop(path, None)
         baseline = self._watch.baseline
         known = baseline.known(path)
         if known.is_directory if known is not None else baseline.has_directory(path):
-            self.gone_beneath(path, detected_by, processes)
+            if not self.gone_beneath(path, detected_by, processes):
+                rest = DirtyPath(path, is_new=False, detected_by=detected_by, processes=tuple(processes))
+                self._watch.dirty.put_back(rest)
+                return False
         elif known is None:
             self._leave(path)
         if known is not None:
             self.recorder.change("deleted", path, known, None, detected_by, processes=processes)
+        return True
 
-    def gone_beneath(self, directory: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> None:
-        """Record that all that was known beneath *directory* is not there any more, what lies deepest first."""
+    def gone_beneath(self, directory: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> bool:
+        """Record that all that was known beneath *directory* is not there any more, what lies deepest first.
+
+        Returns False if there is more than one transaction may have: call it again in the next one.
+        """
         self._leave(directory)
         self.in_hand.gone_beneath(directory)
-        self.forget_rows(directory, detected_by, processes)
+        return self.forget_rows(directory, detected_by, processes, in_slices=True)
 
-    def forget_rows(self, directory: bytes, detected_by: DetectedBy, processes: Sequence[Process] = ()) -> None:
-        """Record the same, but of what hashers may still say that it was there."""
+    def forget_rows(
+        self, directory: bytes, detected_by: DetectedBy, processes: Sequence[Process] = (), *, in_slices: bool = False
+    ) -> bool:
+        """Record the same, but of what hashers may still say that it was there; all at once, if not *in_slices*."""
         # Whoever removed the directory need not have removed all that was in it.
         inferred = tuple(process._replace(is_certain=False) for process in processes)
-        for path in reversed(list(self._watch.baseline.known_beneath(directory))):
+        for path in self._watch.baseline.known_backwards(directory):
             known = self._watch.baseline.known(path)
             if known is not None and path not in self.in_hand:
+                if in_slices and not self._may_record():
+                    return False
                 # Who removed each is known better than who removed the directory, if it was told.
                 removers = self._watch.dirty.processes(path) or self._due.get(path) or inferred
                 self.recorder.change("deleted", path, known, None, detected_by, processes=removers)
+        return True
+
+    def _may_record(self) -> bool:
+        """Say whether one more change of what lies beneath directories may be recorded in this transaction."""
+        if self._recorded_beneath >= MOST_BENEATH or self._watch.baseline.is_full:
+            return False
+        self._recorded_beneath += 1
+        return True
 
     def forget(self, path: bytes) -> None:
         """Forget, silently, what was known of *path* and beneath it: it is not watched any more."""
@@ -225,11 +254,12 @@ class Examiner:
         for path, look in [*self._settled, *self.in_hand.items()]:
             if not look.in_scan or look.is_new or look.is_content or look.again is not None:
                 self._watch.dirty.put_back(look.as_dirty(path))
-        self._settled.clear()
+        self.is_stored()
         self.in_hand.drop(b"")
 
     def is_stored(self) -> None:
         """Note that the transaction was committed."""
+        self._recorded_beneath = 0
         self._settled.clear()
 
     def _must_hash(self, status: os.stat_result, look: Look) -> bool:

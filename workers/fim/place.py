@@ -3,6 +3,7 @@
 import logging
 import os
 import time
+from collections.abc import Callable
 
 from auditline.workers.common.beneath import Root
 from auditline.workers.common.file_entry import DetectedBy
@@ -40,6 +41,8 @@ class Place:
         self._walker = walker
         self._store = store
         self._is_lost = False
+        self._is_forgetting = False
+        """Something of what was known has been recorded as gone, and not yet all."""
         self.mounts = MountChanges(watch, walker, store, self._leave)
         self.check_due = 0.0
         self.is_outdated = False
@@ -91,9 +94,9 @@ class Place:
             self._walker.scans.start(self._start_reason(), self._seen_until_ns())
         elif self.mounts.has_other_root:
             self._walker.scans.compare([b""])
-        elif was_there:
+        elif was_there or self._is_forgetting:
             self._walker.scans.start("replaced")
-        self.mounts.has_other_root = False
+        self.mounts.has_other_root = self._is_forgetting = False
         if watch.scope.single is not None and not _exists(root, watch.scope.single):
             self._note_missing("no such file or directory")
         elif watch.gaps.is_open("missing", watch.path):
@@ -134,10 +137,11 @@ class Place:
         def record() -> None:
             if not self.mounts.has_other_root:
                 self._walker.scans.expect_new(b"")
-            self._record_gone("event")
+            if not self._record_gone("event"):
+                return
             self._watch.baseline.set_note(_WATCHED_AS, "")
 
-        self.is_outdated = self._store(record)
+        self.is_outdated = self._store_all(record)
 
     def _note_missing(self, why: str, *, is_start: bool = False) -> None:
         """Record, once, that nothing is there; what comes later is new, also if nothing has ever been there."""
@@ -148,27 +152,38 @@ class Place:
             return
 
         def record() -> None:
+            if not self._record_gone("scan" if is_start else "event"):
+                return
             watch.gaps.begin("missing", watch.path, "waits for it")
             if is_start and watch.baseline.is_walked:
                 watch.gaps.tell(self._start_reason(), watch.path, "found it missing", self._seen_until_ns())
-            self._record_gone("scan" if is_start else "event")
             if not self.mounts.has_hidden:
                 # Whatever comes is right.
                 watch.baseline.set_note(_WATCHED_AS, "")
 
-        if self._store(record):
+        if self._store_all(record):
             logger.warning("%s is not there (%s): it is watched from when it appears", os.fsdecode(watch.path), why)
+
+    def _store_all(self, record: Callable[[], None]) -> bool:
+        """Do as `Store`, but return True only when `_record_gone` has no more to do: it goes on in the next turn."""
+        is_stored = self._store(record)
+        if is_stored and self._is_forgetting and not self._watch.baseline.is_full:
+            self.check_due = 0.0
+        return is_stored and not self._is_forgetting
 
     def _expect_new(self) -> None:
         self._watch.gaps.give_up("mount", self._watch.scope.root)
         self._walker.scans.expect_new(b"")
 
-    def _record_gone(self, detected_by: DetectedBy) -> None:
-        """Record that all that was known is gone."""
+    def _record_gone(self, detected_by: DetectedBy) -> bool:
+        """Record that all that was known is gone; False: there is more than one transaction may have."""
         watch, examiner = self._watch, self._walker.examiner
         examiner.drop_in_hand()
-        examiner.gone(watch.scope.single or b"", detected_by)
+        self._is_forgetting = not examiner.gone(watch.scope.single or b"", detected_by)
+        if self._is_forgetting:
+            return False
         watch.baseline.mark_walked()
+        return True
 
 
 def _exists(root: Root, path: bytes) -> bool:

@@ -65,6 +65,14 @@ class Seen:
             for name in self._names_of(directory):
                 yield prefix + name
 
+    def beneath_backwards(self, directory_path: bytes) -> Iterator[bytes]:
+        """Yield the same, each directory after what is in it."""
+        self.write()
+        for directory, path in self._directories.beneath_backwards(directory_path):
+            prefix = prefix_of(path)
+            for name in self._names_of(directory):
+                yield prefix + name
+
     def count(self) -> int:
         """Return how many states there are, those on shelves apart."""
         self.write()

@@ -274,8 +274,9 @@ class Walker:
                 return
         if stat.S_ISDIR(status.st_mode):
             self._descend(path, scan, visit)
-        elif state is not None and state.is_directory:
-            self.examiner.gone_beneath(path, visit.detected_by)
+        elif state is not None and state.is_directory and not self.examiner.gone_beneath(path, visit.detected_by):
+            self._watch.dirty.put_back(DirtyPath(path, is_new=False, detected_by=visit.detected_by))
+            return
         self._look(path, status, state, visit, scan)
 
     def _has_hint(self, path: bytes) -> bool:

@@ -133,6 +133,15 @@ class Corner:
         """Wait until the last event of *path* tells that size."""
         self._wait_until(lambda: [c.file["size"] for c in self.changes if c.path == str(path)][-1:] == [size])
 
+    def wait_until_known(self, directory: Path) -> None:
+        """Wait until what is in *directory* has been taken as known after a mount: what comes later is told."""
+        while not any(change.path.startswith(f"{directory}/{MARKER}") for change in self.all_changes):
+            marker = directory / f"{MARKER}-{next(self._markers)}"
+            marker.touch()
+            self.settle()
+            marker.unlink()
+        self.drop_changes()
+
     def wait_for_coverage(self, reason: str) -> dict[str, Any]:
         """Wait for a coverage event of that reason and return it."""
         self._wait_until(lambda: any(entry["reason"] == reason for entry in self.coverage))

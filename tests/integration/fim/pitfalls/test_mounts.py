@@ -58,6 +58,7 @@ def test_a_mount_over_a_watched_directory_deletes_nothing_and_is_told(corner, mo
     """Pitfall 31."""
     mounts.mount("tmpfs", inner, "size=1m,mode=755")
     corner.wait_for_coverage("mount")
+    corner.wait_until_known(inner)
     (inner / "above").write_text("on the mounted one")
     corner.wait_for("created", inner / "above")
     mounts.unmount()
@@ -92,6 +93,7 @@ def test_a_file_system_mounted_within_the_watch_is_watched(corner, mounts, inner
     """Pitfall 33."""
     mounts.mount("tmpfs", inner, "size=1m,mode=755")
     corner.wait_for_coverage("mount")
+    corner.wait_until_known(inner)
 
     (inner / "directory").mkdir()
     (inner / "directory" / "file").write_text("one")

@@ -188,7 +188,7 @@ class Follower:
             self._visit(path)
 
     def _move(self, old: bytes, new: bytes) -> None:
-        """Only names change: nothing beneath is looked at; the backend has followed already."""
+        """Let names change, then look at all that is beneath: it may have been told under its old path."""
         self._forget(new)
         for path in [path for path in self.known if path == old or path.startswith(old + b"/")]:
             self.known[new + path[len(old) :]] = self.known.pop(path)
@@ -196,6 +196,8 @@ class Follower:
             self._entered.remove(path)
             self._entered.add(new + path[len(old) :])
         self.backend.move(old, new)
+        for directory in sorted(path for path in self._entered if path == new or path.startswith(new + b"/")):
+            self._visit(directory, is_new=False)
 
     def _read(self, path: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -207,7 +209,7 @@ class Follower:
             self.known[path] = os.read(descriptor, 100)
             os.close(descriptor)
 
-    def _visit(self, directory: bytes) -> None:
+    def _visit(self, directory: bytes, *, is_new: bool = True) -> None:
         try:
             descriptor = self._root.open_directory(directory)
         except OSError:
@@ -219,7 +221,7 @@ class Follower:
         prefix = directory + b"/" if directory else b""
         known = {path for path in self.known if path.startswith(prefix) and b"/" not in path[len(prefix) :]}
         for path in known | {prefix + name for name in names}:
-            self._look(path, is_new=True)
+            self._look(path, is_new=is_new)
 
     def _drop(self, path: bytes) -> None:
         self.backend.forget(path)

@@ -25,10 +25,8 @@ class HintKind(Enum):
     ATTRIBUTES = "attributes"
     """Its attributes alone may have changed."""
     MOVED = "moved"
-    """An entry was renamed within what is watched, from `moved_from`. The backend has moved its watches with it.
-
-    A hint that the old name is gone comes with it: another entry may be there by now.
-    """
+    """An entry was renamed within what is watched, from `moved_from`. A directory: `move` it, then list it and all that
+    is beneath it: what happened there may have been told under its old path."""
     GONE = "gone"
     """An entry was removed or moved away; another may be there by now. A directory: `forget` it first."""
     POLL = "poll"
@@ -85,7 +83,7 @@ class Backend(Protocol):
 
     @property
     def trouble(self) -> str:
-        """Why the last directory that is polled is polled, with the remedy; empty: none ever was, but where that was asked for."""
+        """Why the last directory that is polled is polled, with the remedy; empty: none is, or that was asked for."""
 
     @property
     def seconds_until_due(self) -> float | None:

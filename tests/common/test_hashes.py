@@ -100,6 +100,7 @@ def test_damaged_digests_are_an_error_or_digests(packed: bytes):
 
 def test_what_the_library_refuses_is_not_available(monkeypatch: pytest.MonkeyPatch):
     """Pitfall 60."""
+
     def refuse() -> Digest:
         raise ValueError("disabled for FIPS")
 

@@ -305,7 +305,9 @@ PATHS = st.lists(st.sampled_from([b"a", b"b"]), min_size=1, max_size=3).map(b"/"
 )
 def test_each_path_that_is_named_comes_once_under_the_name_that_it_has_then(steps):
     clock = Clock()
-    dirty, expected, taken = Dirty(0.2, 2.0, clock), set(), []
+    dirty = Dirty(0.2, 2.0, clock)
+    expected: set[bytes] = set()
+    taken: list[bytes] = []
     for step in steps:
         clock.now += 1
         follow(dirty, expected, taken, *step)

@@ -111,7 +111,7 @@ class Seen:
     def _names_of(self, directory: int) -> Iterator[bytes]:
         last = b""
         # Each page anew, because the caller may write between two.
-        while rows := self._database.rows(_NAMES_OF, (directory, last, _NAMES_AT_ONCE)):
+        while rows := self._database.rows(_NAMES_OF, (directory, last or _BEFORE_ALL, _NAMES_AT_ONCE)):
             for (name,) in rows:
                 if not isinstance(name, bytes) or name <= last:
                     raise self._database.damaged(f"{name!r} follows {last!r} in directory {directory}")

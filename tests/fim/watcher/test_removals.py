@@ -25,7 +25,7 @@ def in_batches(running):
     """Return how many changes each turn has recorded until nothing is left to be done."""
 
     def take_turns() -> list[int]:
-        counts = []
+        counts: list[int] = []
         while not running.is_quiet or not counts:
             before = len(running.told)
             running.watcher._turn(0.02)

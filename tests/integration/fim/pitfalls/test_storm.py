@@ -108,7 +108,7 @@ def look(path):
 @pytest.fixture
 def blow(watched, chance):
     """Let the storm blow; while it does and every second a hasher is killed, and once the watcher stands still."""
-    processes = []
+    processes: list[subprocess.Popen[bytes]] = []
 
     def run(directories, count, pause_seconds):
         arguments = map(str, (watched.root, directories, count // PROCESSES, chance.randrange(1 << 32)))

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from auditline.workers.control.refusals import has_audit_control
 LOCK_FILE = Path(tempfile.gettempdir()) / "auditline-kernel.lock"
 STATUS_FIELDS = ("enabled", "failure", "rate_limit", "backlog_limit", "backlog_wait_time")
 WaitUntil = Callable[..., None]
+_folders = count()
 
 # How long one example takes says more about the machine's other work than about us.
 settings.register_profile("patient", deadline=None)
@@ -45,6 +47,14 @@ def wait_until() -> WaitUntil:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a short path: that of a socket in it may have 107 bytes, and pytest's own has the test's name."""
+    folder = tmp_path_factory.getbasetemp() / f"t{next(_folders)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_an_excluded_directory_of_many_files_gets_no_watch_and_is_not_read(watch
     for directory in (large, large / "7"):
         opens.watch(directory)
 
-    watched.start({"path": watched.root, "exclude": ["/large(/|$)"]})
+    watched.start({"path": watched.root, "exclude": ["/large(/|$)"], "backend": "inotify"})
     (large / "7" / "new").write_text("nobody's business")
     (watched.root / "small" / "inner" / "file").write_text("ours")
     watched.wait_for("created", watched.root / "small" / "inner" / "file")
@@ -55,7 +55,7 @@ def test_an_excluded_directory_of_many_files_gets_no_watch_and_is_not_read(watch
 
 def test_a_watch_that_is_not_recursive_sees_the_directory_alone(watched, count_watches):
     (watched.root / "inner").mkdir()
-    watched.start({"path": watched.root, "recursive": False})
+    watched.start({"path": watched.root, "recursive": False, "backend": "inotify"})
 
     (watched.root / "inner" / "file").write_text("too deep")
     (watched.root / "file").write_text("seen")

@@ -139,7 +139,8 @@ def test_a_link_put_in_the_place_of_a_directory_whose_file_waits_for_a_hasher_is
         wait_until(lambda: watched.counters()["hash_jobs_submitted_total"])
         directory.rename(watched.root / "moved")
         directory.symlink_to(secret.parent)
-    watched.wait_for("updated", directory)
+    watched.wait_for("moved", watched.root / "moved")
+    watched.wait_for("created", directory)
     watched.wait_for("created", watched.root / "moved" / "file")
     watched.settle()
 

@@ -168,9 +168,10 @@ def test_without_root_and_without_audit_health_events_come_each_period(start_as_
 
     assert {process["name"] for process in run.health["processes"]} == {"supervisor", "router", "names"}
     assert stop(run) == 0
-    assert [line.split(": ", 1)[1] for line in run.stderr.splitlines()] == [
+    assert [line.split(": ", 1)[1] for line in run.stderr.splitlines() if " WARNING " in line] == [
         "audit.enabled is false and nothing is watched: only health events are written"
     ]
+    assert " ERROR " not in run.stderr
 
 
 def test_a_user_who_may_only_listen_listens(start_as_nobody, kernel_audit, open_denied, wait_until, stop):

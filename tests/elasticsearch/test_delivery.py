@@ -5,7 +5,13 @@ import random
 import signal
 import time
 
+import pytest
+
 from auditline.plugins.outputs.elasticsearch import dead_letter_directory
+
+
+# A server takes half a minute to be fetched and started, on a busy machine minutes.
+pytestmark = pytest.mark.soak
 
 
 def ids_of(first, last):

@@ -9,7 +9,6 @@ import pytest
 
 from auditline.plugins.outputs.elasticsearch import dead_letter_directory
 
-
 # A server takes half a minute to be fetched and started, on a busy machine minutes.
 pytestmark = pytest.mark.soak
 

@@ -360,7 +360,7 @@ def test_an_idle_hasher_costs_nothing(make_watch, start_hasher, wait_until: Wait
         (line,) = [line for line in stat.read_text().splitlines() if line.startswith("voluntary")]
         return int(line.split()[1])
 
-    wait_until(lambda: Path(f"/proc/{hasher.pid}/stat").read_text().split()[2] == "S")
+    wait_until(lambda: Path(f"/proc/{hasher.pid}/stat").read_text().rpartition(")")[2].split()[0] == "S")
     before = wakeups()
     for _ in range(20):
         watch.turn()

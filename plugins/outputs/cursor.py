@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from auditline.plugins.outputs.positions import Position, parse_position, read_position
+from auditline.workers.common.disk import replace_file
 from auditline.workers.common.errors import BusyError, StorageError
 
 _MODE = 0o640
@@ -73,15 +74,11 @@ class Cursor:
             self._store(begin, end)
 
     def _store(self, position: Position, sent: Position | None) -> None:
-        new_path = self.path.with_name(f"{self.path.name}.new")
         values: dict[str, object] = {**position._asdict(), "host": self._host}
         if sent is not None:
             values["sent"] = sent._asdict()
-        text = json.dumps(values).encode("ascii")
         try:
-            _write_synced(new_path, text)
-            new_path.replace(self.path)
-            _sync_directory(self.path.parent)
+            replace_file(self.path, json.dumps(values).encode("ascii"))
         except OSError as error:
             raise StorageError(f"cursor {self.path}: cannot be written: {error.strerror}") from error
         self.position, self.sent = position, sent
@@ -119,18 +116,3 @@ class Cursor:
         with suppress(OSError):
             self.path.replace(aside)
         self.note = f"cursor {self.path} {what}: begins with the oldest event; what was there is in {aside}"
-
-
-def _write_synced(path: Path, text: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
-    with open(descriptor, "wb", buffering=0) as file:
-        file.write(text)
-        os.fsync(descriptor)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

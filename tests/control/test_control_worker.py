@@ -348,7 +348,7 @@ def test_multicast_changes_nothing_but_watches(
 def test_nothing_is_changed_where_the_note_cannot_be_written(
     kernel_audit: AuditControl, found: Found, start: Start, tmp_path: Path
 ) -> None:
-    (tmp_path / NOTE_FILE).with_suffix(".new").mkdir()
+    (tmp_path / f"{NOTE_FILE}.new").mkdir()
 
     supervisor = start("--", RECORD)
 

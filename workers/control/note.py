@@ -4,14 +4,13 @@ import base64
 import errno
 import json
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile, zip_longest
 from pathlib import Path
 
-from auditline.workers.common.disk import sync_directory
+from auditline.workers.common.disk import replace_file
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.host import boot_id
 from auditline.workers.control.compile import HEADER_BYTES, comparable
@@ -97,15 +96,8 @@ def write_note(path: Path, note: KernelNote) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    new_path = path.with_suffix(".new")
     try:
-        descriptor = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-        with open(descriptor, "wb") as file:
-            file.write(_encode(note))
-            file.flush()
-            os.fsync(descriptor)
-        new_path.replace(path)
-        sync_directory(path.parent)
+        replace_file(path, _encode(note))
     except OSError as error:
         raise StorageError(f"{path}: the kernel's state cannot be saved: {error.strerror}") from error
 

@@ -3,13 +3,12 @@
 import base64
 import json
 import logging
-import os
 import secrets
 from pathlib import Path
 from typing import Any
 
 from auditline.workers.common.batch import Batch, BatchKind
-from auditline.workers.common.disk import sync_directory
+from auditline.workers.common.disk import replace_file
 from auditline.workers.common.drift_entry import CONTROL_SOURCE
 from auditline.workers.common.errors import StorageError
 
@@ -96,14 +95,7 @@ class Outbox:
             "done_state": base64.b64encode(self.done_state).decode(),
             "entries": {number: base64.b64encode(payload).decode() for number, payload in self._entries.items()},
         }
-        new_path = self._path.with_suffix(".new")
         try:
-            descriptor = os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-            with open(descriptor, "wb") as file:
-                file.write(json.dumps(content).encode())
-                file.flush()
-                os.fsync(descriptor)
-            new_path.replace(self._path)
-            sync_directory(self._path.parent)
+            replace_file(self._path, json.dumps(content).encode())
         except OSError as error:
             _log.warning("%s cannot be written: %s; a kill of this process would lose it", self._path, error.strerror)

@@ -4,7 +4,7 @@ import os
 import stat
 
 from auditline.workers.common.file_entry import Action
-from auditline.workers.common.file_state import HASHED, NOT_HASHED, STABLE, UNREAD, FileState
+from auditline.workers.common.file_state import HASHED, NOT_HASHED, STABLE, TOO_LARGE, UNREAD, UNSTABLE, FileState
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.common.settings import FimSettings
 
@@ -31,7 +31,7 @@ def is_as_known(known: FileState, status: os.stat_result, settings: FimSettings)
     if not is_same or not known.is_regular:
         return is_same
     if known.hash_state != STABLE:
-        return not is_to_be_hashed(status, settings) and known.hash_state in (NOT_HASHED, "too_large")
+        return not is_to_be_hashed(status, settings) and known.hash_state in (NOT_HASHED, TOO_LARGE)
     return known.ctime_ns < known.checked_ns - RACY_NS
 
 
@@ -60,7 +60,7 @@ def _action_of_hashes(before: FileState, after: FileState) -> Action | None:
     """Return what it means that all but the hashes is the same."""
     if after.hash_state not in HASHED or _algorithms(after) <= _algorithms(before):
         return None
-    if before.hash_state == "unstable":
+    if before.hash_state == UNSTABLE:
         # It was told without a hash, and has one at last.
         return "updated"
     # What nobody could read may have had this content all the time.

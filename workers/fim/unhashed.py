@@ -6,7 +6,7 @@ import stat
 import time
 
 from auditline.workers.common.attributes import complete
-from auditline.workers.common.file_state import NOT_HASHED, FileState, state_of
+from auditline.workers.common.file_state import NOT_HASHED, TOO_LARGE, UNREADABLE, FileState, state_of
 from auditline.workers.fim.look import VANISHED
 from auditline.workers.fim.watch import Watch
 
@@ -37,7 +37,7 @@ class Unhashed:
             if stat.S_ISLNK(status.st_mode):
                 target, hash_state = _read_link(name, parent_fd)
             elif problem is None and stat.S_ISREG(status.st_mode) and self._watch.settings.hashes:
-                hash_state = "too_large"
+                hash_state = TOO_LARGE
             return complete(
                 state_of(status, checked_ns=checked_ns, target=target, hash_state=hash_state), parent_fd, name
             )
@@ -55,4 +55,4 @@ def _read_link(name: bytes, parent_fd: int) -> tuple[bytes | None, str]:
     except OSError as error:
         if error.errno in _CHANGED:
             raise
-        return None, "unreadable"
+        return None, UNREADABLE

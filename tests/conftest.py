@@ -1,4 +1,4 @@
-"""What tests of several folders share: the real kernel's audit, lent to one test at a time."""
+"""What tests of several folders share; the real kernel's audit among it, lent to one test at a time."""
 
 import fcntl
 import json
@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -47,6 +48,28 @@ def wait_until() -> WaitUntil:
             time.sleep(0.01)
 
     return wait
+
+
+@dataclass
+class Clock:
+    """Stands still until the test moves it."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="session")
+def make_clock() -> type[Clock]:
+    """Make a clock: for a test with several examples, each of which begins anew."""
+    return Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that the test moves."""
+    return Clock()
 
 
 @pytest.fixture

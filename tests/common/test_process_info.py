@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,21 +26,6 @@ from auditline.workers.common.process_info import (
 GONE = -1
 ABSENT = process_info._NOBODY
 SLEEP = shutil.which("sleep") or "/bin/sleep"
-
-
-class Clock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -209,7 +195,7 @@ def test_a_process_that_nobody_has_waited_for_is_still_itself(proc: Path) -> Non
     assert (seen.name, seen.is_certain) == (b"touch", True)
 
 
-def test_a_process_is_not_read_again_for_each_of_its_records(proc: Path, pidfd: int, clock: Clock) -> None:
+def test_a_process_is_not_read_again_for_each_of_its_records(proc: Path, pidfd: int, clock: Any) -> None:
     cache = ProcessCache(proc, clock)
     put(proc, 4711)
     first = cache.see(4711, pidfd)
@@ -220,7 +206,7 @@ def test_a_process_is_not_read_again_for_each_of_its_records(proc: Path, pidfd: 
     assert again is first
 
 
-def test_one_that_runs_on_is_looked_at_in_short_and_stays_certain(proc: Path, pidfd: int, clock: Clock) -> None:
+def test_one_that_runs_on_is_looked_at_in_short_and_stays_certain(proc: Path, pidfd: int, clock: Any) -> None:
     cache = ProcessCache(proc, clock)
     folder = put(proc, 4711)
     first = cache.see(4711, pidfd)
@@ -232,7 +218,7 @@ def test_one_that_runs_on_is_looked_at_in_short_and_stays_certain(proc: Path, pi
     assert again == first
 
 
-def test_one_that_has_ended_since_is_remembered_but_not_certain(proc: Path, pidfd: int, clock: Clock) -> None:
+def test_one_that_has_ended_since_is_remembered_but_not_certain(proc: Path, pidfd: int, clock: Any) -> None:
     cache = ProcessCache(proc, clock)
     put(proc, 4711)
     first = cache.see(4711, pidfd)
@@ -244,7 +230,7 @@ def test_one_that_has_ended_since_is_remembered_but_not_certain(proc: Path, pidf
     assert after == first._replace(is_certain=False)
 
 
-def test_it_is_forgotten_once_the_pid_may_be_anothers(proc: Path, pidfd: int, clock: Clock) -> None:
+def test_it_is_forgotten_once_the_pid_may_be_anothers(proc: Path, pidfd: int, clock: Any) -> None:
     cache = ProcessCache(proc, clock)
     put(proc, 4711)
     cache.see(4711, pidfd)
@@ -256,7 +242,7 @@ def test_it_is_forgotten_once_the_pid_may_be_anothers(proc: Path, pidfd: int, cl
     assert after == Process(4711)
 
 
-def test_with_few_pids_it_is_forgotten_at_once(proc: Path, pidfd: int, clock: Clock) -> None:
+def test_with_few_pids_it_is_forgotten_at_once(proc: Path, pidfd: int, clock: Any) -> None:
     (proc / "sys" / "kernel" / "pid_max").write_text("194400\n")
     cache = ProcessCache(proc, clock)
     put(proc, 4711)
@@ -269,7 +255,7 @@ def test_with_few_pids_it_is_forgotten_at_once(proc: Path, pidfd: int, clock: Cl
     assert after == Process(4711)
 
 
-def test_another_process_of_the_same_pid_is_read_anew(proc: Path, pidfd: int, clock: Clock) -> None:
+def test_another_process_of_the_same_pid_is_read_anew(proc: Path, pidfd: int, clock: Any) -> None:
     cache = ProcessCache(proc, clock)
     put(proc, 4711)
     cache.see(4711, pidfd)
@@ -282,7 +268,7 @@ def test_another_process_of_the_same_pid_is_read_anew(proc: Path, pidfd: int, cl
 
 
 def test_the_program_that_a_process_has_just_executed_is_not_certain_to_have_done_it(
-    clock: Clock, wait_until: Callable[..., None]
+    clock: Any, wait_until: Callable[..., None]
 ) -> None:
     with running("/bin/sh", "-c", 'read x; exec "$0" 60', SLEEP) as (process, fd):
         wait_until(lambda: os.readlink(f"/proc/{process.pid}/exe") == os.path.realpath("/bin/sh"))
@@ -315,7 +301,7 @@ def test_without_a_descriptor_a_young_process_may_be_another_one(proc: Path) -> 
 
 
 def test_the_processes_last_seen_are_remembered(
-    proc: Path, pidfd: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    proc: Path, pidfd: int, clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_info, "MOST_PROCESSES", 2)
     cache = ProcessCache(proc, clock)

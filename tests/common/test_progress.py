@@ -17,13 +17,6 @@ class Terminal(io.StringIO):
         return True
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture(autouse=True)
 def _stdout_in_a_file(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.StringIO())
@@ -32,11 +25,6 @@ def _stdout_in_a_file(monkeypatch):
 @pytest.fixture
 def terminal():
     return Terminal()
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def test_work_of_a_second_shows_nothing(terminal, clock):

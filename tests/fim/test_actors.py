@@ -64,23 +64,8 @@ def router() -> Router:
     return Router()
 
 
-class Clock:
-    """A clock that goes when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def make_actors(router: Router, clock: Clock) -> Callable[..., Actors]:
+def make_actors(router: Router, clock: Any) -> Callable[..., Actors]:
     def make(actor: Any = "auto", *, has_audit: bool = True) -> Actors:
         settings = Settings(fim=FimSettings(actor=actor), audit=AuditSettings(enabled=has_audit))
         return Actors(settings, router.send, clock)
@@ -323,7 +308,7 @@ def test_an_answer_to_a_question_that_was_forgotten_says_nothing_about_the_next_
 
 
 def test_whom_the_kernel_did_not_name_is_asked_for_anew_when_time_has_passed(
-    actors: Actors, router: Router, clock: Clock
+    actors: Actors, router: Router, clock: Any
 ) -> None:
     actors.note(PATH, None, 7)
     answer(actors, EXACT._replace(asked_pid=0))
@@ -337,7 +322,7 @@ def test_whom_the_kernel_did_not_name_is_asked_for_anew_when_time_has_passed(
     assert [question.since_ns for question in decode_questions(router.asked[0])] == [7, 8]
 
 
-def test_what_was_answered_of_a_process_that_goes_on_is_kept(actors: Actors, clock: Clock) -> None:
+def test_what_was_answered_of_a_process_that_goes_on_is_kept(actors: Actors, clock: Any) -> None:
     actors.note(PATH, READ, 7)
     answer(actors, EXACT)
     clock.now += actors_module.ASKED_SECONDS
@@ -346,7 +331,7 @@ def test_what_was_answered_of_a_process_that_goes_on_is_kept(actors: Actors, clo
     assert matches(actors, READ) == ("exact", "/usr/bin/cp")
 
 
-def test_an_old_answer_is_not_taken(actors: Actors, clock: Clock) -> None:
+def test_an_old_answer_is_not_taken(actors: Actors, clock: Any) -> None:
     actors.note(PATH, None, 7)
     answer(actors, EXACT._replace(asked_pid=0))
     clock.now += actors_module.KEPT_SECONDS + 1

@@ -11,19 +11,6 @@ from auditline.workers.common.watch_plan import is_within
 from auditline.workers.fim.dirty import Dirty, DirtyPath
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def dirty(clock: Callable[[], float]) -> Dirty:
     return Dirty(0.2, 2.0, clock)
@@ -152,8 +139,8 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-def test_every_hint_is_followed_by_a_look_in_time(steps):
-    clock = Clock()
+def test_every_hint_is_followed_by_a_look_in_time(make_clock, steps):
+    clock = make_clock()
     dirty = Dirty(0.2, 1.0, clock)
     waiting: dict[bytes, float] = {}
 
@@ -303,8 +290,8 @@ PATHS = st.lists(st.sampled_from([b"a", b"b"]), min_size=1, max_size=3).map(b"/"
         )
     )
 )
-def test_each_path_that_is_named_comes_once_under_the_name_that_it_has_then(steps):
-    clock = Clock()
+def test_each_path_that_is_named_comes_once_under_the_name_that_it_has_then(make_clock, steps):
+    clock = make_clock()
     dirty = Dirty(0.2, 2.0, clock)
     expected: set[bytes] = set()
     taken: list[bytes] = []

@@ -1,20 +1,6 @@
 """How long hints are left to gather before they are read together."""
 
-import pytest
-
 from auditline.workers.fim.gathering import Gathering
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def test_those_that_come_now_and_then_are_read_at_once(clock):

@@ -9,20 +9,6 @@ from auditline.workers.fim.path_tree import PathTree
 from auditline.workers.fim.polling import MOST_AT_ONCE, Polling
 
 
-class Clock:
-    """A clock that the test moves."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
 @pytest.fixture
 def polling(clock):
     return Polling(5.0, clock=clock)

@@ -1,11 +1,10 @@
-"""Fixtures for outputs: lines, a clock that the test moves, and outputs that are closed at the end."""
+"""Fixtures for outputs: lines, pipes, and outputs that are closed at the end."""
 
 import fcntl
 import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,21 +14,6 @@ from auditline.plugins.outputs.segments import SegmentsOutput
 from auditline.plugins.outputs.stdout import StdoutOutput
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.settings import SegmentsSettings, StdoutSettings
-
-
-@dataclass
-class Clock:
-    """Stands still until the test moves it."""
-
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

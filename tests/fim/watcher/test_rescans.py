@@ -103,16 +103,9 @@ class TestRate:
         assert turns < 30
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize("size", [10, 1000, 70_000, 500_000])
-def test_over_a_time_the_rate_is_kept(size):
-    clock = Clock()
+def test_over_a_time_the_rate_is_kept(make_clock, size):
+    clock = make_clock(100.0)
     bucket = Bucket(100_000, clock)
     taken = 0
 
@@ -125,8 +118,7 @@ def test_over_a_time_the_rate_is_kept(size):
     assert taken / 100 == pytest.approx(100_000, rel=0.1)
 
 
-def test_a_time_in_which_nothing_was_read_is_not_made_up_for():
-    clock = Clock()
+def test_a_time_in_which_nothing_was_read_is_not_made_up_for(clock):
     bucket = Bucket(100, clock)
     clock.now += 1000
     taken = 0

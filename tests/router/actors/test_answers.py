@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,23 +18,8 @@ PEER = b"peer"
 PATH = b"/watched/f"
 
 
-class Clock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def actors(proc: Path, clock: Clock) -> Actors:
+def actors(proc: Path, clock: Any) -> Actors:
     return Actors(ProcessTable("boot", proc), clock)
 
 
@@ -185,7 +171,7 @@ def test_each_watcher_gets_its_own_answers(actors: Actors, make_write: Make) -> 
     assert answered == {b"one": [PATH], b"two": [b"/other"]}
 
 
-def test_a_question_is_forgotten_after_two_seconds(actors: Actors, make_write: Make, clock: Clock) -> None:
+def test_a_question_is_forgotten_after_two_seconds(actors: Actors, make_write: Make, clock: Any) -> None:
     ask(actors)
     clock.now += 2.1
     told(actors)
@@ -223,7 +209,7 @@ def test_names_that_are_no_text_are_found(actors: Actors, make_write: Make) -> N
     assert answer.path == b"/watched/a\xffb"
 
 
-def test_all_is_bounded(actors: Actors, make_write: Make, monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+def test_all_is_bounded(actors: Actors, make_write: Make, monkeypatch: pytest.MonkeyPatch, clock: Any) -> None:
     monkeypatch.setattr(actors_module, "MOST_DEEDS", 2)
     monkeypatch.setattr(actors_module, "MOST_QUESTIONS", 2)
     for name in ("a", "b", "c"):
@@ -238,7 +224,7 @@ def test_all_is_bounded(actors: Actors, make_write: Make, monkeypatch: pytest.Mo
     assert [answer.event_id for answer in told(actors)] == ["b", "c"]
 
 
-def test_nothing_is_left_of_what_has_gone_by(actors: Actors, make_write: Make, clock: Clock) -> None:
+def test_nothing_is_left_of_what_has_gone_by(actors: Actors, make_write: Make, clock: Any) -> None:
     ask(actors, pid=4711)
     actors.note(make_write(pid=4711), "host-1")
     clock.now += 11

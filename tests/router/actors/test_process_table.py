@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,16 +149,15 @@ def test_rows_are_bounded(proc: Path, make_call: Make, monkeypatch: pytest.Monke
 
 
 def test_not_more_is_looked_up_than_the_other_work_can_bear(
-    proc: Path, put_process: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    proc: Path, put_process: Callable[..., None], clock: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_table, "MOST_LOOKS_PER_SECOND", 2)
-    clock = [1000.0]
-    table = ProcessTable("boot", proc, lambda: clock[0])
+    table = ProcessTable("boot", proc, clock)
     for pid in (1, 2, 3):
         put_process(pid, age_seconds=10)
 
     at_once = [table.entity(pid, time.time_ns()) != "" for pid in (1, 2, 3)]
-    clock[0] += 1
+    clock.now += 1
 
     assert at_once == [True, True, False]
     assert table.entity(3, time.time_ns()) != ""

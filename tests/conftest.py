@@ -81,6 +81,15 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """A /proc of the test's own, with pids for 40 seconds before one comes again."""
+    (tmp_path / "sys" / "kernel").mkdir(parents=True)
+    (tmp_path / "sys" / "kernel" / "pid_max").write_text("4194304\n")
+    (tmp_path / "loadavg").write_text("0.00 0.01 0.05 1/194304 4711\n")
+    return tmp_path
+
+
+@pytest.fixture
 def public_folder() -> Iterator[Path]:
     """A folder that other users reach: pytest's own lie below one that they may not enter."""
     with tempfile.TemporaryDirectory() as name:

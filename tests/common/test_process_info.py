@@ -29,15 +29,6 @@ SLEEP = shutil.which("sleep") or "/bin/sleep"
 
 
 @pytest.fixture
-def proc(tmp_path: Path) -> Path:
-    """A /proc of the test's own, with pids for 40 seconds before one comes again."""
-    (tmp_path / "sys" / "kernel").mkdir(parents=True)
-    (tmp_path / "sys" / "kernel" / "pid_max").write_text("4194304\n")
-    (tmp_path / "loadavg").write_text("0.00 0.01 0.05 1/194304 4711\n")
-    return tmp_path
-
-
-@pytest.fixture
 def pidfd() -> Iterator[int]:
     """A descriptor of a process that runs: our own."""
     fd = os.pidfd_open(os.getpid())

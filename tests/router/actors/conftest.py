@@ -1,4 +1,4 @@
-"""Events as Linux 6.18 writes them, with other values in them, and a /proc of the test's own."""
+"""Events as Linux 6.18 writes them, with other values in them, and processes in a /proc of the test's own."""
 
 import time
 from collections.abc import Callable
@@ -83,15 +83,6 @@ def make_write(group_lines: Callable[[list[str]], list[Event]]) -> Callable[...,
 def make_path() -> Callable[..., str]:
     """Return a PATH record: see `path_record`."""
     return path_record
-
-
-@pytest.fixture
-def proc(tmp_path: Path) -> Path:
-    """A /proc of the test's own, with pids for 40 seconds before one comes again."""
-    (tmp_path / "sys" / "kernel").mkdir(parents=True)
-    (tmp_path / "sys" / "kernel" / "pid_max").write_text("4194304\n")
-    (tmp_path / "loadavg").write_text("0.00 0.01 0.05 1/194304 4711\n")
-    return tmp_path
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from auditline.workers.router.file_calls import (
     registers_of,
     time_ns_of,
 )
-from auditline.workers.router.process_table import TICK_NS, ProcessTable, program_of
+from auditline.workers.router.process_table import TICK_NS, ProcessTable, Program, program_of
 
 logger = logging.getLogger(__name__)
 
@@ -175,18 +175,17 @@ class Actors:
             return
         waiting.told = (pid, program.executable)
         match: Match = "exact" if len(waiting.pids) == 1 else "probable"
-        self._answer(waiting, match, deed, pid)
+        self._answer(waiting, match, pid, program, deed)
 
     def _tell_probable(self, waiting: _Waiting) -> None:
         """Say who has the pid, though not that it did this."""
-        if self._table.program(waiting.question.pid) is not None:
-            self._answer(waiting, "probable", None, waiting.question.pid)
+        pid = waiting.question.pid
+        program = self._table.program(pid)
+        if program is not None:
+            self._answer(waiting, "probable", pid, program)
 
-    def _answer(self, waiting: _Waiting, match: Match, deed: _Deed | None, pid: int) -> None:
-        executed = self._table.program(pid)
-        program = executed if deed is None else program_of(deed.event, deed.registers)
-        if program is None:
-            return
+    def _answer(self, waiting: _Waiting, match: Match, pid: int, program: Program, deed: _Deed | None = None) -> None:
+        executed = program if deed is None else self._table.program(pid)
         time_ns = time.time_ns() if deed is None else deed.time_ns
         has_same_program = executed is not None and executed.executable == program.executable
         parent = self._table.program(program.parent_pid, time_ns)

@@ -19,6 +19,7 @@ from auditline.workers.common.process_info import (
 )
 from auditline.workers.common.recent import Recent
 from auditline.workers.router.decode import types
+from auditline.workers.router.decode.records import UNSET_NUMBERS
 from auditline.workers.router.event import Event
 from auditline.workers.router.file_calls import Call, Kind, Registers, registers_of, text_of, time_ns_of
 
@@ -33,7 +34,6 @@ TICK_NS = 10_000_000
 _IDS = re.compile(r" auid=([0-9]+) uid=[0-9]+ gid=[0-9]+ euid=([0-9]+) .*? ses=([0-9]+) ").search
 _PROGRAM = re.compile(r" comm=(\"[^\"]*\"|[0-9A-F]+) exe=(\"[^\"]*\"|[0-9A-F]+)").search
 _ARGUMENT = re.compile(r"\ba([0-9]+)=(\"[^\"]*\"|[0-9A-F]+)").finditer
-_UNSET = 0xFFFFFFFF
 
 
 class Program(NamedTuple):
@@ -122,8 +122,7 @@ class ProcessTable:
 
     def entity(self, pid: int, time_ns: int) -> str:
         """Return the name for good of the process that had this pid at that time; "": it is not known."""
-        start = self._start(pid, time_ns)
-        return start.entity if start.ticks and start.start_ns <= time_ns + TICK_NS else ""
+        return self._start_at(pid, time_ns).entity
 
     def _start_at(self, pid: int, time_ns: int) -> _Start:
         start = self._start(pid, time_ns)
@@ -190,5 +189,4 @@ def _arguments(event: Event) -> tuple[str, ...]:
 
 
 def _set(text: str) -> int | None:
-    number = int(text)
-    return None if number == _UNSET else number
+    return None if text in UNSET_NUMBERS else int(text)

@@ -154,8 +154,7 @@ def _decode_page(page: bytes) -> dict[str, int] | None:
 
 
 def _read_lines(page: bytes) -> list[str]:
-    if len(page) < _HEAD.size:
-        return []
+    """Return the lines of a whole page."""
     _, _, lines_bytes = _HEAD.unpack_from(page)
     return page[_HEAD.size : _HEAD.size + lines_bytes].decode(errors="replace").rstrip("\n").split("\n")
 

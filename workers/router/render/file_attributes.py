@@ -177,7 +177,7 @@ _OF_SCHEMA = (
     _Attribute("owner", ("uid",), lambda shown: shown.names.name("uid", str(shown.state.uid))),
     _Attribute("group", ("gid",), lambda shown: shown.names.name("gid", str(shown.state.gid))),
     _Attribute("inode", ("inode",), lambda shown: str(shown.state.inode)),
-    _Attribute("size", ("mode", "size"), lambda shown: shown.state.size if stat.S_ISREG(shown.state.mode) else None),
+    _Attribute("size", ("mode", "size"), lambda shown: shown.state.size if shown.state.is_regular else None),
     _Attribute("mode", ("mode",), lambda shown: f"{stat.S_IMODE(shown.state.mode):04o}"),
     _Attribute("mtime", ("mtime_ns",), lambda shown: timestamp_of_ns(shown.state.mtime_ns)),
     _Attribute("ctime", ("ctime_ns",), lambda shown: timestamp_of_ns(shown.state.ctime_ns)),

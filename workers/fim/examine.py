@@ -245,10 +245,6 @@ class Examiner:
         for inner in self._watch.baseline.known_beneath(path):
             self._watch.baseline.keep(inner, None)
 
-    def drop_in_hand(self, directory: bytes = b"") -> None:
-        """Want no answers any more for what is at the hashers, at and beneath *directory*."""
-        self.in_hand.drop(directory)
-
     def begin_again(self) -> None:
         """Look anew at all that was in hand when the transaction began: what was found out was not stored."""
         for path, look in [*self._settled, *self.in_hand.items()]:

@@ -45,11 +45,6 @@ class LinkSearch:
             return math.inf
         return 0.0 if self._known else max(0.0, self._begins_at - time.monotonic())
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing is searched for."""
-        return not (self._wanted or self._known)
-
     def want(self, status: os.stat_result, *, in_scan: bool) -> None:
         """Search for the other names of a file that has a new one; a scan comes to all those made before it began."""
         if in_scan and self._is_older_than_scan(status):

@@ -178,7 +178,7 @@ class Place:
     def _record_gone(self, detected_by: DetectedBy) -> bool:
         """Record that all that was known is gone; False: there is more than one transaction may have."""
         watch, examiner = self._watch, self._walker.examiner
-        examiner.drop_in_hand()
+        examiner.in_hand.drop(b"")
         self._is_forgetting = not examiner.gone(watch.scope.single or b"", detected_by)
         if self._is_forgetting:
             return False

@@ -122,7 +122,7 @@ class Walker:
         self._waiting = {path: visit for path, visit in self._waiting.items() if not is_in(path, directory)}
         if self._listing is not None and is_in(self._listed, directory):
             self._listing = None
-        self.examiner.drop_in_hand(directory)
+        self.examiner.in_hand.drop(directory)
         watch.pool.drop(directory)
         for dirty in watch.dirty.take_due(len(watch.dirty), at_once=True):
             if not is_in(dirty.path, directory):

@@ -270,7 +270,7 @@ class Watcher:
         is_alive_due = time.monotonic() >= self._alive_due
         is_busy = bool(self._results or due or self._walker.moves or self._must_scan or self._walker.can_go_on)
         is_busy = is_busy or self._examiner.link_search.seconds_until_due <= 0
-        if not is_busy and not (is_alive_due and time.monotonic() >= self._alive_due + IDLE_ALIVE_SECONDS):
+        if not is_busy and time.monotonic() < self._alive_due + IDLE_ALIVE_SECONDS:
             return
 
         def work() -> None:

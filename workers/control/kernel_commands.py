@@ -1,6 +1,5 @@
 """What `auditline rules list`, `load` and `delete` do."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -10,7 +9,7 @@ from typing import TextIO
 from auditline.workers.common.errors import Exit, RuleError, StorageError
 from auditline.workers.common.host import boot_id
 from auditline.workers.common.settings import Settings
-from auditline.workers.common.text import make_safe
+from auditline.workers.common.text import tell
 from auditline.workers.control.canonical import rule_text
 from auditline.workers.control.compile import comparable
 from auditline.workers.control.hurry import MANY_RULES, quick_deletions
@@ -76,7 +75,7 @@ def load_command(settings: Settings, files: Sequence[str], out: TextIO, *, delet
         after = {comparable(rule) for rule in control.list_rules()}
     before = {comparable(rule) for rule in present}
     out.write(f"{len(after - before)} loaded, {len(before - after)} taken out, {len(before & after)} as they were\n")
-    _tell(failures)
+    tell(*failures)
     return Exit.FAILURE if failures else Exit.OK
 
 
@@ -149,13 +148,9 @@ def _checked(rule_set: RuleSet) -> RuleSet:
     """
     if rule_set.problems:
         raise RuleError(rule_set.problems)
-    _tell([f"warning: {text}" for text in rule_set.warnings])
-    _tell([f"ignored: {text}" for text in rule_set.ignored])
+    tell(*(f"warning: {text}" for text in rule_set.warnings))
+    tell(*(f"ignored: {text}" for text in rule_set.ignored))
     return rule_set
-
-
-def _tell(texts: Sequence[str]) -> None:
-    sys.stderr.writelines(f"auditline: {make_safe(text)}\n" for text in texts)
 
 
 def _refusals(rule_set: RuleSet, loaded: Loaded) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """`auditline read` prints what is new and ends; `auditline stream` goes on for ever. Both keep a cursor."""
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from auditline.plugins.outputs.streams import is_reader_gone, open_stream
 from auditline.workers.common.errors import Exit, InputError, StorageError
 from auditline.workers.common.host import host_id, host_name
 from auditline.workers.common.stopping import StopRequest
-from auditline.workers.common.text import make_safe
+from auditline.workers.common.text import tell
 from auditline.workers.reading.delivery import Delivery
 from auditline.workers.reading.heartbeat import Heartbeat
 from auditline.workers.reading.shortening import LEAST_LINE_BYTES
@@ -59,18 +60,19 @@ def _run(options: ReadOptions, run: Callable[["Reader"], None]) -> Exit:
         raise InputError([f"--max-line must be at least {LEAST_LINE_BYTES}, not {options.max_line_bytes}"])
     stop = StopRequest()
     stop.take_signals()
-    with Cursor.open(options.cursor, host_id(options.state_directory)) as cursor:
+    host = host_id(options.state_directory)
+    with Cursor.open(options.cursor, host) as cursor:
         if cursor.note:
-            _tell(cursor.note)
+            tell(cursor.note)
         if not options.directory.exists():
-            _tell(f"{options.directory} is not there, and so no events: is the output `segments` enabled?")
-        reader = Reader(options, cursor, stop)
+            tell(f"{options.directory} is not there, and so no events: is the output `segments` enabled?")
+        reader = Reader(options, cursor, stop, host)
         try:
             run(reader)
         except OSError as error:
             if not is_reader_gone(error):
                 raise StorageError(f"{error.filename or 'stdout'}: {error.strerror}") from error
-            _tell("whoever read our output has gone: what was not read comes again")
+            tell("whoever read our output has gone: what was not read comes again")
         finally:
             reader.close()
     return Exit.OK
@@ -79,16 +81,16 @@ def _run(options: ReadOptions, run: Callable[["Reader"], None]) -> Exit:
 class Reader:
     """Takes lines from segments to stdout."""
 
-    def __init__(self, options: ReadOptions, cursor: Cursor, stop: StopRequest) -> None:
+    def __init__(self, options: ReadOptions, cursor: Cursor, stop: StopRequest, host: str) -> None:
         self._options = options
         self._cursor = cursor
         self._stop = stop
-        self._follower = Follower(options.directory, cursor.position, _tell)
+        self._follower = Follower(options.directory, cursor.position, tell)
         self._delivery = Delivery(open_stream(sys.stdout.fileno()), options.max_line_bytes)
         self._deadline = time.monotonic() + options.max_seconds if options.max_seconds is not None else None
         self._events_left = options.max_events
         self._commit_due = time.monotonic() + COMMIT_SECONDS
-        self._heartbeat = Heartbeat(options.heartbeat_seconds, host_id(options.state_directory), host_name())
+        self._heartbeat = Heartbeat(options.heartbeat_seconds, host, host_name())
 
     def read_once(self) -> None:
         """Print what is there now, within the limits."""
@@ -115,7 +117,7 @@ class Reader:
         """Let go of the segment; tell what was made shorter."""
         self._follower.close()
         if self._delivery.shortened_lines:
-            _tell(f"{self._delivery.shortened_lines} events were longer than --max-line and were shortened")
+            tell(f"{self._delivery.shortened_lines} events were longer than --max-line and were shortened")
 
     @property
     def _is_over(self) -> bool:
@@ -178,14 +180,7 @@ class Reader:
 
 def _is_at_end(descriptor: int) -> bool:
     """Say whether nothing more can come from there, without waiting; what comes is of no interest."""
-    import select
-
     while select.select([descriptor], [], [], 0)[0]:
         if not os.read(descriptor, 65536):
             return True
     return False
-
-
-def _tell(what: str) -> None:
-    sys.stderr.write(f"auditline: {make_safe(what)}\n")
-    sys.stderr.flush()

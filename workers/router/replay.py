@@ -14,7 +14,7 @@ from auditline.workers.common.host import host_id, host_id_of
 from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.progress import Progress
 from auditline.workers.common.stopping import StopRequest
-from auditline.workers.common.text import make_safe
+from auditline.workers.common.text import tell
 from auditline.workers.router.event import Event
 from auditline.workers.router.grouping import Grouper
 from auditline.workers.router.log_lines import UNPARSED, LinesByRecord, frame, unparsed_text
@@ -217,14 +217,14 @@ def replay_command(paths: Sequence[str], options: ReplayOptions) -> Exit:
         if options.follows:
             stop = StopRequest()
             stop.take_signals()
-            replay.follow(paths, stop.wait, _tell)
+            replay.follow(paths, stop.wait, tell)
         else:
             with Progress(total_bytes(paths)) as progress:
                 replay.run(paths, progress.advance)
     except StorageError:
-        _tell_all(replay.remarks())
+        tell(*replay.remarks())
         raise
-    _tell_all(replay.remarks())
+    tell(*replay.remarks())
     return Exit.OK
 
 
@@ -249,13 +249,3 @@ def _require_readable(files: Sequence[Path]) -> None:
             problems.append(f"{path}: {error.strerror}")
     if problems:
         raise InputError(problems)
-
-
-def _tell_all(remarks: Iterable[str]) -> None:
-    for remark in remarks:
-        _tell(remark)
-
-
-def _tell(what: str) -> None:
-    sys.stderr.write(f"auditline: {make_safe(what)}\n")
-    sys.stderr.flush()

@@ -8,12 +8,12 @@ import os
 import signal
 import sys
 from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
-from auditline.workers.common.text import make_safe
+from auditline.workers.common.text import make_safe, tell
 from auditline.workers.supervisor import reading_options
 from auditline.workers.supervisor.replay_options import DESCRIPTION, EXAMPLE, add_replay_options, join_times, replay
 
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: Exit = options.command(options)
         sys.stdout.flush()
     except AuditlineError as error:
-        _tell(error.problems if isinstance(error, InputError) else str(error).splitlines())
+        tell(*(error.problems if isinstance(error, InputError) else str(error).splitlines()))
         return error.exit
     except KeyboardInterrupt:
         _die_interrupted()
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.OK
     except OSError as error:
         _abandon_stdout()
-        _tell([str(error)])
+        tell(str(error))
         return Exit.FAILURE
     return code
 
@@ -356,10 +356,6 @@ class _ShowVersion(Action):
 
         sys.stdout.write(f"auditline {version('auditline')}\n")
         parser.exit()
-
-
-def _tell(problems: Iterable[str]) -> None:
-    sys.stderr.writelines(f"auditline: {make_safe(problem)}\n" for problem in problems)
 
 
 def _open_standard_descriptors() -> None:

@@ -10,6 +10,9 @@ from typing import NamedTuple, Protocol
 from auditline.workers.common.errors import AuditlineError
 from auditline.workers.common.process_info import Process
 
+MOST_WATCHED_FILES = 10_000
+"""Watched by themselves; beyond this only scans find what is written to one of them by a name that lies elsewhere."""
+
 
 class BackendError(AuditlineError):
     """A backend cannot be opened, or has stopped working: another one is to be opened."""

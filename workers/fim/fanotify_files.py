@@ -6,14 +6,11 @@ from collections.abc import Container
 
 from auditline.workers.common.process_info import Process
 from auditline.workers.fim import fanotify_calls as calls
-from auditline.workers.fim.backend import HintKind
+from auditline.workers.fim.backend import MOST_WATCHED_FILES, HintKind
 from auditline.workers.fim.fanotify_records import Record
 from auditline.workers.fim.file_systems import file_system_of
 from auditline.workers.fim.hint_batch import ATTRIB, IS_DIRECTORY, WRITTEN, HintBatch
 from auditline.workers.fim.watched_paths import WatchedPaths
-
-MOST_WATCHED_FILES = 10_000
-"""Beyond this only scans find what is written to one of them by a name that lies elsewhere."""
 
 _MASK = calls.FAN_MODIFY | calls.FAN_CLOSE_WRITE | calls.FAN_ATTRIB | calls.FAN_DELETE_SELF | calls.FAN_ONDIR
 

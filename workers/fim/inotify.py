@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from auditline.workers.fim.backend import BackendError, Hint, HintKind
+from auditline.workers.fim.backend import MOST_WATCHED_FILES, BackendError, Hint, HintKind
 from auditline.workers.fim.file_systems import remote_kind
 from auditline.workers.fim.hint_batch import HintBatch
 from auditline.workers.fim.path_tree import is_in
@@ -45,8 +45,6 @@ MOST_READ_BYTES = 1024 * 1024
 
 HALF_SECONDS = 0.01
 """So long the first half of a rename waits for the second: writing both takes the kernel microseconds."""
-MOST_WATCHED_FILES = 10_000
-"""Beyond this only scans find what is written to one of them by a name that lies elsewhere."""
 
 _FILE_MASK = IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DONT_FOLLOW | IN_MASK_ADD
 _MASK = (

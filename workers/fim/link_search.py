@@ -41,9 +41,14 @@ class LinkSearch:
     @property
     def seconds_until_due(self) -> float:
         """When `go_on` will have something to do."""
-        if not (self._wanted or self._known) or len(self._watch.dirty) >= MOST_DIRTY:
+        if self.is_over or len(self._watch.dirty) >= MOST_DIRTY:
             return math.inf
         return 0.0 if self._known else max(0.0, self._begins_at - time.monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is searched for."""
+        return not (self._wanted or self._known)
 
     def want(self, status: os.stat_result, *, in_scan: bool) -> None:
         """Search for the other names of a file that has a new one; a scan comes to all those made before it began."""

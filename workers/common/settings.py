@@ -15,6 +15,8 @@ from auditline.workers.common.settings_file import Range, section_to_toml
 
 Schema = Literal["audit", "ecs"]
 BackendName = Literal["auto", "fanotify", "fanotify-filesystem", "inotify", "poll"]
+WITHOUT_FANOTIFY: frozenset[BackendName] = frozenset({"inotify", "poll"})
+"""With these fanotify is never tried, so that nobody needs the rights for it; as `fim/choosing.py` has it."""
 ActorSource = Literal["auto", "audit", "off"]
 _UNSIGNED = Range(0, 2**32 - 1)
 _FILE_BYTES = Range(4096, 2**62)

@@ -13,7 +13,7 @@ from functools import partial
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.own_files import OwnFiles
 from auditline.workers.common.privileges import Capability
-from auditline.workers.common.settings import ElasticsearchSettings, Settings
+from auditline.workers.common.settings import WITHOUT_FANOTIFY, ElasticsearchSettings, Settings
 from auditline.workers.common.text import make_safe
 from auditline.workers.common.watch_plan import WatchPlan
 from auditline.workers.supervisor.audit_source import AuditSource
@@ -88,7 +88,7 @@ class Wiring:
         )
 
     def _for_fanotify(self, plan: WatchPlan) -> Iterator[Capability]:
-        if plan.backend in ("inotify", "poll"):
+        if plan.backend in WITHOUT_FANOTIFY:
             return
         yield Capability.SYS_ADMIN
         if self.settings.fim.actor != "off":

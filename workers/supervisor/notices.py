@@ -6,7 +6,7 @@ from pathlib import Path
 
 from auditline.workers.audit.netlink import NETLINK_AUDIT
 from auditline.workers.common.privileges import Capability, held_capabilities
-from auditline.workers.common.settings import FimSettings
+from auditline.workers.common.settings import WITHOUT_FANOTIFY, FimSettings
 
 COMMAND_LINE_FILE = Path("/proc/cmdline")
 NETLINK_FILE = Path("/proc/net/netlink")
@@ -29,7 +29,7 @@ def find_watch_notices(settings: FimSettings) -> Iterator[str]:
             " and directories that it may not enter not at all; run as root or grant the capability"
         )
 
-    if all(watch.backend in ("inotify", "poll") for watch in settings.watch):
+    if all(watch.backend in WITHOUT_FANOTIFY for watch in settings.watch):
         return
     if Capability.SYS_ADMIN not in held or _is_in_user_namespace(_read(USER_MAP_FILE)):
         cause = "CAP_SYS_ADMIN is missing: run as root or grant the capability"

@@ -37,7 +37,6 @@ MOST_READ_BYTES = 1024 * 1024
 """What one `read` takes."""
 MOST_APART = 100_000
 """Beyond this only scans find that the attributes of a directory have changed that is not watched."""
-_AT_FDCWD = -100
 
 _TOLD = ENTRIES & ~(calls.FAN_RENAME | calls.FAN_EVENT_ON_CHILD)
 
@@ -71,9 +70,10 @@ def open_fanotify(choices: Choices) -> "FanotifyBackend":
     except OSError as error:
         raise BackendError(_explain(error)) from error
     try:
-        if calls.mark(group_fd, calls.FAN_MARK_ADD | calls.FAN_MARK_ONLYDIR, ENTRIES, _AT_FDCWD, b"/") == errno.EINVAL:
+        flags = calls.FAN_MARK_ADD | calls.FAN_MARK_ONLYDIR
+        if calls.mark(group_fd, flags, ENTRIES, calls.AT_FDCWD, b"/") == errno.EINVAL:
             raise BackendError("fanotify tells of renames from Linux 5.17 on")
-        calls.mark(group_fd, calls.FAN_MARK_FLUSH, 0, _AT_FDCWD)
+        calls.mark(group_fd, calls.FAN_MARK_FLUSH, 0, calls.AT_FDCWD)
         return FanotifyBackend(group_fd, FileMarks(reported), choices)
     except (OSError, BackendError) as error:
         os.close(group_fd)
@@ -268,8 +268,6 @@ class FanotifyBackend:
                 self._poller.register(self._other.fd, select.EPOLLIN)
             logger.info("some directories are left to %s%s", self._other.name, self._trouble and f": {self._trouble}")
         return self._other.watch(relative, directory_fd)
-
-    # Records
 
     def _look_up(self, data: bytes, known: Container[bytes | None]) -> list[tuple[Record, Process | None]]:
         """Return what is about those that are *known*, each with who did it."""

@@ -40,7 +40,8 @@ FAN_EVENT_ON_CHILD = 0x08000000
 FAN_RENAME = 0x10000000
 FAN_ONDIR = 0x40000000
 
-_AT_FDCWD = -100
+AT_FDCWD = -100
+
 _AT_EMPTY_PATH = 0x1000
 _AT_HANDLE_FID = 0x200
 _MAX_HANDLE_BYTES = 128
@@ -110,7 +111,7 @@ def unmark(group_fd: int, mask: int, mount_fd: int, key: bytes) -> None:
     # O_PATH: nothing is opened that could do something by that.
     fd: int = _libc.open_by_handle_at(mount_fd, handle, os.O_PATH | os.O_CLOEXEC)
     if fd >= 0:
-        mark(group_fd, FAN_MARK_REMOVE, mask, _AT_FDCWD, b"/proc/self/fd/%d" % fd)
+        mark(group_fd, FAN_MARK_REMOVE, mask, AT_FDCWD, b"/proc/self/fd/%d" % fd)
         os.close(fd)
 
 

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from auditline.workers.fim.file_systems import FSID_BYTES
+
 NO_PIDFD = -1
 """The process has ended; with -2 the kernel could not open one."""
 
@@ -19,7 +21,7 @@ _METADATA_VERSION = 3
 _TYPE_FID, _TYPE_DFID_NAME, _TYPE_DFID, _TYPE_PIDFD = 1, 2, 3, 4
 _TYPE_OLD_DFID_NAME, _TYPE_NEW_DFID_NAME = 10, 12
 _FSID_OFFSET = _INFO.size
-_HANDLE_OFFSET = _FSID_OFFSET + 8
+_HANDLE_OFFSET = _FSID_OFFSET + FSID_BYTES
 _HANDLE_HEADER_BYTES = 8  # handle_bytes, handle_type
 
 

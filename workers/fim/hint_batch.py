@@ -36,7 +36,7 @@ class HintBatch(Generic[Key]):
         """*let_go* is called for each directory that has been forgotten."""
         self._directories = directories
         self._let_go = let_go
-        self.in_order: list[Hint] = []
+        self._in_order: list[Hint] = []
         self._looks: dict[tuple[Key, bytes], int] = {}
         self._processes: dict[tuple[Key, bytes], Process] = {}
         self._forgotten: dict[Key, bytes] = {}
@@ -47,7 +47,7 @@ class HintBatch(Generic[Key]):
 
     def tell(self, kind: HintKind, path: bytes = b"") -> None:
         """Add what is told of a directory itself, in order."""
-        self.in_order.append(Hint(kind, path, is_directory=True))
+        self._in_order.append(Hint(kind, path, is_directory=True))
 
     def look(self, directory: Key, name: bytes, mask: int, process: Process | None = None) -> None:
         """Add that something happened to an entry; without a name to the directory itself."""
@@ -70,9 +70,9 @@ class HintBatch(Generic[Key]):
         for path in self._paths(directory, name):
             if mask & GOES:
                 self._take(path)
-                self.in_order.append(Hint(HintKind.GONE, path, is_directory=True, is_content=True, process=process))
+                self._in_order.append(Hint(HintKind.GONE, path, is_directory=True, is_content=True, process=process))
             if mask & COMES:
-                self.in_order.append(Hint(HintKind.CREATED, path, is_directory=True, is_content=True, process=process))
+                self._in_order.append(Hint(HintKind.CREATED, path, is_directory=True, is_content=True, process=process))
 
     def moved(
         self,
@@ -93,7 +93,7 @@ class HintBatch(Generic[Key]):
             self.entry(*source, DELETE | CREATE | bit, process)
             return
         hint = Hint(HintKind.MOVED, news[0], is_directory, is_content=True, moved_from=olds[0], process=process)
-        self.in_order.append(hint)
+        self._in_order.append(hint)
         # Its old name may have been given to another one before: the kernel merges that with what came earlier.
         if is_directory:
             self._left.append(Hint(HintKind.GONE, olds[0], is_directory=True, is_content=True, process=process))
@@ -117,7 +117,7 @@ class HintBatch(Generic[Key]):
     @property
     def moves(self) -> list[tuple[bytes, bytes]]:
         """The old and the new path of what was renamed, in order."""
-        return [(hint.moved_from, hint.path) for hint in self.in_order if hint.moved_from is not None]
+        return [(hint.moved_from, hint.path) for hint in self._in_order if hint.moved_from is not None]
 
     def finish(self) -> list[Hint]:
         """Return all hints."""
@@ -128,7 +128,7 @@ class HintBatch(Generic[Key]):
         for path, mask in self._masks.items():
             kind, is_directory, is_content = _read_mask(mask)
             self._left.append(Hint(kind, path, is_directory, is_content, process=self._last.get(path)))
-        return self.in_order + self._left
+        return self._in_order + self._left
 
     def forgotten(self, directory: Key, path: bytes) -> None:
         """Note that a directory is watched no more; what was told of it before bears this path."""

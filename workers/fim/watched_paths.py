@@ -13,9 +13,8 @@ class WatchedPaths(Generic[Key]):
 
     def __init__(self) -> None:
         self.first: dict[Key, bytes] = {}
-        """The path of each key, or the first of them: look it up here, ..."""
-        self.others: dict[Key, list[bytes]] = {}
-        """... and the further ones here."""
+        """The path of each key, or the first of them; `paths_of` gives all."""
+        self._others: dict[Key, list[bytes]] = {}
         self._keys: dict[bytes, Key] = {}
         self._tree = PathTree()
 
@@ -32,7 +31,7 @@ class WatchedPaths(Generic[Key]):
     def paths_of(self, key: Key) -> list[bytes]:
         """Return all paths of a key; none if it is unknown."""
         first = self.first.get(key)
-        return [] if first is None else [first, *self.others.get(key, ())]
+        return [] if first is None else [first, *self._others.get(key, ())]
 
     def link(self, path: bytes, key: Key) -> Key | None:
         """Note that *path* is that of *key*; return the key that has lost its last path by that."""
@@ -43,7 +42,7 @@ class WatchedPaths(Generic[Key]):
         self._keys[path] = key
         self._tree.add(path)
         if key in self.first:
-            self.others.setdefault(key, []).append(path)
+            self._others.setdefault(key, []).append(path)
         else:
             self.first[key] = path
         return orphan
@@ -59,7 +58,7 @@ class WatchedPaths(Generic[Key]):
         for path in paths:
             del self._keys[path]
         self.first.pop(key, None)
-        self.others.pop(key, None)
+        self._others.pop(key, None)
         return paths
 
     def move(self, old: bytes, new: bytes) -> None:
@@ -74,7 +73,7 @@ class WatchedPaths(Generic[Key]):
             if self.first[key] == path:
                 self.first[key] = moved
             else:
-                self.others[key] = [moved if other == path else other for other in self.others[key]]
+                self._others[key] = [moved if other == path else other for other in self._others[key]]
 
     def unlink(self, path: bytes) -> Key | None:
         """Forget one path; return its key if that has none any more. Unknown ones are no error."""
@@ -82,11 +81,11 @@ class WatchedPaths(Generic[Key]):
         if key is None:
             return None
         paths = [other for other in self.paths_of(key) if other != path]
-        self.others.pop(key, None)
+        self._others.pop(key, None)
         if not paths:
             del self.first[key]
             return key
         self.first[key] = paths[0]
         if len(paths) > 1:
-            self.others[key] = paths[1:]
+            self._others[key] = paths[1:]
         return None

@@ -155,7 +155,7 @@ class ProcessCache:
             return self._confirm(known, now, is_certain=pidfd is not None)
         found = None if pidfd == _GONE else self._read(pid, pidfd)
         if found is None or (pidfd is None and not self._is_older_than_hints(found, known)):
-            return self._remembered(pid, now)
+            return self._remembered(pid, known, now)
         return self._keep(found, known, now)
 
     def _is_unchanged(self, process: Process) -> bool:
@@ -190,9 +190,8 @@ class ProcessCache:
         self._known.put(process.pid, known)
         return process
 
-    def _remembered(self, pid: int, now: float) -> Process:
+    def _remembered(self, pid: int, known: _Known | None, now: float) -> Process:
         """Return what was read of a process that is gone, if no other one can have had its pid since."""
-        known = self._known.get(pid)
         if known is None or now - known.seen >= self._circle.seconds:
             return Process(pid)
         return known.process._replace(is_certain=False)

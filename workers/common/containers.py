@@ -42,7 +42,7 @@ def container_id(cgroup: bytes) -> str:
 
 
 def _find(parent: bytes, part: bytes) -> bytes:
-    if any(part.find(word) >= 0 for word in _NOT_A_PROCESS_OF_IT):
+    if any(word in part for word in _NOT_A_PROCESS_OF_IT):
         return b""
     if parent in _BELOW_LXC or (parent in _BELOW_DOCKER and _SHORT(part)):
         return part

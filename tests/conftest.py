@@ -1,5 +1,6 @@
 """What tests of several folders share; the real kernel's audit among it, lent to one test at a time."""
 
+import ctypes
 import fcntl
 import json
 import os
@@ -22,6 +23,8 @@ from auditline.workers.control.refusals import has_audit_control
 
 LOCK_FILE = Path(tempfile.gettempdir()) / "auditline-kernel.lock"
 STATUS_FIELDS = ("enabled", "failure", "rate_limit", "backlog_limit", "backlog_wait_time")
+RENAME_EXCHANGE = 2
+HERE = -100
 WaitUntil = Callable[..., None]
 _folders = count()
 
@@ -78,6 +81,18 @@ def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.getbasetemp() / f"t{next(_folders)}"
     folder.mkdir(mode=0o700)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exchange() -> Callable[[Path, Path], None]:
+    """Let two paths change places in one step. Source: renameat2(2), linux/fs.h, linux/fcntl.h."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def exchange(one: Path, other: Path) -> None:
+        if libc.renameat2(HERE, os.fsencode(one), HERE, os.fsencode(other), RENAME_EXCHANGE):
+            raise OSError(ctypes.get_errno(), f"it cannot change places with {other}", os.fspath(one))
+
+    return exchange
 
 
 @pytest.fixture

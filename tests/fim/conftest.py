@@ -1,7 +1,6 @@
 """What tests of watchers share: a root, a backend, file systems to mount, and a stand-in for the core."""
 
 import contextlib
-import ctypes
 import os
 import stat
 import subprocess
@@ -62,19 +61,6 @@ def backend(backend_name: str) -> Iterator[Backend]:
     opened = open_named(backend_name)
     yield opened
     opened.close()
-
-
-@pytest.fixture(scope="session")
-def exchange() -> Callable[[Path, Path], None]:
-    """Let two change places in one step. Source: renameat2(2), linux/fs.h."""
-
-    def exchange(first: Path, second: Path) -> None:
-        exchange_flag, here = 2, -100
-        done = ctypes.CDLL(None).renameat2(here, os.fsencode(first), here, os.fsencode(second), exchange_flag)
-        if done:
-            raise OSError(f"{first} and {second} cannot change places")
-
-    return exchange
 
 
 @pytest.fixture(scope="session")

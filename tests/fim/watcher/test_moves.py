@@ -1,22 +1,9 @@
 """Renames: one change with both names, whatever happened before and after it."""
 
-import ctypes
 import os
-from pathlib import Path
-
-import pytest
 
 from auditline.workers.fim import walk
 from auditline.workers.fim.visit import Visit
-
-_libc = ctypes.CDLL(None, use_errno=True)
-RENAME_EXCHANGE = 2
-
-
-def exchange(one: Path, other: Path) -> None:
-    """Let two paths change places."""
-    if _libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), RENAME_EXCHANGE):
-        pytest.skip("this file system cannot exchange two names")
 
 
 def moves(running):
@@ -107,7 +94,7 @@ class TestFiles:
 
         assert running.told == []
 
-    def test_two_that_change_places_are_two_updates(self, start, watched):
+    def test_two_that_change_places_are_two_updates(self, start, watched, exchange):
         (watched / "a").write_text("one")
         (watched / "b").write_text("other")
         running = start()
@@ -415,7 +402,7 @@ class TestDirectories:
         assert moves(running) == [("deleted", b"drop", None), ("moved", b"b", b"a")]
         assert running.watch.baseline.known(b"b/keep").hashes
 
-    def test_two_that_change_places_are_known_as_they_are_then(self, start, watched):
+    def test_two_that_change_places_are_known_as_they_are_then(self, start, watched, exchange):
         for name in ("a", "b"):
             (watched / name).mkdir()
             (watched / name / name).write_text(name)

@@ -1,13 +1,9 @@
 """Renames: within the watch, into it, out of it, of files and of whole directories."""
 
-import ctypes
 import os
 import shutil
 
 import pytest
-
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
 
 
 @pytest.fixture
@@ -26,19 +22,13 @@ def make_tree():
     return make
 
 
-def exchange(one, other):
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)
-    assert result == 0, os.strerror(ctypes.get_errno())
-
-
 def assert_moved(actions, old, new):
     """Say that *old* is gone and *new* is there: as two events, or as one with both names."""
     assert actions.get(new) in (["created"], ["moved"])
     assert actions.get(old) == (["deleted"] if actions[new] == ["created"] else None)
 
 
-def test_renamed_files_are_told_under_both_names(watched):
+def test_renamed_files_are_told_under_both_names(watched, exchange):
     names = ("old", "one", "other", "left", "right")
     old, one, other, left, right = (watched.root / name for name in names)
     for path in (old, one, other, left, right):
@@ -115,7 +105,7 @@ def test_a_directory_renamed_there_and_back_leaves_everything_watched(watched, m
     assert watched.actions == {f"{watched.root}/here/a/a/a": ["updated"]}
 
 
-def test_two_directories_that_change_places_are_compared_file_by_file(watched):
+def test_two_directories_that_change_places_are_compared_file_by_file(watched, exchange):
     for name in ("one", "other"):
         (watched.root / name).mkdir()
         (watched.root / name / "file").write_text(name)

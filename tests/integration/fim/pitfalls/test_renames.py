@@ -1,18 +1,8 @@
 """Pitfalls of renames: of files and directories, over others, in and out of what is watched."""
 
-import ctypes
 import os
 
 import pytest
-
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
-
-
-def exchange(one, other):
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)
-    assert result == 0, os.strerror(ctypes.get_errno())
 
 
 @pytest.mark.parametrize("files", [200, pytest.param(10_000, marks=pytest.mark.soak)])
@@ -91,7 +81,7 @@ def test_a_file_that_another_one_is_renamed_over_is_replaced_in_one_event(corner
     assert replaced.before["sha256"] != replaced.after["sha256"]
 
 
-def test_two_files_that_change_places_are_two_updates(corner):
+def test_two_files_that_change_places_are_two_updates(corner, exchange):
     """Pitfall 9."""
     known = corner.know(left="one", right="another")
 

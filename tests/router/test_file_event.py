@@ -17,9 +17,9 @@ from auditline.workers.common.attributes import FLAGS, Xattr, XattrKind, pack_xa
 from auditline.workers.common.file_entry import Action, FileChange
 from auditline.workers.common.file_state import FileState, state_of
 from auditline.workers.common.hashes import ALGORITHMS, pack_digests, start_digests
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.render.file_event import FileRenderer
-from auditline.workers.router.render.lines import timestamp_of_ns
 
 HOST = "0" * 16
 SEED_FOLDER = Path(__file__).parents[1] / "data" / "seed"

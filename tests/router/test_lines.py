@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditline.workers.common.timestamps import timestamp_of_second
 from auditline.workers.router.event import Event
-from auditline.workers.router.render.lines import event_id, printable_records, raw_records, timestamp_of_second, to_json
+from auditline.workers.router.render.lines import event_id, printable_records, raw_records, to_json
 
 
 def make_event(*records: tuple[int, str], node: str | None = None) -> Event:

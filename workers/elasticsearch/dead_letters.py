@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -63,9 +62,3 @@ class DeadLetters:
             held_bytes -= segment.size
             logger.error("dead letters: %s deleted: there were more than may be kept", segment.path)
         self._writer = SegmentWriter(self._directory, max([segment.counter for segment in segments], default=0) + 1)
-
-
-def now_text() -> str:
-    """Return the present time as events have it."""
-    now_ns = time.time_ns()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ns // 10**9)) + f".{now_ns // 10**6 % 1000:03}Z"

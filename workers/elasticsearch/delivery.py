@@ -4,16 +4,18 @@ Nothing here sleeps or loops over an outage: `Delivery.attempt` says how long to
 """
 
 import logging
+import time
 from collections.abc import Sequence
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.settings import ElasticsearchSettings
 from auditline.workers.common.text import make_safe
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.elasticsearch.answers import Answer, Verdict, judge, read_answers
 from auditline.workers.elasticsearch.backoff import Backoff
 from auditline.workers.elasticsearch.client import MOST_IDS_PER_SEARCH, RequestFailed, Server
-from auditline.workers.elasticsearch.dead_letters import DeadLetters, now_text
+from auditline.workers.elasticsearch.dead_letters import DeadLetters
 from auditline.workers.elasticsearch.documents import Document, bulk_body, dead_letter, ids_query
 
 logger = logging.getLogger(__name__)
@@ -45,10 +47,9 @@ class Delivery:
         self._must_look_up = False
         """Some of what is left may have been stored without our having been told."""
         self._cannot_look_up = False
-        self._most_bytes = settings.bulk_bytes
         self._bulk_bytes = settings.bulk_bytes
-        self._pause_seconds = 0.0
-        self.last_error = ""
+        self._most_bytes = settings.bulk_bytes
+        """Less than that while the server finds it too much."""
 
     @property
     def is_done(self) -> bool:
@@ -59,7 +60,6 @@ class Delivery:
         """Take the next batch; *is_in_doubt*: it may have been sent before."""
         self._left = list(documents)
         self._must_look_up = is_in_doubt
-        self._pause_seconds = 0.0
 
     def attempt(self) -> float:
         """Send what is left once; return after how many seconds to call it again, if it is not done.
@@ -70,24 +70,23 @@ class Delivery:
         try:
             if self._must_look_up:
                 self._look_up()
-            if self._left:
-                self._send(self._next_part())
+            return self._send(self._next_part()) if self._left else 0.0
         except RequestFailed as error:
             return self._note_failure(error.status, error.reason)
-        return self._pause_seconds
 
     def _next_part(self) -> list[Document]:
         """Return the first documents that go into one request: all of them, unless the server found that too much."""
         part: list[Document] = []
         size = 0
         for document in self._left:
-            size += len(document.line) + 100
+            size += document.request_bytes
             if part and size > self._most_bytes:
                 break
             part.append(document)
         return part
 
-    def _send(self, part: list[Document]) -> None:
+    def _send(self, part: list[Document]) -> float:
+        """Send *part*; return after how many seconds to go on."""
         body = bulk_body(part)
         self._counters.add("bulk_requests_total")
         self._counters.add("bulk_bytes_total", len(body))
@@ -101,23 +100,26 @@ class Delivery:
                 # Nobody knows what was done before it failed.
                 self._must_look_up = True
             self._take_refusal(part, error)
-            return
-        self._take_answers(part, answers)
+            return 0.0
+        return self._take_answers(part, answers)
 
     def _take_refusal(self, part: list[Document], error: RequestFailed) -> None:
-        """Act on a request that was refused as a whole."""
+        """Make smaller what was refused as a whole, or bury what cannot be made smaller.
+
+        Raises:
+            RequestFailed: it was not the documents that it was refused for.
+        """
         answer = judge(error.status, error.reason) if error.was_answered else None
         if answer is None or answer.verdict is not Verdict.NEVER:
             raise error
         if len(part) > 1:
             # One of them spoils it for the others, or they are too many: half as many.
-            self._most_bytes = max(1, sum(len(document.line) + 100 for document in part) // 2)
-            self._pause_seconds = 0.0
+            self._most_bytes = max(1, sum(document.request_bytes for document in part) // 2)
             return
         self._bury([(part[0], answer)])
         self._left = self._left[1:]
 
-    def _take_answers(self, part: list[Document], answers: list[Answer]) -> None:
+    def _take_answers(self, part: list[Document], answers: list[Answer]) -> float:
         answered = list(zip(part, answers, strict=True))
         rejected = [each for each in answered if each[1].verdict is Verdict.NEVER]
         waiting = [each for each in answered if each[1].verdict in (Verdict.LATER, Verdict.FORBIDDEN)]
@@ -128,22 +130,20 @@ class Delivery:
         self._left = [document for document, _ in waiting] + self._left[len(part) :]
         if waiting:
             self._counters.add("documents_deferred_total", len(waiting))
-            self._pause_seconds = self._note_failure(waiting[0][1].status, waiting[0][1].reason)
-        else:
-            self._succeed()
+            return self._note_failure(waiting[0][1].status, waiting[0][1].reason)
+        self._succeed()
+        return 0.0
 
     def _succeed(self) -> None:
-        self._pause_seconds = 0.0
         self._most_bytes = min(self._bulk_bytes, self._most_bytes * 2)
         self._backoff.succeed()
-        self.last_error = ""
         self._warning.end()
 
     def _bury(self, rejected: Sequence[tuple[Document, Answer]]) -> None:
         """Keep what the server will never take."""
         if not rejected:
             return
-        timestamp = now_text()
+        timestamp = timestamp_of_ns(time.time_ns())
         letters = (dead_letter(document, answer.status, answer.reason, timestamp) for document, answer in rejected)
         self._dead_letters.append(letters)
         self._counters.add("documents_rejected_total", len(rejected))
@@ -185,7 +185,6 @@ class Delivery:
 
     def _note_failure(self, status: int, reason: str) -> float:
         self._counters.add("requests_failed_total")
-        self.last_error = f"{status} {reason}" if status else reason
-        pause_seconds = self._backoff.next_pause()
-        self._warning.tell("documents wait until the server takes them: %s", make_safe(self.last_error))
-        return pause_seconds
+        why = make_safe(f"{status} {reason}" if status else reason)
+        self._warning.tell("documents wait until the server takes them: %s", why)
+        return self._backoff.next_pause()

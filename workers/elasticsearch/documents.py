@@ -26,6 +26,11 @@ class Document(NamedTuple):
     end: Position
     """Behind it in its segment."""
 
+    @property
+    def request_bytes(self) -> int:
+        """About how much it adds to a request, with the action before it."""
+        return len(self.line) + 100
+
 
 def documents_of(stream: str, chunk: Chunk) -> Iterator[Document]:
     """Yield the events of a chunk."""

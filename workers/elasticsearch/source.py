@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from auditline.plugins.outputs.cursor import Cursor
@@ -43,15 +42,11 @@ class Source:
         size = 0
         while len(taken) < most_documents and self._fill():
             document = self._waiting[-1]
-            size += len(document.line) + 100
+            size += document.request_bytes
             if taken and size > most_bytes:
                 break
             taken.append(self._waiting.pop())
         return taken
-
-    def give_back(self, documents: Sequence[Document]) -> None:
-        """Take documents back that were not sent after all, the last ones that were taken."""
-        self._waiting.extend(reversed(documents))
 
     def note_sent(self, end: Position) -> None:
         """Write down that everything up to *end* is about to be sent.

@@ -9,7 +9,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from auditline.workers.common.actor_messages import Answer, Question, decode_answers, encode_questions
@@ -18,6 +17,7 @@ from auditline.workers.common.host import boot_id
 from auditline.workers.common.process_info import Process, ProcessCache, boot_ns, entity_id, started_ns
 from auditline.workers.common.recent import Recent
 from auditline.workers.common.settings import Settings
+from auditline.workers.common.timestamps import timestamp_of_ns
 
 logger = logging.getLogger(__name__)
 
@@ -233,9 +233,8 @@ class Actors:
     def _start(self, pid: int, start_ticks: int) -> dict[str, str]:
         if not start_ticks:
             return {}
-        start = datetime.fromtimestamp(started_ns(start_ticks, self._boot_ns) / 1e9, UTC)
         return {
-            "start": f"{start.strftime('%Y-%m-%dT%H:%M:%S')}.{start.microsecond // 1000:03d}Z",
+            "start": timestamp_of_ns(started_ns(start_ticks, self._boot_ns)),
             "entity_id": entity_id(self._boot_id, pid, start_ticks),
         }
 

@@ -4,6 +4,8 @@ import json
 import secrets
 import time
 
+from auditline.workers.common.timestamps import timestamp_of_ns
+
 
 class Heartbeat:
     """Due every so many seconds; the ids are `<host>-heartbeat-<run id>-<n>`."""
@@ -23,10 +25,8 @@ class Heartbeat:
             return None
         self._due = now + self._period_seconds
         self._count += 1
-        moment = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment % 1 * 1000):03d}Z"
         document = {
-            "@timestamp": stamp,
+            "@timestamp": timestamp_of_ns(time.time_ns()),
             "event": {"id": f"{self._host}-heartbeat-{self._run_id}-{self._count}", "kind": "metric"},
             "host": {"name": self._host_name},
             "auditline": {"complete": True},

@@ -8,10 +8,10 @@ from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.drift_entry import Drift, decode_drift
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.config_changes import ConfigChanges
 from auditline.workers.router.inflow import Inflow
 from auditline.workers.router.render.drift_event import render_drift
-from auditline.workers.router.render.lines import timestamp_of_ns
 from auditline.workers.router.stream import Lines
 from auditline.workers.router.unparsed import unparsed_line
 

@@ -9,10 +9,10 @@ from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.file_entry import Coverage, Entry, decode_entries
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.inflow import Inflow
 from auditline.workers.router.render.coverage_event import render_coverage
 from auditline.workers.router.render.file_event import FileRenderer
-from auditline.workers.router.render.lines import timestamp_of_ns
 from auditline.workers.router.stream import Lines
 from auditline.workers.router.unparsed import BAD_ENTRY, unparsed_line
 

@@ -6,11 +6,11 @@ import os
 import secrets
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import psutil
 
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.render.envelope import own_document
 from auditline.workers.router.render.lines import to_json
 from auditline.workers.router.stream import Lines
@@ -159,7 +159,7 @@ class Health:
         detail = measured.pop("detail", None)
         self._told_loss, self._told_to = measured["loss"], len(measured["balance"]["outputs"])
         identity = f"{self._host}-health-{self._run_id}-{self._count}"
-        timestamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        timestamp = timestamp_of_ns(time.time_ns())
         members = {
             "audit": {"health": {"reason": reason, "processes": self._feed.describe(), **measured}},
             "auditline": {"complete": True} | ({"detail": detail} if detail else {}),

@@ -5,9 +5,10 @@ import re
 from typing import Any
 
 from auditline.workers.common.file_entry import Coverage
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.decode.text import surrogates_to_text
 from auditline.workers.router.render.envelope import own_document
-from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
+from auditline.workers.router.render.lines import Undecodable, to_json
 
 _ECS_EVENT = {"dataset": "auditline.coverage", "category": ["file"], "type": ["info"], "action": "coverage"}
 _IDENTITY = re.compile(r"[0-9A-Za-z_.-]{1,64}")

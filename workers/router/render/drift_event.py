@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from auditline.workers.common.drift_entry import Drift, Value
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.decode.text import surrogates_to_text
 from auditline.workers.router.render.envelope import own_document
-from auditline.workers.router.render.lines import timestamp_of_ns, to_json
+from auditline.workers.router.render.lines import to_json
 
 _ECS_EVENT = {"dataset": "auditline.drift", "category": ["configuration"], "type": ["change"], "action": "drift"}
 

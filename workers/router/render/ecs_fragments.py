@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from auditline.workers.common.timestamps import timestamp_of_second
 from auditline.workers.router.compiling import COMPILED, Compiled
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.places import RENAMES
@@ -21,7 +22,7 @@ from auditline.workers.router.render.ecs import PEERS, EcsRenderer, address_of, 
 from auditline.workers.router.render.ecs_file import ecs_file
 from auditline.workers.router.render.ecs_user import People
 from auditline.workers.router.render.envelope import ecs_envelope
-from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, printable_records, timestamp_of_second, to_json
+from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, printable_records, to_json
 from auditline.workers.router.render.pieces import Address, Program, Terminal, inside
 
 _OWNERS = (("ouid", "uid"), ("ogid", "gid"))

@@ -20,9 +20,9 @@ from auditline.workers.common.file_state import (
     FileState,
 )
 from auditline.workers.common.hashes import unpack_digests
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.file_xattrs import xattr_members
-from auditline.workers.router.render.lines import timestamp_of_ns
 
 HASH_LABELS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, get_args
 
 from auditline.workers.common.file_entry import Action, DetectedBy, FileChange
 from auditline.workers.common.file_state import FileState
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.envelope import ecs_envelope, own_document
 from auditline.workers.router.render.file_actor import actor_member
@@ -18,7 +19,7 @@ from auditline.workers.router.render.file_attributes import (
     schema_members,
 )
 from auditline.workers.router.render.file_event_ecs import ecs_actor, ecs_event, ecs_file
-from auditline.workers.router.render.lines import Undecodable, timestamp_of_ns, to_json
+from auditline.workers.router.render.lines import Undecodable, to_json
 
 _SCHEMA_DIGESTS = frozenset(
     {

@@ -6,13 +6,14 @@ byte for byte.
 
 from collections.abc import Mapping
 
+from auditline.workers.common.timestamps import timestamp_of_second
 from auditline.workers.router.compiling import COMPILED, Compiled
 from auditline.workers.router.event import Event, Facts, Meaning, Names
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.audit import AuditRenderer
 from auditline.workers.router.render.cutting import Cutter, Head, Parts
 from auditline.workers.router.render.last_resort import render_raw
-from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, printable_records, timestamp_of_second, to_json
+from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep, printable_records, to_json
 from auditline.workers.router.render.pieces import Program, Terminal, inside, member
 
 Call = tuple[str, str, str, str, str]

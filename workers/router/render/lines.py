@@ -3,12 +3,11 @@
 import base64
 import hashlib
 import re
-import time
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import ujson
 
+from auditline.workers.common.timestamps import timestamp_of_second
 from auditline.workers.router.decode.text import surrogates_to_text, to_text
 from auditline.workers.router.event import Event
 from auditline.workers.router.record_names import type_name
@@ -27,8 +26,6 @@ class Keep(NamedTuple):
 
 
 DEFAULT_KEEP = Keep()
-_FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799
-"""0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z: others have no timestamp that Elasticsearch or jq would read."""
 
 
 def to_json(document: Any) -> str:
@@ -39,30 +36,6 @@ def to_json(document: Any) -> str:
 
 def _escape(match: "re.Match[str]") -> str:
     return f"\\u{ord(match[0]):04x}"
-
-
-@lru_cache(maxsize=64)
-def timestamp_of_second(seconds: str) -> str:
-    """Return `YYYY-MM-DDTHH:MM:SS` in UTC; a time beyond the year 9999 is its last second."""
-    return _date_and_time(min(int(seconds), _LAST_SECOND))
-
-
-@lru_cache(maxsize=1024)
-def timestamp_of_ns(nanoseconds: int) -> str:
-    """Return `YYYY-MM-DDTHH:MM:SS.mmmZ`; of a time before the year 1 or beyond 9999 the nearest that has one."""
-    seconds, milliseconds = divmod(nanoseconds // 1_000_000, 1000)
-    if seconds < _FIRST_SECOND:
-        return f"{_date_and_time(_FIRST_SECOND)}.000Z"
-    if seconds > _LAST_SECOND:
-        return f"{_date_and_time(_LAST_SECOND)}.999Z"
-    return f"{_date_and_time(seconds)}.{milliseconds:03d}Z"
-
-
-@lru_cache(maxsize=256)
-def _date_and_time(seconds: int) -> str:
-    when = time.gmtime(seconds)
-    # strftime() gives the year 800 three digits.
-    return f"{when.tm_year:04d}-{time.strftime('%m-%dT%H:%M:%S', when)}"
 
 
 def timestamp(event: Event) -> str:

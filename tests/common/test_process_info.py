@@ -221,25 +221,18 @@ def test_one_that_has_ended_since_is_remembered_but_not_certain(proc: Path, pidf
     assert after == first._replace(is_certain=False)
 
 
-def test_it_is_forgotten_once_the_pid_may_be_anothers(proc: Path, pidfd: int, clock: Any) -> None:
+@pytest.mark.parametrize(
+    ("pid_max", "seconds"), [("4194304", 41), ("194400", 0.005)], ids=["many-pids-in-a-while", "few-pids-at-once"]
+)
+def test_it_is_forgotten_once_the_pid_may_be_anothers(
+    proc: Path, pidfd: int, clock: Any, pid_max: str, seconds: float
+) -> None:
+    (proc / "sys" / "kernel" / "pid_max").write_text(f"{pid_max}\n")
     cache = ProcessCache(proc, clock)
     put(proc, 4711)
     cache.see(4711, pidfd)
     shutil.rmtree(proc / "4711")
-    clock.now += 41
-
-    after = cache.see(4711, GONE)
-
-    assert after == Process(4711)
-
-
-def test_with_few_pids_it_is_forgotten_at_once(proc: Path, pidfd: int, clock: Any) -> None:
-    (proc / "sys" / "kernel" / "pid_max").write_text("194400\n")
-    cache = ProcessCache(proc, clock)
-    put(proc, 4711)
-    cache.see(4711, pidfd)
-    shutil.rmtree(proc / "4711")
-    clock.now += 0.005
+    clock.now += seconds
 
     after = cache.see(4711, GONE)
 

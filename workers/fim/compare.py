@@ -35,6 +35,11 @@ def is_as_known(known: FileState, status: os.stat_result, settings: FimSettings)
     return known.ctime_ns < known.checked_ns - RACY_NS
 
 
+def is_same_file(known: FileState, status: os.stat_result) -> bool:
+    """Say whether *status* is of the file, or directory, that is *known*, whatever its attributes are now."""
+    return known.inode == status.st_ino and stat.S_IFMT(known.mode) == stat.S_IFMT(status.st_mode)
+
+
 def is_to_be_hashed(status: os.stat_result, settings: FimSettings) -> bool:
     """Say whether the configuration wants hashes of such a file."""
     return stat.S_ISREG(status.st_mode) and bool(settings.hashes) and status.st_size <= settings.max_file_bytes

@@ -1,11 +1,10 @@
 """Renamed directories: what was known beneath the old name is known beneath the new one, and that is one change."""
 
-import os
-import stat
 from typing import NamedTuple
 
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.process_info import Process
+from auditline.workers.fim.compare import is_same_file
 from auditline.workers.fim.examine import Examiner
 from auditline.workers.fim.watch import Watch
 
@@ -105,19 +104,13 @@ class DirectoryMoves:
 
         Where it is not at *new* any more it is what it was: what became of it there is told after this.
         """
-        status = self._status(new)
+        status = self._watch.find(new)
         if known is None:
             return None
-        if status is not None and _is_same(known, status):
+        if status is not None and is_same_file(known, status):
             return self._examiner.unhashed.state(new, status) or known
-        at_old = self._status(old)
-        return None if at_old is not None and _is_same(known, at_old) else known
-
-    def _status(self, path: bytes) -> os.stat_result | None:
-        try:
-            return self._watch.root.lstat(path) if self._watch.root is not None else None
-        except OSError:
-            return None
+        at_old = self._watch.find(old)
+        return None if at_old is not None and is_same_file(known, at_old) else known
 
     def _move_each(self, move: DirectoryMove) -> None:
         """Record what lies beneath by itself, because the directory is not reported under both names.
@@ -147,7 +140,3 @@ class DirectoryMoves:
             state = watch.baseline.known(path)
             if state is not None and not watch.scope.reports(move.new + path[len(move.old) :]):
                 self._examiner.recorder.change("deleted", path, state, None, "event", processes=move.processes)
-
-
-def _is_same(known: FileState, status: os.stat_result) -> bool:
-    return stat.S_ISDIR(status.st_mode) and known.inode == status.st_ino

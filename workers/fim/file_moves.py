@@ -1,10 +1,9 @@
 """Renamed files: one change with both names, as soon as it is due; what they hold is verified after it."""
 
 import os
-import stat
 
 from auditline.workers.common.file_state import FileState, state_of
-from auditline.workers.fim.compare import is_to_be_hashed
+from auditline.workers.fim.compare import is_same_file, is_to_be_hashed
 from auditline.workers.fim.coverage import now_ns
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.in_hand import InHand
@@ -30,13 +29,13 @@ class FileMoves:
         watch, new, old = self._watch, dirty.path, dirty.moved_from
         if old is None or watch.root is None or watch.scope.is_own(status):
             return False
-        moved, there, at_old = watch.baseline.known(old), watch.baseline.known(new), self._status(old)
+        moved, there, at_old = watch.baseline.known(old), watch.baseline.known(new), watch.find(old)
         if at_old is None:
             # What a hasher has read of it was told of, if ever, under the name that it had then.
             self._in_hand.make_void(old)
-        if moved is None or not _is_same(moved, status) or (there is not None and there.is_directory):
+        if moved is None or not is_same_file(moved, status) or (there is not None and there.is_directory):
             return False
-        if at_old is not None and (_is_same(moved, at_old) or (there is not None and _is_same(there, at_old))):
+        if at_old is not None and (is_same_file(moved, at_old) or (there is not None and is_same_file(there, at_old))):
             return False
         after = self._state(new, status, moved)
         if after is None:
@@ -56,12 +55,6 @@ class FileMoves:
             watch.dirty.put_back(dirty._replace(is_new=False, is_content=True, moved_from=None))
         return True
 
-    def _status(self, path: bytes) -> os.stat_result | None:
-        try:
-            return self._watch.root.lstat(path) if self._watch.root is not None else None
-        except OSError:
-            return None
-
     def _state(self, path: bytes, status: os.stat_result, known: FileState) -> FileState | None:
         """Return what is at *path* now, as far as is known without reading it; None: it is gone again."""
         if not is_to_be_hashed(status, self._watch.settings):
@@ -75,8 +68,3 @@ class FileMoves:
             xattrs=known.xattrs,
             flags=known.flags,
         )
-
-
-def _is_same(known: FileState, status: os.stat_result) -> bool:
-    """Say whether *status* is of the file that is *known*, whatever its attributes are now."""
-    return known.inode == status.st_ino and stat.S_IFMT(known.mode) == stat.S_IFMT(status.st_mode)

@@ -151,3 +151,10 @@ class Watch:
     def adopts(self) -> bool:
         """Whether what is not known is merely found."""
         return self.scan is not None and self.scan.adopts
+
+    def find(self, path: bytes) -> os.stat_result | None:
+        """Return what `lstat` says of *path*; None: nothing is there, as far as can be told."""
+        try:
+            return None if self.root is None else self.root.lstat(path)
+        except OSError:
+            return None

@@ -93,7 +93,7 @@ class DirectoryMoves:
         watch, examiner = self._watch, self._examiner
         examiner.forget_rows(new, "event")
         # These are left of it: they are in the hands of hashers.
-        for path in reversed(list(watch.baseline.known_beneath(new))):
+        for path in watch.baseline.known_backwards(new):
             known = watch.baseline.known(path)
             if known is not None:
                 examiner.in_hand.make_void(path)
@@ -136,7 +136,7 @@ class DirectoryMoves:
     def _drop_unreported(self, move: DirectoryMove) -> None:
         """Record that what is not reported under its new path is not there any more."""
         watch = self._watch
-        for path in reversed(list(watch.baseline.known_beneath(move.old))):
+        for path in watch.baseline.known_backwards(move.old):
             state = watch.baseline.known(path)
             if state is not None and not watch.scope.reports(move.new + path[len(move.old) :]):
                 self._examiner.recorder.change("deleted", path, state, None, "event", processes=move.processes)

@@ -111,6 +111,16 @@ def mount() -> Iterator[Mount]:
         subprocess.run(["umount", "-l", target], capture_output=True, check=False)
 
 
+@pytest.fixture(scope="session")
+def unmount() -> Callable[..., None]:
+    """Unmount what is mounted last at a place."""
+
+    def unmount(place: Path, *options: str) -> None:
+        subprocess.run(["umount", *options, place], check=True)
+
+    return unmount
+
+
 class Follower:
     """Does with hints what a watcher's core does, as simply as possible: knows a root from one walk and from hints."""
 

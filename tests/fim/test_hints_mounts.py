@@ -1,7 +1,6 @@
 """Hints where file systems are mounted."""
 
 import subprocess
-from pathlib import Path
 
 from auditline.workers.fim.backend import Hint
 
@@ -10,11 +9,7 @@ def paths_of(hints: list[Hint]) -> list[bytes]:
     return [hint.path for hint in hints]
 
 
-def unmount(path: Path) -> None:
-    subprocess.run(["umount", path], check=True)
-
-
-def test_what_lies_under_an_unmounted_file_system_can_be_watched(root, backend, mount, watch):
+def test_what_lies_under_an_unmounted_file_system_can_be_watched(root, backend, mount, unmount, watch):
     (root / "mnt").mkdir()
     mount("-t", "tmpfs", "none", root / "mnt")
     watch(backend, root)
@@ -45,7 +40,7 @@ def test_a_directory_that_is_mounted_twice_tells_under_both_paths(root, backend,
     assert backend.watched == 2
 
 
-def test_a_file_system_that_is_mounted_again_is_watched_again(root, backend, mount, watch):
+def test_a_file_system_that_is_mounted_again_is_watched_again(root, backend, mount, unmount, watch):
     """Pitfall 32: the kernel forgets what was marked, and says nothing."""
     (root / "mnt").mkdir()
     image = root.parent / "image"

@@ -28,11 +28,7 @@ def paths_of(hints: list[Hint]) -> list[bytes]:
 # File systems
 
 
-def unmount(path: Path) -> None:
-    subprocess.run(["umount", path], check=True)
-
-
-def test_a_file_system_that_is_unmounted_takes_its_directories_with_it(root, backend, mount, watch):
+def test_a_file_system_that_is_unmounted_takes_its_directories_with_it(root, backend, mount, unmount, watch):
     (root / "mnt").mkdir()
     mount("-t", "tmpfs", "none", root / "mnt")
     (root / "mnt" / "inner").mkdir()
@@ -45,7 +41,7 @@ def test_a_file_system_that_is_unmounted_takes_its_directories_with_it(root, bac
     assert backend.watched == 1
 
 
-def test_a_root_that_is_unmounted_is_gone(root, backend, mount, watch):
+def test_a_root_that_is_unmounted_is_gone(root, backend, mount, unmount, watch):
     mount("-t", "tmpfs", "none", root)
     watch(backend, root)
 

@@ -46,12 +46,8 @@ def disk(watched: Path) -> Path:
     return disk
 
 
-def unmount(place: Path) -> None:
-    subprocess.run(["umount", place], check=True)
-
-
 class TestImage:
-    def test_one_that_is_missing_at_the_start_is_known_when_it_comes(self, start, disk, mount, make_image):
+    def test_one_that_is_missing_at_the_start_is_known_when_it_comes(self, start, disk, mount, unmount, make_image):
         image = make_image("image")
         mount("-o", "loop", image, disk)
         (disk / "removed").write_text("text")
@@ -69,7 +65,7 @@ class TestImage:
         assert while_missing == []
         assert running.told == [("deleted", "removed")]
 
-    def test_another_one_in_its_place_is_another_one(self, start, disk, mount, make_image):
+    def test_another_one_in_its_place_is_another_one(self, start, disk, mount, unmount, make_image):
         mount("-o", "loop", make_image("first"), disk)
         (disk / "first").write_text("text")
         running = start()
@@ -161,7 +157,7 @@ class TestFailingDevice:
     """Pitfall 45."""
 
     @pytest.fixture
-    def broken(self, start, watched, disk, mount, failing, monkeypatch):
+    def broken(self, start, watched, disk, mount, unmount, failing, monkeypatch):
         """Start after the device has failed, with nothing of it in memory."""
         monkeypatch.setattr(walk, "RETRY_SECONDS", 0.1)
         mount("-o", "loop", failing.path, disk)

@@ -1,7 +1,6 @@
 """What is mounted over, mounted or unmounted is never taken for deleted, and nothing done meanwhile is missed."""
 
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,16 +31,6 @@ def start(start: Callable[..., Any], backend: str) -> Callable[..., Any]:
         return running
 
     return start_with
-
-
-@pytest.fixture
-def unmount() -> Callable[..., None]:
-    """Unmount what is mounted last at a place."""
-
-    def unmount(place: Path, *options: str) -> None:
-        subprocess.run(["umount", *options, place], check=True)
-
-    return unmount
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from itertools import chain
 
 import pytest
 
@@ -143,39 +144,15 @@ def test_a_rotated_log_is_told_as_what_was_done(corner, run, tmp_path, way, rena
     corner.wait_for_actions(corner.by_sight(renames, NAMES_ALONE))
 
 
+def vim(backupcopy):
+    """Return a command that edits a file as somebody does with such a setting."""
+    steps = (f"set writebackup backupcopy={backupcopy}", "%s/one/two/", "wq")
+    return ("vim", "-Nes", "-u", "NONE", "-i", "NONE", *chain.from_iterable(("-c", step) for step in steps))
+
+
 @pytest.mark.parametrize(
     "command",
-    [
-        ("sed", "-i", "s/one/another/"),
-        (
-            "vim",
-            "-Nes",
-            "-u",
-            "NONE",
-            "-i",
-            "NONE",
-            "-c",
-            "set writebackup backupcopy=no",
-            "-c",
-            "%s/one/two/",
-            "-c",
-            "wq",
-        ),
-        (
-            "vim",
-            "-Nes",
-            "-u",
-            "NONE",
-            "-i",
-            "NONE",
-            "-c",
-            "set writebackup backupcopy=yes",
-            "-c",
-            "%s/one/two/",
-            "-c",
-            "wq",
-        ),
-    ],
+    [("sed", "-i", "s/one/another/"), vim(backupcopy="no"), vim(backupcopy="yes")],
     ids=["sed", "vim-by-rename", "vim-in-place"],
 )
 def test_an_editor_s_save_is_one_update_of_its_file(corner, run, command):

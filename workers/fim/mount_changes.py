@@ -207,12 +207,9 @@ class MountChanges:
         if watch.root is None:
             return
         for place, is_found in shown.items():
-            try:
-                status = watch.root.lstat(place)
-            except OSError:
-                # The comparison tells whether it is gone.
-                continue
-            if scope.reports(place):
+            status = watch.find(place)
+            # The comparison tells whether it is gone.
+            if status is not None and scope.reports(place):
                 self._walker.examiner.look(place, status, Look(watch.baseline.known(place), "scan", is_found=is_found))
         self._walker.scans.compare([place for place in shown if scope.enters(place)])
 

@@ -77,7 +77,7 @@ class Place:
             else:
                 self._take(watch.root, is_start=is_start, was_there=old is not None)
         else:
-            self._see_single(old)
+            self._see_single()
 
     def note_alive(self) -> None:
         """Store until when everything has been seen."""
@@ -97,17 +97,17 @@ class Place:
         elif was_there or self._is_forgetting:
             self._walker.scans.start("replaced")
         self.mounts.has_other_root = self._is_forgetting = False
-        if watch.scope.single is not None and not _exists(root, watch.scope.single):
+        if watch.scope.single is not None and watch.find(watch.scope.single) is None:
             self._note_missing("no such file or directory")
         elif watch.gaps.is_open("missing", watch.path):
             self._store(lambda: watch.gaps.take_up("missing", watch.path))
             self._walker.scans.start("missing")
 
-    def _see_single(self, root: Root) -> None:
+    def _see_single(self) -> None:
         """Tell the end of a time in which a single file was not there; its directory was watched all along."""
         watch = self._watch
         is_missing = watch.gaps.is_open("missing", watch.path)
-        if is_missing and watch.scope.single is not None and _exists(root, watch.scope.single):
+        if is_missing and watch.scope.single is not None and watch.find(watch.scope.single) is not None:
             self._store(lambda: watch.gaps.end("missing", watch.path, "watched"))
 
     def _start_reason(self) -> str:
@@ -184,11 +184,3 @@ class Place:
             return False
         watch.baseline.mark_walked()
         return True
-
-
-def _exists(root: Root, path: bytes) -> bool:
-    try:
-        root.lstat(path)
-    except OSError:
-        return False
-    return True

@@ -23,6 +23,7 @@ from auditline.workers.common.file_state import (
     FileState,
 )
 from auditline.workers.common.hashes import ALGORITHMS
+from auditline.workers.common.process_stat import read_stat
 from auditline.workers.common.text import make_safe
 
 logger = logging.getLogger(__name__)
@@ -164,24 +165,14 @@ FromHasher = HasherHello | Ask | Busy | Results | GivenBack | HasherBye
 
 def process_start_ticks(pid: int) -> int | None:
     """Return when a process started, in clock ticks since boot; None: it is gone, or may not be looked at."""
-    values = _read_process(pid)
-    return int(values[19]) if values else None
+    stat = read_stat(pid)
+    return stat.start_ticks if stat is not None else None
 
 
 def is_process_stopped(pid: int) -> bool:
     """Say whether a signal or a debugger has stopped a process, and not the kernel or its own doing."""
-    return _read_process(pid)[:1] in ([b"T"], [b"t"])
-
-
-def _read_process(pid: int) -> list[bytes]:
-    """Return the values of /proc/PID/stat from the third one on, the state; none: it may not be looked at."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            line = file.read()
-    except OSError:
-        return []
-    # The name, which is the second value, may hold anything. Source: proc(5).
-    return line[line.rindex(b")") + 1 :].split()
+    stat = read_stat(pid)
+    return stat is not None and stat.state in (b"T", b"t")
 
 
 class JobServer:

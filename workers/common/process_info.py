@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from auditline.workers.common.containers import container_id
+from auditline.workers.common.process_stat import PROC, parse_stat, read_stat
 from auditline.workers.common.recent import Recent
 
-PROC = Path("/proc")
 MOST_PROCESSES = 4096
 """Processes that are remembered, those last seen."""
 RECHECK_SECONDS = 0.01
@@ -76,10 +76,8 @@ def boot_ns() -> int:
 
 def read_start_ticks(pid: int, proc: Path = PROC) -> int:
     """Return when the process that has this pid now started, in ticks; 0: there is none, or it is hidden from us."""
-    try:
-        return _parse_stat(_slurp(f"{proc}/{pid}/stat"))[2]
-    except (OSError, ValueError, IndexError):
-        return 0
+    stat = read_stat(pid, proc)
+    return stat.start_ticks if stat is not None else 0
 
 
 class PidCircle:
@@ -160,11 +158,8 @@ class ProcessCache:
 
     def _is_unchanged(self, process: Process) -> bool:
         """Tell whether this very process is still there, and has executed nothing else."""
-        try:
-            name, _, start_ticks = _parse_stat(_slurp(f"{self._proc}/{process.pid}/stat"))
-        except (OSError, ValueError, IndexError):
-            return False
-        if (name, start_ticks) != (process.name, process.start_ticks):
+        stat = read_stat(process.pid, self._proc)
+        if stat is None or (stat.name, stat.start_ticks) != (process.name, process.start_ticks):
             return False
         return process.executable == _read_link(f"{self._proc}/{process.pid}/exe")
 
@@ -232,7 +227,7 @@ def _read_process(pid: int, directory: int, *, is_certain: bool) -> Process | No
     executable = _read_link("exe", directory)
     arguments = _try_slurp("cmdline", directory)[:MOST_ARGUMENT_BYTES]
     try:
-        name, parent_pid, start_ticks = _parse_stat(_slurp("stat", directory))
+        name, _, parent_pid, start_ticks = parse_stat(_slurp("stat", directory))
     except (OSError, ValueError, IndexError):
         return None
     ids = [int(number) for number in _EFFECTIVE.findall(_try_slurp("status", directory))]
@@ -263,13 +258,6 @@ def _is_there(pidfd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _parse_stat(stat: bytes) -> tuple[bytes, int, int]:
-    """Return name, parent and start. The name may hold anything, so the last parenthesis counts. Source: proc(5)."""
-    begin, end = stat.index(b"("), stat.rindex(b")")
-    fields = stat[end + 2 :].split()
-    return stat[begin + 1 : end], int(fields[1]), int(fields[19])
 
 
 def _number(text: bytes) -> int | None:

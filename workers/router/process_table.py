@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from auditline.workers.common.process_info import (
-    PROC,
     PidCircle,
     boot_ns,
     entity_id,
     read_start_ticks,
     started_ns,
 )
+from auditline.workers.common.process_stat import PROC
 from auditline.workers.common.recent import Recent
 from auditline.workers.router.decode import types
 from auditline.workers.router.decode.records import UNSET_NUMBERS

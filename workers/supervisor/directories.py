@@ -12,6 +12,7 @@ from pathlib import Path
 from auditline.workers.common.counters import PAGE_SUFFIX
 from auditline.workers.common.errors import AuditlineError, BusyError, StorageError
 from auditline.workers.common.privileges import Account
+from auditline.workers.common.process_stat import read_stat
 from auditline.workers.common.settings import SegmentsSettings, Settings
 
 LOCK_FILE = "lock"
@@ -232,9 +233,5 @@ def _take_lock(descriptor: int, directory: Path, patience_seconds: float) -> Non
 
 
 def _is_running(pid: int) -> bool:
-    try:
-        stat_line = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    # "pid (name) state": a name may hold anything, so from its last parenthesis on; proc(5).
-    return stat_line.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    stat = read_stat(pid)
+    return stat is not None and stat.state not in (b"Z", b"X")

@@ -5,19 +5,22 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from auditline.plugins.outputs.segment_files import SegmentWriter, list_segments
+from auditline.plugins.outputs.segment_files import SegmentWriter, count_lines, list_segments
+from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
+DELETED = "dead_letters_deleted_total"
 _SEGMENT_BYTES = 8 * 1024**2
 
 
 class DeadLetters:
-    """Appends lines to segments in a directory; the oldest segment goes when there is too much."""
+    """Appends lines to segments in a directory; the oldest segment goes, counted, when there is too much."""
 
-    def __init__(self, directory: Path, most_bytes: int) -> None:
+    def __init__(self, directory: Path, most_bytes: int, counters: CounterPage) -> None:
         self._directory = directory
+        self._counters = counters
         self._most_bytes = most_bytes
         self._writer: SegmentWriter | None = None
 
@@ -58,7 +61,9 @@ class DeadLetters:
         for segment in segments:
             if held_bytes <= self._most_bytes // 2:
                 break
+            count = count_lines(segment.path, 0)
             segment.path.unlink(missing_ok=True)
             held_bytes -= segment.size
-            logger.error("dead letters: %s deleted: there were more than may be kept", segment.path)
+            self._counters.add(DELETED, count)
+            logger.error("dead letters: %d in %s deleted: there were more than may be kept", count, segment.path)
         self._writer = SegmentWriter(self._directory, max([segment.counter for segment in segments], default=0) + 1)

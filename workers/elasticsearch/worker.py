@@ -21,14 +21,14 @@ from auditline.workers.common.host import host_id
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.settings import ElasticsearchSettings, Settings
 from auditline.workers.elasticsearch.client import Server
-from auditline.workers.elasticsearch.dead_letters import DeadLetters
+from auditline.workers.elasticsearch.dead_letters import DELETED, DeadLetters
 from auditline.workers.elasticsearch.delivery import DELIVERY_COUNTERS, Delivery
 from auditline.workers.elasticsearch.documents import Document
 from auditline.workers.elasticsearch.source import Source
 
 logger = logging.getLogger(__name__)
 
-SENDER_COUNTERS = (*DELIVERY_COUNTERS, "spool_bytes")
+SENDER_COUNTERS = (*DELIVERY_COUNTERS, DELETED, "spool_bytes")
 LONGEST_LOOK_SECONDS = 0.1
 """So often it is looked for new events while there are none."""
 _SHORTEST_LOOK_SECONDS = 0.01
@@ -60,7 +60,7 @@ def run(life: Life, settings: Settings, output: ElasticsearchSettings) -> None:
             sources.append(source)
         server = Server(output)
         opened.callback(server.close)
-        dead_letters = DeadLetters(dead_letter_directory(state, output.name), output.dead_letter_bytes)
+        dead_letters = DeadLetters(dead_letter_directory(state, output.name), output.dead_letter_bytes, life.counters)
         opened.callback(dead_letters.close)
         delivery = Delivery(server, output, dead_letters, life.counters)
         Sender(life, output, sources, delivery).run()

@@ -1,6 +1,6 @@
 """What Elasticsearch says of the documents of a bulk request, and what that means for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -40,8 +40,9 @@ def read_answers(response: Mapping[str, Any], count: int) -> list[Answer]:
         ValueError: *response* is not the answer to a bulk request of so many documents.
     """
     items = response.get("items")
-    if not isinstance(items, Sequence) or len(items) != count:
-        raise ValueError(f"an answer for {count} documents was wanted, not for {items and len(items)}")
+    if not isinstance(items, list) or len(items) != count:
+        found = f"{len(items)}" if isinstance(items, list) else "none"
+        raise ValueError(f"an answer for {count} documents was wanted, not for {found}")
     return [_read_item(item) for item in items]
 
 
@@ -70,9 +71,7 @@ def reason_of(error: Any) -> str:
 def _read_item(item: Any) -> Answer:
     try:
         [result] = item.values()
-        status = result["status"]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"an answer for a document says its status, not {item!r}") from error
-    if status == 201:
-        return _STORED
-    return judge(int(status), reason_of(result.get("error")))
+        status, error = int(result["status"]), result.get("error")
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise ValueError(f"an answer for a document says its status, not {item!r}") from problem
+    return _STORED if status == 201 else judge(status, reason_of(error))

@@ -50,6 +50,7 @@ def test_more_events_than_the_kernel_keeps_cost_no_file_and_are_told_once(watche
         for number in range(count):
             os.close(os.open(f"{watched.root}/{number}", os.O_CREAT | os.O_WRONLY, 0o644))
     watched.wait_for_paths("created", {f"{watched.root}/{number}" for number in range(count)}, seconds=60)
+    watched.wait_for_coverage("overflow")
     watched.settle()
 
     assert len(watched.changes) == count

@@ -68,6 +68,8 @@ class HasherProcess:
         self.pid = os.fork()
         if self.pid == 0:
             try:
+                # Other tests of this process may have left a handler that raises.
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
                 life = Life("hasher-1", CounterPage.open(page, ()))
                 life.take_signals()
                 run_hasher(life, Settings(run=RunSettings(directory=run_directory)), plans)

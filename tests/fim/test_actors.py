@@ -180,6 +180,32 @@ def test_a_probable_answer_is_worth_less_than_proc(actors: Actors) -> None:
     assert actor["match"] == "probable"
 
 
+def test_of_a_process_that_had_ended_a_probable_answer_tells_the_program(actors: Actors) -> None:
+    ended = READ._replace(executable=None, arguments=())
+    actors.note(PATH, ended, 0)
+    answer(actors, EXACT._replace(match="probable", event_id=None, start_ticks=0))
+
+    actor = actors.actor_of(PATH, [ended])
+
+    assert actor is not None
+    assert (actor["executable"], actor["arguments"]) == ("/usr/bin/cp", ["cp", "x"])
+    assert (actor["confidence"], actor["source"], actor["match"]) == ("probable", "audit", "probable")
+    assert actor["parent"] == {"pid": 4000, "executable": "/usr/bin/bash"}
+
+
+@pytest.mark.parametrize("other", [{"name": "sh", "executable": "/usr/bin/sh"}, {"start_ticks": 499}])
+def test_of_a_process_that_had_ended_the_program_of_another_is_not_told(actors: Actors, other: dict[str, Any]) -> None:
+    ended = READ._replace(executable=None, arguments=())
+    actors.note(PATH, ended, 0)
+    answer(actors, EXACT._replace(match="probable", event_id=None, **other))
+
+    actor = actors.actor_of(PATH, [ended])
+
+    assert actor is not None
+    assert (actor["name"], actor["confidence"], actor["source"]) == ("cp", "exact", "proc")
+    assert "executable" not in actor
+
+
 def test_a_probable_answer_is_worth_more_than_a_pid(actors: Actors) -> None:
     actors.note(PATH, Process(4711), 0)
     answer(actors, EXACT._replace(match="probable", event_id=None))

@@ -210,6 +210,9 @@ class Actors:
         elif read is not None:
             confidence, source = ("exact" if read.is_certain else "probable"), "proc"
             members = self._of_process(read, has_same_program=True)
+            if answer is not None and _completes(answer, read):
+                confidence, source = answer.match, "audit"
+                members = _joined(members, _of_answer(answer))
         else:
             confidence, source = "pid_only", "fanotify"
             members = {}
@@ -248,6 +251,12 @@ def _find(all_asked: list[_Asked], who: _Who) -> _Asked | None:
         if asked.who == who:
             return asked
     return None
+
+
+def _completes(answer: Answer, read: Process) -> bool:
+    """Say whether an answer has the program of a process that had ended when /proc was read, but for its name."""
+    is_ended = read.executable is None
+    return is_ended and (answer.start_ticks or read.start_ticks, answer.name) == (read.start_ticks, _text(read.name))
 
 
 def _joined(read: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ QUESTION_SECONDS = 2.0
 DEED_SECONDS = 10.0
 MOST_DEEDS = 4096
 MOST_QUESTIONS = 16384
+_ANY_PLACE = ""
+"""Beside a pid: whatever it did. No path ends with it."""
 MOST_SAME = 8
 """Who changed one path: the latest ones."""
 
@@ -57,13 +59,15 @@ class _Deed:
 class _Waiting:
     """A question that may still be answered, or answered better."""
 
-    __slots__ = ("asked", "peer", "pids", "question", "text", "told")
+    __slots__ = ("asked", "asked_ns", "peer", "pids", "question", "text", "told")
 
     def __init__(self, peer: bytes, question: Question, asked: float) -> None:
         self.peer = peer
         self.question = question
         self.text = os.fsdecode(question.path)
         self.asked = asked
+        self.asked_ns = time.time_ns()
+        """What it asks about was done before."""
         self.told: object = None
         """The last answer."""
         self.pids: dict[int, None] = {}
@@ -114,7 +118,7 @@ class Actors:
             if waiting.told is None and question.pid:
                 self._tell_probable(waiting)
             self._queue.append(waiting)
-            for place in _places(question.pid, [waiting.text]):
+            for place in _places_of(waiting):
                 self._waiting.setdefault(place, []).append(waiting)
         while len(self._queue) > MOST_QUESTIONS:
             self._drop(self._queue.popleft())
@@ -138,8 +142,17 @@ class Actors:
             return
         if call.kind in (Kind.EXECUTES, Kind.FORKS):
             self._table.take(event, call)
+            self._take_execution(event)
         elif types.PATH in event.types:
             self._take_deed(event, event_id, call)
+
+    def _take_execution(self, event: Event) -> None:
+        """Tell those who ask about a pid, of which no deed is known, what it executed before they asked."""
+        registers = registers_of(event)
+        waiting_for_pid = () if registers is None else self._waiting.get((registers.pid, _ANY_PLACE), ())
+        for waiting in waiting_for_pid:
+            if waiting.told is None and time_ns_of(event) < waiting.asked_ns:
+                self._tell_probable(waiting)
 
     def _take_deed(self, event: Event, event_id: str, call: Call) -> None:
         registers = registers_of(event)
@@ -210,7 +223,7 @@ class Actors:
         self._answers.setdefault(waiting.peer, []).append(answer)
 
     def _drop(self, waiting: _Waiting) -> None:
-        for place in _places(waiting.question.pid, [waiting.text]):
+        for place in _places_of(waiting):
             _remove(self._waiting, place, waiting)
 
     def _forget(self, deed: _Deed) -> None:
@@ -230,6 +243,13 @@ def _places(pid: int, paths: list[str]) -> Iterator[str | tuple[int, str]]:
             yield path
         if pid:
             yield pid, path.rpartition("/")[2]
+
+
+def _places_of(waiting: _Waiting) -> Iterator[str | tuple[int, str]]:
+    """Yield under what one finds a question: what it asks about, and its pid."""
+    yield from _places(waiting.question.pid, [waiting.text])
+    if waiting.question.pid:
+        yield waiting.question.pid, _ANY_PLACE
 
 
 def _remove(lists: dict[str | tuple[int, str], list[_Any]], place: str | tuple[int, str], member: _Any) -> None:

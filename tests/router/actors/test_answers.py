@@ -129,6 +129,36 @@ def test_a_process_that_only_executed_something_is_probable(actors: Actors, make
     assert answer.event_id is None
 
 
+def test_a_question_waits_for_an_execution_that_was_before_it(actors: Actors, make_call: Make) -> None:
+    execution = make_call("execve", 'EXECVE argc=1 a0="rm"', pid=4711, exe="/usr/bin/rm", returned=0)
+    ask(actors, pid=4711)
+    before = told(actors)
+    actors.note(execution, "host-1")
+
+    assert before == []
+    assert shown(told(actors)) == [("probable", 4711, "/usr/bin/rm")]
+
+
+@pytest.mark.parametrize(("pid", "later_seconds"), [(4712, 0), (4711, 1)])
+def test_an_execution_by_another_or_after_the_question_is_no_answer(
+    actors: Actors, make_call: Make, pid: int, later_seconds: int
+) -> None:
+    time_ns = time.time_ns() + later_seconds * 10**9
+    ask(actors, pid=4711)
+    actors.note(make_call("execve", 'EXECVE argc=1 a0="rm"', pid=pid, returned=0, time_ns=time_ns), "host-1")
+
+    assert told(actors) == []
+
+
+def test_after_a_deed_an_execution_says_nothing_new(actors: Actors, make_call: Make, make_write: Make) -> None:
+    execution = make_call("execve", 'EXECVE argc=1 a0="rm"', pid=4711, exe="/usr/bin/rm", returned=0)
+    ask(actors, pid=4711)
+    actors.note(make_write(pid=4711), "host-1")
+    actors.note(execution, "host-2")
+
+    assert shown(told(actors)) == [("exact", 4711, "/usr/bin/touch")]
+
+
 def test_arguments_are_those_of_the_execution(actors: Actors, make_call: Make, make_write: Make) -> None:
     record = 'EXECVE argc=2 a0="touch" a1="f"'
     actors.note(make_call("execve", record, pid=4711, returned=0), "host-1")

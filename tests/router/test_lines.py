@@ -79,6 +79,15 @@ def test_an_amendment_is_a_part_even_if_it_lacks_nothing():
     assert "-p" in event_id("0" * 16, event, is_complete=True)
 
 
+def test_an_amendment_with_the_records_of_the_part_that_it_amends_has_another_identity():
+    part, amendment = make_event((1302, "a=1")), make_event((1302, "a=1"))
+    amendment.amends = True
+
+    ids = [event_id("0" * 16, event, is_complete=False) for event in (part, amendment)]
+
+    assert ids[0] != ids[1]
+
+
 def test_raw_records_are_as_auditd_writes_them():
     event = make_event((1300, "a=1"), (1302, " b=2"), (1999, "c"), node="web1")
 

@@ -51,12 +51,16 @@ def timestamp_of_record(seconds: str, milliseconds: str) -> str:
 def event_id(host: str, event: Event, *, is_complete: bool) -> str:
     """Return the stable id: the same records give the same id, in whichever run.
 
-    The id of a part (an incomplete event or an amendment) tells by its records which part it is.
+    The id of a part (an incomplete event or an amendment) tells by its records which part it is; a record may come
+    again, so that an amendment may have the records of the part that went out first.
     """
     identity = whole_event_id(host, event)
     if is_complete and not event.amends:
         return identity
-    raw = "".join(f"{line}\n" for line in raw_records(event))
+    lines = raw_records(event)
+    if event.amends:
+        lines.insert(0, "amends")
+    raw = "".join(f"{line}\n" for line in lines)
     digest = hashlib.sha256(raw.encode("utf-8", "surrogateescape")).hexdigest()
     return f"{identity}-p{digest[:8]}"
 

@@ -25,7 +25,11 @@ LOOK_SECONDS = 0.1
 """So often it is looked for new lines,"""
 COMMIT_SECONDS = 1.0
 """and so often the cursor follows, in a stream."""
-_DRAIN_SECONDS = 0.002
+SETTLE_SECONDS = 0.1
+"""So long after it was read something is safe with the reader: Fluent Bit's `exec` holds 4 KiB that it has read,"""
+STREAM_SETTLE_SECONDS = 1.0
+"""with `Threaded On` also a ring of records, which it empties four times a second."""
+_DRAIN_SECONDS = 0.005
 _ROOM_SECONDS = 1.0
 _GRACE_SECONDS = 1.0
 """Beyond --max-seconds: for what is written to be read."""
@@ -46,7 +50,7 @@ class ReadOptions:
 
 
 def read_command(options: ReadOptions) -> Exit:
-    """Print what is new behind the cursor, wait until it is read, and move the cursor on."""
+    """Print what is new behind the cursor, wait until it is safe with the reader, and move the cursor on."""
     return _run(options, lambda reader: reader.read_once())
 
 
@@ -150,10 +154,10 @@ class Reader:
         return _ROOM_SECONDS if self._deadline is None else min(_ROOM_SECONDS, self._deadline - time.monotonic())
 
     def _finish(self) -> None:
-        """Finish the line in hand, wait until all is read, and commit that; when stopped, only for a moment."""
+        """Finish the line in hand, wait until all is safe, and commit that; when stopped, only for a moment."""
         if self._stop.is_set or self._is_late:
             self._delivery.drop_unbegun()
-        while not (self._delivery.pump() and self._delivery.look()) and not self._must_leave():
+        while not (self._delivery.pump() and self._delivery.look(SETTLE_SECONDS)) and not self._must_leave():
             if self._stop.wait(_DRAIN_SECONDS):
                 self._delivery.drop_unbegun()
                 time.sleep(_DRAIN_SECONDS)
@@ -167,12 +171,12 @@ class Reader:
         now = time.monotonic()
         if now >= self._commit_due:
             self._commit_due = now + COMMIT_SECONDS
-            self._delivery.look()
+            self._delivery.look(STREAM_SETTLE_SECONDS)
             self._commit()
 
     def _commit(self) -> None:
-        if self._delivery.read_to is not None:
-            self._cursor.commit(self._delivery.read_to)
+        if self._delivery.safe_to is not None:
+            self._cursor.commit(self._delivery.safe_to)
 
     def _has_stdin_ended(self) -> bool:
         return self._options.stops_with_stdin and _is_at_end(sys.stdin.fileno())

@@ -1,6 +1,10 @@
-"""Lines on their way to stdout, and up to where they have been read there."""
+"""Lines on their way to stdout, and up to where they are safe with whoever reads it."""
 
+import os
+import time
 from collections import deque
+from collections.abc import Callable
+from errno import EPIPE
 
 from auditline.plugins.outputs.following import Chunk
 from auditline.plugins.outputs.positions import Position
@@ -17,9 +21,10 @@ class Delivery:
     One chunk at a time: take the next one when `pump` has written all of the last.
     """
 
-    def __init__(self, stream: Stream, max_line_bytes: int) -> None:
+    def __init__(self, stream: Stream, max_line_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
         """*max_line_bytes*: longer lines are made shorter; with their newline."""
         self._stream = stream
+        self._clock = clock
         self._max_line_bytes = max_line_bytes
         self._lines = b""
         self._start = 0
@@ -31,11 +36,14 @@ class Delivery:
         """Where the lines begin in their segment."""
         self._written_bytes = 0
         self._marks: deque[tuple[int, Position]] = deque()
-        """(bytes written until then, position behind them) of what may not have been read yet."""
+        """(bytes written until then, position behind them) of what may not be safe yet."""
         self._last: tuple[int, Position] | None = None
         """The same of all that is written."""
-        self.read_to: Position | None = None
-        """Everything before it has been read by the other end; None: nothing is known to be."""
+        self._looks: deque[tuple[float, int]] = deque()
+        """(time, bytes read by then) of looks that were too short a time ago."""
+        self._safe_bytes = 0
+        self.safe_to: Position | None = None
+        """Everything before it is safe with the other end; None: nothing is known to be."""
         self.shortened_lines = 0
 
     def take(self, chunk: Chunk) -> None:
@@ -79,15 +87,29 @@ class Delivery:
         """Keep only the line that is written in part, if there is one: the rest is for the next reader."""
         self._lines = self._lines[: self._start]
 
-    def look(self) -> bool:
-        """See how far the other end has read; return whether it has read all that was written."""
-        read_bytes = self._written_bytes - self._stream.unread_bytes()
-        if self._last is not None and self._last[0] <= read_bytes:
-            self.read_to = self._last[1]
+    def look(self, settle_seconds: float) -> bool:
+        """See how far the other end has read; return whether all that was written is safe there.
+
+        What was read is safe *settle_seconds* later, if the other end still lives: until then it may be in the memory
+        of a process that is killed.
+
+        Raises:
+            BrokenPipeError: nobody reads any more; what was not safe before is not safe now.
+        """
+        now, read_bytes = self._clock(), self._written_bytes - self._stream.unread_bytes()
+        if not self._looks or read_bytes > self._looks[-1][1]:
+            self._looks.append((now, read_bytes))
+        if self._stream.is_gone():
+            raise BrokenPipeError(EPIPE, os.strerror(EPIPE))
+        settles_at_once = not self._stream.waits
+        while self._looks and (settles_at_once or now - self._looks[0][0] >= settle_seconds):
+            self._safe_bytes = self._looks.popleft()[1]
+        if self._last is not None and self._last[0] <= self._safe_bytes:
+            self.safe_to = self._last[1]
             self._marks.clear()
             return True
-        while self._marks and self._marks[0][0] <= read_bytes:
-            self.read_to = self._marks.popleft()[1]
+        while self._marks and self._marks[0][0] <= self._safe_bytes:
+            self.safe_to = self._marks.popleft()[1]
         return self._last is None
 
     def _take_line(self, start: int) -> None:

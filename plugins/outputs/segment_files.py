@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass
 from errno import EEXIST, ENOSPC
 from pathlib import Path
-from secrets import token_hex
 
 SEGMENT_MODE = 0o640
 DIRECTORY_MODE = 0o750
@@ -68,7 +67,7 @@ class SegmentWriter:
     def __init__(self, directory: Path, counter: int) -> None:
         """Begin a new file; an OSError says why that cannot be done."""
         self.counter = counter
-        self.path = directory / f"auditline-{counter:012}-{token_hex(4)}.jsonl"
+        self.path = directory / f"auditline-{counter:012}-{os.urandom(4).hex()}.jsonl"
         self.offset = 0
         self.descriptor = os.open(self.path, _NEW_FILE, SEGMENT_MODE)
         os.fchmod(self.descriptor, SEGMENT_MODE)  # whatever the umask is

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 from pathlib import Path
 
 from auditline.workers.common.errors import StorageError
@@ -60,7 +59,7 @@ def _own_id(path: Path) -> str:
 def _make_own_id(path: Path) -> str:
     """Make the id in a file of its own first, so that nobody ever reads half of it."""
     new_path = path.with_suffix(f".{os.getpid()}")
-    made = secrets.token_hex(_ID_DIGITS // 2)
+    made = os.urandom(_ID_DIGITS // 2).hex()
     try:
         new_path.write_text(f"{made}\n")
         try:

@@ -1,7 +1,7 @@
 """Lines that say that a stream is alive though nothing happens; each an event of its own."""
 
 import json
-import secrets
+import os
 import time
 
 from auditline.workers.common.timestamps import timestamp_of_ns
@@ -14,7 +14,7 @@ class Heartbeat:
         """*period_seconds* 0: never."""
         self._period_seconds = period_seconds
         self._host, self._host_name = host, host_name
-        self._run_id = secrets.token_hex(4)
+        self._run_id = os.urandom(4).hex()
         self._count = 0
         self._due = time.monotonic() + period_seconds
 

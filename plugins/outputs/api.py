@@ -77,6 +77,10 @@ class Output(Protocol):
         """The destination will never take anything again; as the only output this ends the service."""
 
     @property
+    def error_number(self) -> int:
+        """Of the error that keeps it from writing now; 0: none does."""
+
+    @property
     def write_fd(self) -> int | None:
         """Call `pump` when this descriptor is writable; None: the next turn, at most 1 s later, is early enough."""
 

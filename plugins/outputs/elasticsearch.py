@@ -86,6 +86,11 @@ class ElasticsearchOutput:
         """See `Output`."""
         return all(series.is_attached for series in self._series.values())
 
+    @property
+    def error_number(self) -> int:
+        """See `Output`."""
+        return next((series.error_number for series in self._series.values() if series.error_number), 0)
+
     def write(self, lines: Sequence[Line]) -> None:
         """Give each line to the series of its kind."""
         if not lines:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from errno import EDQUOT, ENOSPC
+from errno import EDQUOT, EIO, ENOSPC
 
 from auditline.plugins.outputs.api import Line, OutputContext
 from auditline.plugins.outputs.confirmed import ConfirmedPosition
@@ -38,6 +38,7 @@ class SegmentsOutput:
         self.others_attached = False
         self.is_attached = True
         self.is_gone = False
+        self.error_number = 0
         self.write_fd: int | None = None
         self.done_sequence = 0
         self._clock = context.clock
@@ -159,11 +160,11 @@ class SegmentsOutput:
                     raise
                 self._write_queue()
         except OSError as error:
-            self._is_failing = True
+            self._is_failing, self.error_number = True, error.errno or EIO
             self._retry_at = now + RETRY_SECONDS
             self._cannot_write.tell("outputs.%s: cannot write: %s", self.name, error.strerror)
         else:
-            self._is_failing = False
+            self._is_failing, self.error_number = False, 0
             self._cannot_write.end()
 
     def _write_queue(self) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum, auto
+from errno import EIO
 
 from auditline.plugins.outputs.api import Line, OutputContext
 from auditline.plugins.outputs.line_queue import LineQueue
@@ -54,6 +55,7 @@ class StdoutOutput:
         self.schema = settings.schema
         self.others_attached = False
         self.done_sequence = 0
+        self.error_number = 0
         self._stall_seconds = settings.stall_seconds
         self._clock = context.clock
         self._descriptor = context.stdout_fd
@@ -189,6 +191,7 @@ class StdoutOutput:
             return
         self._written_bytes += byte_count
         self._blocked_since = None
+        self.error_number = 0
         self._cannot_write.end()
         if self._owed:
             self._owed = self._owed[byte_count:]
@@ -235,6 +238,7 @@ class StdoutOutput:
             self._note_gone()
             return
         self._retry_at = self._clock() + RETRY_SECONDS
+        self.error_number = error.errno or EIO
         self._cannot_write.tell("outputs.%s: cannot write: %s", self.name, error.strerror)
 
 

@@ -67,6 +67,7 @@ class HeldOutput:
     is_blocked: bool = False
     is_attached: bool = True
     is_gone: bool = False
+    error_number: int = 0
     write_fd: int | None = None
     lines: list[Line] = field(default_factory=list)
     confirmed: int = 0

@@ -85,6 +85,11 @@ class DriftWatch:
             self._status_good_ns = time.time_ns()
         return {name: self._status[name] for name in news}
 
+    @property
+    def is_drifting(self) -> bool:
+        """Whether anything was not as wanted when it was compared last."""
+        return self._told_rules is not None or bool(self._told_status)
+
     def describe_rules(self, difference: RuleDifference, *, repaired: bool) -> Drift:
         """Return the entry of a difference among the rules."""
         missing, unexpected = difference.missing, difference.unexpected

@@ -88,6 +88,11 @@ class KernelKeeper:
         return len(self._note.rules)
 
     @property
+    def is_drifting(self) -> bool:
+        """Whether the rules or the status were not as they should be when they were compared last."""
+        return self._drift.is_drifting
+
+    @property
     def skipped_count(self) -> int:
         """How many wanted rules this host cannot load now."""
         return len(self._rule_set.skipped) if self._rule_set else 0

@@ -1,10 +1,12 @@
 """What the kernel's status and rules, asked again and again, say: counters, and that somebody else has changed them."""
 
 import logging
+import time
 from collections.abc import Collection, Mapping
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import KernelError
+from auditline.workers.common.status_slots import KERNEL_ENABLED, KERNEL_TOLD_AT
 from auditline.workers.control.compile import rule_list
 from auditline.workers.control.kernel import LOCKED
 from auditline.workers.control.messages import KernelStatus
@@ -21,7 +23,17 @@ POLLS_FAILED = "control_polls_failed_total"
 _LOST_SEEN = "kernel_lost_seen"
 _LOST_SEEN_FOR = "kernel_lost_seen_for"
 """The kernel's counter at the last poll, and for which supervisor: what is lost while we are dead is counted too."""
-COUNTERS = (KERNEL_LOST, KERNEL_BACKLOG, KERNEL_PID, EXCLUDE_RULES, POLLS_FAILED, _LOST_SEEN, _LOST_SEEN_FOR)
+COUNTERS = (
+    KERNEL_LOST,
+    KERNEL_BACKLOG,
+    KERNEL_PID,
+    EXCLUDE_RULES,
+    POLLS_FAILED,
+    _LOST_SEEN,
+    _LOST_SEEN_FOR,
+    KERNEL_TOLD_AT,
+    KERNEL_ENABLED,
+)
 
 _SHOWN_RULES = 3
 _log = logging.getLogger(__name__)
@@ -62,6 +74,8 @@ class StatusWatch:
         counters.set(_LOST_SEEN_FOR, self._supervisor_pid)
         counters.set(KERNEL_BACKLOG, status.backlog)
         counters.set(KERNEL_PID, status.pid)
+        counters.set(KERNEL_ENABLED, status.enabled)
+        counters.set(KERNEL_TOLD_AT, int(time.time()))
 
     def count_rules(self, rules: Collection[bytes]) -> None:
         """Count which of the loaded *rules* keep records from being made, in the form of `comparable`."""

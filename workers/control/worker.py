@@ -13,6 +13,7 @@ from auditline.workers.common.drift_entry import Drift
 from auditline.workers.common.errors import AuditlineError, KernelError
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.settings import Settings
+from auditline.workers.common.status_slots import DRIFTING
 from auditline.workers.control import drift, watch
 from auditline.workers.control.keeper import KernelKeeper
 from auditline.workers.control.kernel import AuditControl
@@ -27,7 +28,7 @@ CHECK_SECONDS = 3.0
 RULES_LOADED = "control_rules_loaded"
 RULES_REFUSED = "control_rules_refused"
 RULES_SKIPPED = "control_rules_skipped"
-COUNTERS = (*watch.COUNTERS, *drift.COUNTERS, RULES_LOADED, RULES_REFUSED, RULES_SKIPPED)
+COUNTERS = (*watch.COUNTERS, *drift.COUNTERS, RULES_LOADED, RULES_REFUSED, RULES_SKIPPED, DRIFTING)
 
 _log = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ class _Charge:
         keeper = self._keeper
         if keeper is not None and not self._steps:
             self.attempt(lambda: keeper.compare(listing, drifts.append))
+            self._counters.set(DRIFTING, keeper.is_drifting)
         return drifts
 
     def advance(self) -> None:

@@ -43,6 +43,8 @@ class Delivery:
         self._backoff = Backoff(settings.retry_min_seconds, settings.retry_max_seconds)
         self._warning = RepeatedWarning(logger, every=100)
         self._rejections = RepeatedWarning(logger, every=1000, level=logging.ERROR)
+        self.last_error = ""
+        """Why documents wait; empty: they do not."""
         self._left: list[Document] = []
         self._must_look_up = False
         """Some of what is left may have been stored without our having been told."""
@@ -136,6 +138,7 @@ class Delivery:
 
     def _succeed(self) -> None:
         self._most_bytes = min(self._bulk_bytes, self._most_bytes * 2)
+        self.last_error = ""
         self._backoff.succeed()
         self._warning.end()
 
@@ -185,6 +188,6 @@ class Delivery:
 
     def _note_failure(self, status: int, reason: str) -> float:
         self._counters.add("requests_failed_total")
-        why = make_safe(f"{status} {reason}" if status else reason)
+        why = self.last_error = make_safe(f"{status} {reason}" if status else reason)
         self._warning.tell("documents wait until the server takes them: %s", why)
         return self._backoff.next_pause()

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from auditline.plugins.outputs.cursor import Cursor
 from auditline.plugins.outputs.elasticsearch import (
@@ -119,6 +119,7 @@ class Sender:
             pause_seconds = self._attempt()
             if pause_seconds is None:
                 return False
+            self._tell_error()
             self._wait(pause_seconds)
             if self._life.stopping and not self._delivery.is_done:
                 return False
@@ -159,6 +160,7 @@ class Sender:
                     return None
         if failures and isinstance(failures[0], StorageError):
             self._storage_warning.tell("%s", failures[0])
+            self._delivery.last_error = str(failures[0])
             return _STORAGE_RETRY_SECONDS
         if failures:
             raise failures[0]
@@ -184,6 +186,11 @@ class Sender:
                     return False
             else:
                 return True
+
+    def _tell_error(self) -> None:
+        """Let it be known why documents wait; only when no request is under way, which counts in the same page."""
+        with suppress(StorageError):
+            self._life.counters.tell(last_error=self._delivery.last_error)
 
     def _measure(self, now: float) -> None:
         if now >= self._measure_due:

@@ -37,6 +37,7 @@ from auditline.workers.fim.mount_changes import MountsChanged
 from auditline.workers.fim.own_processes import OwnProcesses
 from auditline.workers.fim.place import Place, make_scope
 from auditline.workers.fim.pool import POOL_COUNTERS, Hashed, Pool
+from auditline.workers.fim.standing import STANDING_SLOTS, Standing
 from auditline.workers.fim.walk import MOST_IN_HAND, WALK_COUNTERS, Walker
 from auditline.workers.fim.watch import Watch
 
@@ -53,6 +54,7 @@ WATCHER_COUNTERS = (
     *WALK_COUNTERS,
     *POOL_COUNTERS,
     *GAP_COUNTERS,
+    *STANDING_SLOTS,
 )
 
 LONGEST_PAUSE_SECONDS = 0.02
@@ -133,6 +135,7 @@ class Watcher:
         self._producer = producer
         self._rescan_seconds = plan.rescan_seconds
         self._recorded = RecordedCount(life.counters, watch.baseline)
+        self._standing = Standing(watch)
         self._told_backend = ""
         self._walker = Walker(watch, plan, self._take_hints)
         self._examiner = self._walker.examiner
@@ -343,6 +346,7 @@ class Watcher:
     def _measure(self) -> None:
         watch, counters = self._watch, self._life.counters
         self._recorded.update()
+        self._standing.note()
         counters.set("dirty_paths", len(watch.dirty))
         counters.set("outbox_entries", watch.baseline.last_entry - watch.baseline.done_entry)
         counters.set("watched_directories", watch.backend.watched)

@@ -84,7 +84,7 @@ class ProcessFeed:
 
     def describe(self) -> list[dict[str, Any]]:
         """Return `audit.health.processes`."""
-        return [process | _usage(process["pid"]) | self._facts_of(name) for name, process in self.processes.items()]
+        return [process | usage_of(process["pid"]) | self._facts_of(name) for name, process in self.processes.items()]
 
     def _take_line(self, line: bytes) -> bool:
         try:
@@ -118,14 +118,19 @@ class Health:
         feed: ProcessFeed,
         measure: Callable[[], dict[str, Any]],
         count_losses: Callable[[], dict[str, int]],
+        note_loss: Callable[[], None] = lambda: None,
     ) -> None:
-        """*measure* returns counters, loss and balance, and detail for `auditline`, *count_losses* the loss alone."""
+        """*measure* returns counters, loss and balance, and detail for `auditline`, *count_losses* the loss alone.
+
+        *note_loss* is called for each loss that is told.
+        """
         self._lines = lines
         self._host, self._host_name = host
         self._period_seconds = period_seconds
         self._feed = feed
         self._measure = measure
         self._count_losses = count_losses
+        self._note_loss = note_loss
         self._run_id = secrets.token_hex(4)
         self._count = 0
         now = time.monotonic()
@@ -182,10 +187,12 @@ class Health:
         told = self._told_loss | {"rejected": self._told_loss["rejected"] + self._told_to}
         if any(loss[kind] > told[kind] for kind in loss):
             logger.error("loss: %s", ", ".join(f"{kind} {count}" for kind, count in loss.items() if count))
+            self._note_loss()
             self.tell("loss")
 
 
-def _usage(pid: int) -> dict[str, Any]:
+def usage_of(pid: int) -> dict[str, Any]:
+    """Return what a process has used of the host; of one that is gone: nothing."""
     try:
         process = psutil.Process(pid)
         with process.oneshot():

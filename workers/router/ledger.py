@@ -6,7 +6,7 @@ all new values stand in slots of their own before one store says that they hold,
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,11 @@ _COMMITTING = "committing_source"
 _BOOKKEEPING = re.compile(
     r"committed_.+_(?:epoch|number)|recorded_(?:epoch|base)|kernel_lost_seen(?:_for)?|stdout_(?:stream_of_)?partial_line"
     rf"|next_.+|{_COMMITTING}"
-    r"|(?:records|batch)_in_hand|received_with_hand|output_.*_chunk_(?:segment|offset|events_before)"
+    r"|(?:records|batch)_in_hand|lease_in_work|received_with_hand"
+    r"|output_.*_chunk_(?:segment|offset|events_before)|status_.+"
 )
-"""Slots of a page that are no counts: they let a successor go on where a killed process stopped."""
+"""Slots of a page that are no counts: they let a successor go on where a killed process stopped, or say how it is."""
+_DROPPED = re.compile(r"output_.+_events_dropped_total").fullmatch
 _COMMITTED_NUMBER = re.compile(r"committed_(.+)_number").fullmatch
 
 
@@ -112,12 +114,7 @@ class Ledger:
 
     def counters(self) -> dict[str, int]:
         """Return every counter of every process, `<process>_<counter>`."""
-        return {
-            f"{process}_{name.removeprefix(f'{process}_')}": value
-            for process, page in sorted(read_pages(self._directory).items())
-            for name, value in page.items()
-            if _BOOKKEEPING.fullmatch(name) is None
-        }
+        return list_counters(read_pages(self._directory))
 
     def loss(self, open_tally: Tally, outputs: dict[str, dict[str, int]]) -> dict[str, int]:
         """Return what `audit.health.loss` says; *open_tally* is of batches that are not yet done.
@@ -125,18 +122,8 @@ class Ledger:
         Asked for every second, so that it opens no page that it does not need.
         """
         reader, control = read_page(self._directory, "audit"), read_page(self._directory, "control")
-        counters = self._counters
-        return {
-            "kernel_lost": control.get("kernel_lost", 0),
-            "serial_gaps": max(0, counters.get("serial_gaps_total") + open_tally.serial_gaps),
-            "enobufs": reader.get("enobufs_total", 0),
-            "incomplete": counters.get("events_incomplete_total") + open_tally.incomplete,
-            "unparsed": counters.get("records_unparsed_total") + open_tally.unparsed,
-            # A damaged batch had at least one record; how many it had is lost with it.
-            "overflow": reader.get("records_overflow_total", 0) + reader.get("journal_damaged_batches_total", 0),
-            "rejected": sum(counts["rejected"] + counts["missed"] for counts in outputs.values())
-            + sum(counters.as_dict().get(f"output_{name}_events_dropped_total", 0) for name in outputs),
-        }
+        rejected = sum(counts["rejected"] + counts["missed"] for counts in outputs.values())
+        return sum_losses(reader, control, self._counters.as_dict(), open_tally=open_tally, rejected=rejected)
 
     def loss_detail(self, lost_serials: Iterable[dict[str, Any]], serial_gaps: int) -> dict[str, Any]:
         """Return what `auditline.detail` says of the losses, of which *serial_gaps* were counted.
@@ -175,6 +162,41 @@ class Ledger:
         counters = self._counters
         written = counters.get("file_changes_written_total") + counters.get("coverage_entries_written_total")
         return {"received": received, "written": written, "open": received - written}
+
+
+def list_counters(pages: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """Return every counter in the pages of the processes, `<process>_<counter>`."""
+    return {
+        f"{process}_{name.removeprefix(f'{process}_')}": value
+        for process, page in sorted(pages.items())
+        for name, value in page.items()
+        if _BOOKKEEPING.fullmatch(name) is None
+    }
+
+
+def sum_losses(
+    reader: Mapping[str, int],
+    control: Mapping[str, int],
+    router: Mapping[str, int],
+    *,
+    open_tally: Tally,
+    rejected: int,
+) -> dict[str, int]:
+    """Return what was lost, by its cause, from the pages of three processes.
+
+    *rejected* are the events that outputs missed or refused; what they dropped later is added.
+    """
+    dropped = sum(count for name, count in router.items() if _DROPPED(name))
+    return {
+        "kernel_lost": control.get("kernel_lost", 0),
+        "serial_gaps": max(0, router.get("serial_gaps_total", 0) + open_tally.serial_gaps),
+        "enobufs": reader.get("enobufs_total", 0),
+        "incomplete": router.get("events_incomplete_total", 0) + open_tally.incomplete,
+        "unparsed": router.get("records_unparsed_total", 0) + open_tally.unparsed,
+        # A damaged batch had at least one record; how many it had is lost with it.
+        "overflow": reader.get("records_overflow_total", 0) + reader.get("journal_damaged_batches_total", 0),
+        "rejected": rejected + dropped,
+    }
 
 
 def _number_of_source(source: str) -> int:

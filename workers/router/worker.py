@@ -13,6 +13,7 @@ from auditline.workers.common.host import boot_id, host_id, host_name
 from auditline.workers.common.lifecycle import EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.settings import Settings
+from auditline.workers.common.status_slots import LOSS_TOLD_AT
 from auditline.workers.router.actors import Actors
 from auditline.workers.router.audit_stream import AuditStream
 from auditline.workers.router.compiling import tell_what_runs
@@ -22,6 +23,7 @@ from auditline.workers.router.drift_stream import DriftStream
 from auditline.workers.router.file_stream import FileStream
 from auditline.workers.router.health import Health, ProcessFeed
 from auditline.workers.router.ledger import Ledger
+from auditline.workers.router.output_states import OutputStates
 from auditline.workers.router.process_table import ProcessTable
 from auditline.workers.router.renderers import Renderers
 from auditline.workers.router.stream import Lines, Stream, is_watcher
@@ -100,7 +102,10 @@ class Router:
         self._state_changed = False
         self._ledger = Ledger(life.counters, settings.run.directory / "counters")
         period_seconds = settings.health.period_seconds
-        self._health = Health(self._lines, self._host, period_seconds, feed, self._measure, self._count_losses)
+        self._output_states = OutputStates(life.counters, destinations.outputs)
+        life.counters.extend((LOSS_TOLD_AT,))
+        measures = (self._measure, self._count_losses, self._note_loss)
+        self._health = Health(self._lines, self._host, period_seconds, feed, *measures)
 
     def run(self) -> None:
         """Take turns until told to stop, then see everything out."""
@@ -136,6 +141,7 @@ class Router:
             self._health.tick(state_changed=self._state_changed)
             self._state_changed = False
         destinations.write(self._lines.take())
+        self._output_states.note(self._lines.sequence)
         self._acknowledge()
 
     def _read_feed(self) -> None:
@@ -247,3 +253,6 @@ class Router:
 
     def _count_losses(self) -> dict[str, int]:
         return self._ledger.loss(self._ledger.open_tally(self._streams.inflows), self._destinations.counts())
+
+    def _note_loss(self) -> None:
+        self._life.counters.set(LOSS_TOLD_AT, int(time.time()))

@@ -11,15 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from setproctitle import setproctitle
-
-from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import Exit, KernelError, SettingsError
 from auditline.workers.common.lifecycle import EXIT_INPUT_ENDED, EXIT_OUTPUT_GONE, Life
 from auditline.workers.common.own_files import find_own_files
 from auditline.workers.common.privileges import find_account
 from auditline.workers.common.settings import ElasticsearchSettings, Settings
 from auditline.workers.common.settings_loading import reload_settings
+from auditline.workers.common.status_question import status_socket
 from auditline.workers.common.system_log import log_where_it_is_read
 from auditline.workers.control.note import NOTE_FILE
 from auditline.workers.control.reload import with_rules_of
@@ -46,6 +44,7 @@ from auditline.workers.supervisor.kinds import (
 )
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_actor_notices, find_notices, find_watch_notices
+from auditline.workers.supervisor.own_process import prepare_process
 from auditline.workers.supervisor.preload import (
     CONTROL_MODULES,
     LINE_READER_MODULES,
@@ -57,9 +56,9 @@ from auditline.workers.supervisor.preload import (
 )
 from auditline.workers.supervisor.processes import Worker, WorkerReport, Workers, WorkerState
 from auditline.workers.supervisor.reach import PACKAGE_FOLDER, capabilities_to_read, refuse_unreachable
+from auditline.workers.supervisor.status_server import StatusServer
 from auditline.workers.supervisor.stdin_source import find_stdin_notices, open_stdin_source
 from auditline.workers.supervisor.watches import Watches
-from auditline.workers.supervisor.worker_log import filter_fork_warning
 
 CONTROL_START_SECONDS = 2.0
 """The others do not wait longer for control; it may have to wait for the kernel."""
@@ -89,7 +88,7 @@ def run_command(settings: Settings) -> Exit:
         AuditlineError: it cannot start; BusyError: another instance runs.
     """
     log_sink = log_where_it_is_read("supervisor")
-    life = _prepare_process()
+    life = prepare_process()
     account = find_account(settings.run.user) if settings.run.user else None
     run_directory = settings.run.directory
     make_directories(settings, account)
@@ -124,22 +123,6 @@ def run_command(settings: Settings) -> Exit:
     return code
 
 
-def _prepare_process() -> Life:
-    """Take the signals, and be ready to fork."""
-    life = Life("supervisor", CounterPage.unshared(()))
-    life.take_signals()
-    # Its handler has nothing to do: that it came makes the wake-up descriptor readable.
-    signal.signal(signal.SIGCHLD, _ignore)
-    # A plugin that auditd 3.0 starts anew has the signals blocked that the starting thread has blocked.
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    setproctitle("auditline: supervisor")
-    os.umask(0o027)
-    filter_fork_warning()
-    # multiprocessing-logging insists on the default being fork, which it is no longer from Python 3.14 on.
-    multiprocessing.set_start_method("fork", force=True)
-    return life
-
-
 class Service:
     """One run: the workers, what connects them, and what the signals and their deaths lead to."""
 
@@ -156,6 +139,9 @@ class Service:
         self._wiring = Wiring(settings, lock_fds, self._reports)
         self._workers = Workers(surroundings, log_sink, self._wiring.feed.tell)
         self._watches = Watches(self._wiring, self._workers)
+        socket_path = status_socket(settings.run.directory)
+        self._status = StatusServer(socket_path, surroundings.account, self._describe)
+        self._since_ns = time.time_ns()
         self._exit = Exit.OK
         self._is_output_gone = False
         self.is_input_over = False
@@ -261,7 +247,7 @@ class Service:
 
     def _turn(self, most_seconds: float | None = None) -> None:
         """Wait for a signal, a death, a worker's readiness or the next start, and react."""
-        waits = [most_seconds, self._workers.seconds_until_due()]
+        waits = [most_seconds, self._workers.seconds_until_due(), self._status.seconds_until_due]
         if self._wiring.feed.is_behind:
             waits.append(_FEED_RETRY_SECONDS)
         readable = self._wait([seconds for seconds in waits if seconds is not None])
@@ -287,9 +273,11 @@ class Service:
         poller = select.poll()
         for descriptor in (self._life.wakeup_fd, *self._workers.ready_fds, *self._wiring.loading_fds):
             poller.register(descriptor, select.POLLIN)
+        self._status.register(poller)
         # Rounded up, or the last millisecond would be spent in a busy loop.
         readable = {descriptor for descriptor, _ in poller.poll(int(min(waits) * 1000) + 1 if waits else None)}
         self._life.drain_wakeup()
+        self._status.serve(readable)
         self._wiring.take_loaded(readable)
         return readable
 
@@ -361,6 +349,7 @@ class Service:
             self._workers.start(self._wiring.restorer)
             self._stop_workers([RESTORER], time.monotonic() + RESTORE_SECONDS, number=None)
         self._stop_workers(hashers, max(time.monotonic() + HASHERS_STOP_SECONDS, began + DRAIN_SECONDS), number=None)
+        self._status.close()
         self._wiring.close()
         self._workers.wait_for_logs(LAST_WORDS_SECONDS)
 
@@ -393,6 +382,8 @@ class Service:
         own = WorkerReport("supervisor", os.getpid(), WorkerState.STARTED, 0)
         return [own, *(worker.report() for worker in self._workers)]
 
+    def _describe(self) -> bytes:
+        # At the start there is no time for what the first question needs.
+        from auditline.workers.supervisor.status_answer import StatusAnswer
 
-def _ignore(_number: int, _frame: object) -> None:
-    """Handle a signal by being woken."""
+        return StatusAnswer(self._wiring, list(self._workers), self._reports(), self._since_ns).make()

@@ -27,4 +27,8 @@ def open_output(settings: OutputSettings, context: OutputContext) -> Output:
         raise SettingsError([f'outputs.{settings.name}.type must be one of {kinds}, not "{settings.type}"'])
     module, _, name = place.partition(":")
     output: Output = getattr(import_module(module), name)(settings, context)
-    return output
+    if not (settings.include or settings.exclude or settings.add):
+        return output
+    from auditline.plugins.outputs.filtering import FilteredOutput
+
+    return FilteredOutput(output, settings, context.counters)

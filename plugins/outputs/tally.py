@@ -5,20 +5,25 @@ from auditline.workers.common.counters import CounterPage
 _OUTCOMES = ("written", "filtered", "missed", "rejected")
 
 
+def slot_of(output: str, name: str) -> str:
+    """Return the name of an output's counter *name* in the page."""
+    return f"output_{output}_{name}_total"
+
+
 class Tally:
     """Counts events in and out of one output; what the counts mean is said in `api.py`."""
 
     def __init__(self, counters: CounterPage, output: str) -> None:
         """Go on counting where a dead predecessor stopped, without what was pending there."""
         self._counters = counters
-        self._prefix = f"output_{output}"
+        self._output = output
         names = ("events", "resent", *(f"events_{outcome}" for outcome in _OUTCOMES))
         counters.extend(self.slot(name) for name in names)
         self.forget_pending()
 
     def slot(self, name: str) -> str:
         """Return the name of this output's counter *name* in the page."""
-        return f"{self._prefix}_{name}_total"
+        return slot_of(self._output, name)
 
     def take(self, count: int) -> None:
         """Count events that were handed over."""

@@ -44,7 +44,7 @@ SECTIONS: dict[str, Any] = {
     "outputs of type elasticsearch": ElasticsearchSettings(name="elasticsearch"),
     "health": HealthSettings(),
 }
-COMMON_KEYS = {"type", "schema"}
+COMMON_KEYS = {"type", "schema", "include", "exclude", "add"}
 """Of all kinds of outputs: said once for all."""
 TABLES_OF_THEIR_OWN = {"watch"}
 MOST_RULE_FIELDS = 256

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from auditline.workers.common.filter_settings import AddSettings, ConditionSettings
 from auditline.workers.common.settings_file import Range, section_to_toml
 
 Schema = Literal["audit", "ecs"]
@@ -79,6 +80,11 @@ class OutputSettings:
     type: str
     enabled: bool
     schema: Schema = "audit"
+    include: tuple[ConditionSettings, ...] = ()
+    """Events of which one of these holds; none: all events."""
+    exclude: tuple[ConditionSettings, ...] = ()
+    """But not those of which one of these holds."""
+    add: AddSettings = field(default_factory=AddSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ import os
 import stat
 import tomllib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -220,6 +220,9 @@ def to_toml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, str | Path):
         return f'"{"".join(map(_escape, str(value)))}"'
+    if is_dataclass(value) and not isinstance(value, type):
+        # What says nothing is left out: TOML has no word for it.
+        value = {key: each for key in section_keys(value) if (each := getattr(value, key)) not in (None, (), {})}
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{to_toml(key)} = {to_toml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence):

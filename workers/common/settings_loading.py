@@ -8,6 +8,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from auditline.workers.common.filter_loading import read_additions, read_conditions
 from auditline.workers.common.settings import (
     AuditSettings,
     ElasticsearchSettings,
@@ -124,14 +125,23 @@ def _build_output(name: str, table: object, places: Places, problems: Problems) 
         problems.add(f"outputs: a name must be at most 64 letters, digits, - and _, not {show_value(name)}")
         return None
     kind = table.get("type", name) if isinstance(table, dict) else name
-    if kind == "stdout":
-        return fill_section(StdoutSettings(name=name), table, section, problems)
-    if kind == "segments":
-        return fill_section(SegmentsSettings(name=name, directory=places.log), table, section, problems)
-    if kind == "elasticsearch":
-        return fill_section(ElasticsearchSettings(name=name), table, section, problems)
-    problems.add(f'{section}.type must be "stdout", "segments" or "elasticsearch", not {show_value(kind)}')
-    return None
+    defaults: Mapping[object, OutputSettings] = {
+        "stdout": StdoutSettings(name=name),
+        "segments": SegmentsSettings(name=name, directory=places.log),
+        "elasticsearch": ElasticsearchSettings(name=name),
+    }
+    if not isinstance(kind, str) or kind not in defaults:
+        problems.add(f'{section}.type must be "stdout", "segments" or "elasticsearch", not {show_value(kind)}')
+        return None
+    if not isinstance(table, dict):
+        return fill_section(defaults[kind], table, section, problems)
+    plain = {key: value for key, value in table.items() if key not in ("include", "exclude", "add")}
+    return replace(
+        fill_section(defaults[kind], plain, section, problems),
+        include=read_conditions(table.get("include", []), f"{section}.include", problems),
+        exclude=read_conditions(table.get("exclude", []), f"{section}.exclude", problems),
+        add=read_additions(table.get("add", {}), f"{section}.add", problems),
+    )
 
 
 def _anchor(patterns: tuple[str, ...], file: Path | None) -> tuple[str, ...]:

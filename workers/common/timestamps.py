@@ -1,10 +1,24 @@
 """Times as events have them: UTC, three decimals, `Z`."""
 
+import re
 import time
+from datetime import datetime
 from functools import lru_cache
 
 _FIRST_SECOND, _LAST_SECOND = -62135596800, 253402300799
 """0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z: others have no timestamp that Elasticsearch or jq would read."""
+
+_WITH_ZONE = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}:?[0-9]{2})"
+).fullmatch
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """Return the time that a text like `2026-01-31T12:00:00.000Z` names, to the microsecond; None: it names none."""
+    try:
+        return datetime.fromisoformat(text) if _WITH_ZONE(text) else None
+    except ValueError:
+        return None
 
 
 @lru_cache(maxsize=64)

@@ -182,7 +182,7 @@ def test_long_lines_are_shortened_and_counted(series, start):
 
 
 def test_kills_at_any_moment_cost_no_event(series, start, numbers_in, tmp_path):
-    """Points 9 and 14."""
+    """Point 9."""
     series.write(1, *range(1, 4001), pad=100)
     series.write(2, *range(4001, 8001), pad=100)
     chance = random.Random(5)

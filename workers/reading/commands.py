@@ -22,9 +22,9 @@ from auditline.workers.reading.shortening import LEAST_LINE_BYTES
 LEAVE_SECONDS = 0.15
 """Shippers kill a command that has not ended 0.2 s after SIGTERM."""
 LOOK_SECONDS = 0.1
-"""So often it is looked for new lines,"""
+"""So often it is looked for new lines, and how far they have been read,"""
 COMMIT_SECONDS = 1.0
-"""and so often the cursor follows, in a stream."""
+"""and so often at most the cursor follows, before the end."""
 SETTLE_SECONDS = 0.1
 """So long after it was read something is safe with the reader: Fluent Bit's `exec` holds 4 KiB that it has read,"""
 STREAM_SETTLE_SECONDS = 1.0
@@ -93,7 +93,7 @@ class Reader:
         self._delivery = Delivery(open_stream(sys.stdout.fileno()), options.max_line_bytes)
         self._deadline = time.monotonic() + options.max_seconds if options.max_seconds is not None else None
         self._events_left = options.max_events
-        self._commit_due = time.monotonic() + COMMIT_SECONDS
+        self._look_due = self._commit_due = time.monotonic()
         self._heartbeat = Heartbeat(options.heartbeat_seconds, host, host_name())
 
     def read_once(self) -> None:
@@ -169,9 +169,12 @@ class Reader:
 
     def _commit_if_due(self) -> None:
         now = time.monotonic()
-        if now >= self._commit_due:
+        if now < self._look_due:
+            return
+        self._look_due = now + LOOK_SECONDS
+        self._delivery.look(STREAM_SETTLE_SECONDS)
+        if now >= self._commit_due and self._delivery.safe_to not in (None, self._cursor.position):
             self._commit_due = now + COMMIT_SECONDS
-            self._delivery.look(STREAM_SETTLE_SECONDS)
             self._commit()
 
     def _commit(self) -> None:

@@ -8,17 +8,18 @@ import gzip
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elastic_transport import NodeConfig, Urllib3HttpNode
+from elastic_transport import ApiResponse
 from elasticsearch import ApiError, Elasticsearch, TransportError
-from urllib3 import ProxyManager
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from auditline.workers.common.errors import AuditlineError
 from auditline.workers.common.settings import ElasticsearchSettings
 from auditline.workers.elasticsearch.answers import reason_of
+from auditline.workers.elasticsearch.connection import node_class
 
 MOST_IDS_PER_SEARCH = 5_000
 _BULK_FILTER = "errors,items.*.status,items.*.error"
@@ -28,13 +29,15 @@ _FOUND_FILTER = "hits.hits._id,timed_out,_shards.failed"
 class RequestFailed(AuditlineError):
     """A whole request was refused, or not answered at all."""
 
-    def __init__(self, status: int, reason: str, *, was_answered: bool) -> None:
+    def __init__(self, status: int, reason: str, *, was_answered: bool, was_sent: bool = True) -> None:
         super().__init__(reason)
         self.status = status
         """The HTTP status; 0: there was no answer."""
         self.reason = reason
         self.was_answered = was_answered
-        """False: nobody knows what the server did."""
+        """False: nobody knows what the server did,"""
+        self.was_sent = was_sent
+        """unless this is False, too: what it takes to ask is not there, and may be put there while we run."""
 
 
 class Server:
@@ -98,24 +101,36 @@ class Server:
             body = gzip.compress(body, self._settings.compression_level)
             headers["content-encoding"] = "gzip"
         try:
-            response = self._connect().perform_request(method, path, headers=headers, body=body)
+            response = self._send(method, path, headers, body)
         except ApiError as error:
             info = error.body if isinstance(error.body, Mapping) else {}
             reason = reason_of(info.get("error")) or str(error.message) or f"HTTP status {error.meta.status}"
             raise RequestFailed(error.meta.status, reason, was_answered=True) from error
         except TransportError as error:
             # Of a TLS error the text alone says nothing.
-            raise RequestFailed(0, f"{type(error).__name__}: {error.message}", was_answered=False) from error
+            reason = f"{type(error).__name__}: {error.message}"
+            raise RequestFailed(0, reason, was_answered=False, was_sent=not _is_unsent(error)) from error
         answer = response.body
         return answer if isinstance(answer, Mapping) else {}
+
+    def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> ApiResponse[Any]:
+        """Send a request to one of the hosts: where there is nobody, it is certain that it can be sent to the next."""
+        client = self._connect()
+        for _ in self._settings.hosts[1:]:
+            try:
+                return client.perform_request(method, path, headers=headers, body=body)
+            except TransportError as error:
+                if not _is_unsent(error):
+                    raise
+        return client.perform_request(method, path, headers=headers, body=body)
 
     def _connect(self) -> Elasticsearch:
         """Return the client, a new one if what it proves itself with is not what it was."""
         secrets = read_secrets(self._settings, self._environment)
         if self._client is None or secrets != self._secrets:
             self.close()
-            self._secrets = secrets
             self._client = _open_client(self._settings, secrets)
+            self._secrets = secrets
         return self._client
 
 
@@ -123,7 +138,7 @@ def read_secrets(settings: ElasticsearchSettings, environment: Mapping[str, str]
     """Return API key, password and bearer token, those that are configured, from their files or the environment.
 
     Raises:
-        RequestFailed: one of them is not there; it may be put there while we run.
+        RequestFailed: one of them is not there.
     """
     secrets = {}
     for name in ("api_key", "password", "bearer"):
@@ -135,10 +150,19 @@ def read_secrets(settings: ElasticsearchSettings, environment: Mapping[str, str]
                 secrets[name] = environment[variable].strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text"
-            raise RequestFailed(401, f"{name}_file {file} cannot be read: {reason}", was_answered=True) from error
+            raise _not_sent(f"{name}_file {file} cannot be read: {reason}") from error
         except KeyError as error:
-            raise RequestFailed(401, f"{name}_env: {variable} is not set", was_answered=True) from error
+            raise _not_sent(f"{name}_env: {variable} is not set") from error
     return secrets
+
+
+def _is_unsent(error: TransportError) -> bool:
+    """Say whether no connection was made, so that nothing can have been done."""
+    return any(isinstance(each, NewConnectionError | ConnectTimeoutError) for each in getattr(error, "errors", ()))
+
+
+def _not_sent(reason: str) -> RequestFailed:
+    return RequestFailed(0, reason, was_answered=False, was_sent=False)
 
 
 def _open_client(settings: ElasticsearchSettings, secrets: Mapping[str, str]) -> Elasticsearch:
@@ -151,24 +175,14 @@ def _open_client(settings: ElasticsearchSettings, secrets: Mapping[str, str]) ->
         options["bearer_auth"] = secrets["bearer"]
     elif settings.username:
         options["basic_auth"] = (settings.username, secrets.get("password", ""))
-    if any(host.startswith("https:") for host in settings.hosts):
-        options |= _tls_options(settings)
-    options["node_class"] = _node_class(settings.proxy) if settings.proxy else Urllib3HttpNode
-    return Elasticsearch([_with_port(host) for host in settings.hosts], **options)
-
-
-def _tls_options(settings: ElasticsearchSettings) -> Iterable[tuple[str, Any]]:
-    yield "verify_certs", True
-    if settings.ca_fingerprint:
-        yield "ssl_assert_fingerprint", settings.ca_fingerprint
-        return
-    if settings.ca_file:
-        yield "ca_certs", settings.ca_file
-    if not settings.verify_host_name:
-        yield "ssl_assert_hostname", False
-    if settings.client_certificate:
-        yield "client_cert", settings.client_certificate
-        yield "client_key", settings.client_key or settings.client_certificate
+    try:
+        options["node_class"] = node_class(settings)
+        return Elasticsearch([_with_port(host) for host in settings.hosts], **options)
+    except (OSError, ValueError) as error:
+        # A file with a certificate is not there, or holds none.
+        named = (settings.ca_file, settings.client_certificate, settings.client_key)
+        files = ", ".join(filter(None, named)) or "hosts"
+        raise _not_sent(f"no connection can be made with {files}: {error}") from error
 
 
 def _with_port(host: str) -> str:
@@ -177,20 +191,3 @@ def _with_port(host: str) -> str:
     name, slash, path = rest.partition("/")
     has_port = name.rpartition(":")[2].isdigit() and not name.endswith("]")
     return host if has_port else f"{scheme}://{name}:{443 if scheme == 'https' else 80}{slash}{path}"
-
-
-def _node_class(proxy: str) -> type[Urllib3HttpNode]:
-    """Return a node that goes through a proxy, which the client's own does not."""
-
-    class ProxiedNode(Urllib3HttpNode):
-        def __init__(self, config: NodeConfig) -> None:
-            super().__init__(config)
-            own = self.pool
-            manager = ProxyManager(proxy, timeout=own.timeout, maxsize=config.connections_per_node, block=True)
-            kept = ("ssl_context", "assert_hostname", "assert_fingerprint", "ca_certs", "cert_file", "key_file")
-            options = {name: value for name in kept if (value := getattr(own, name, None)) is not None}
-            self.pool = manager.connection_from_host(
-                config.host, config.port, config.scheme, pool_kwargs={**manager.connection_pool_kw, **options}
-            )
-
-    return ProxiedNode

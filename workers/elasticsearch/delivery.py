@@ -29,6 +29,7 @@ DELIVERY_COUNTERS = (
     "requests_failed_total",
     "documents_deferred_total",
 )
+_TEMPLATE_HINT = "; `auditline setup elasticsearch` installs the template without which no data stream is made"
 
 
 class Delivery:
@@ -98,7 +99,7 @@ class Delivery:
             self._must_look_up = True
             raise RequestFailed(0, str(error), was_answered=False) from error
         except RequestFailed as error:
-            if not error.was_answered or error.status >= 500:
+            if error.was_sent and (not error.was_answered or error.status >= 500):
                 # Nobody knows what was done before it failed.
                 self._must_look_up = True
             self._take_refusal(part, error)
@@ -132,7 +133,8 @@ class Delivery:
         self._left = [document for document, _ in waiting] + self._left[len(part) :]
         if waiting:
             self._counters.add("documents_deferred_total", len(waiting))
-            return self._note_failure(waiting[0][1].status, waiting[0][1].reason)
+            first = waiting[0][1]
+            return self._note_failure(first.status, first.reason + (_TEMPLATE_HINT if first.status == 404 else ""))
         self._succeed()
         return 0.0
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
 from auditline.workers.common.text import make_safe, tell
-from auditline.workers.supervisor import reading_options
+from auditline.workers.supervisor import reading_options, setup_options
 from auditline.workers.supervisor.replay_options import DESCRIPTION, EXAMPLE, add_replay_options, join_times, replay
+from auditline.workers.supervisor.status_options import add_status_commands
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -169,6 +170,8 @@ def _build_parser() -> ArgumentParser:
     _add_run(commands)
     _add_replay(commands)
     _add_reading(commands)
+    add_status_commands(commands, _add_command, _add_config_option)
+    _add_setup(commands)
     _add_config(commands)
     _add_rules(commands)
     return parser
@@ -223,6 +226,20 @@ def _add_reading(commands: "Commands") -> None:
     reading_options.add_stream_options(stream)
     for command in (read, stream):
         _add_config_option(command)
+
+
+def _add_setup(commands: "Commands") -> None:
+    parser = commands.add_parser("setup", help="prepare a destination", allow_abbrev=False)
+    elasticsearch = _add_command(
+        parser.add_subparsers(metavar="DESTINATION", required=True),
+        "elasticsearch",
+        setup_options.setup_elasticsearch,
+        summary="install templates for the data streams",
+        description=setup_options.DESCRIPTION,
+        example=setup_options.EXAMPLE,
+    )
+    setup_options.add_setup_options(elasticsearch)
+    _add_config_option(elasticsearch)
 
 
 def _add_config(commands: "Commands") -> None:

@@ -1,0 +1,41 @@
+"""The options of `auditline setup elasticsearch`."""
+
+import os
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from auditline.workers.common.errors import Exit, SettingsError
+
+DESCRIPTION = """\
+Lets the cluster of each output of type elasticsearch have templates for its data streams: types for all fields, of
+the Elastic Common Schema for schema ecs, and limits. What is there already stays; run it again after each upgrade.
+It needs the cluster privilege manage_index_templates (manage_ilm, too, where data streams have no lifecycle), and with
+--auditbeat-alias manage on data streams that are there. Without a configured output --dry-run and --export show what
+the default one would need."""
+EXAMPLE = "auditline setup elasticsearch --dry-run"
+
+
+def add_setup_options(parser: ArgumentParser) -> None:
+    """Add what `setup elasticsearch` takes."""
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="print the requests instead of sending them")
+    add("--export", type=Path, metavar="DIR", help="write the templates to files of this directory, and send nothing")
+    alias_help = "let readers of auditbeat-* find the data streams, as auditbeat-auditline"
+    add("--auditbeat-alias", action="store_true", help=alias_help)
+
+
+def setup_elasticsearch(options: Namespace) -> Exit:
+    """Run `setup elasticsearch`."""
+    from auditline.workers.common.settings import ElasticsearchSettings
+    from auditline.workers.common.settings_loading import load_settings
+    from auditline.workers.elasticsearch.setup import SetupOptions, setup_command
+
+    settings = load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
+    outputs = [output for output in settings.outputs if isinstance(output, ElasticsearchSettings)]
+    chosen = SetupOptions(is_dry_run=options.dry_run, export=options.export, has_alias=options.auditbeat_alias)
+    if not outputs:
+        if chosen.sends:
+            raise SettingsError([f"{settings.source or 'defaults'}: no output is of type elasticsearch"])
+        outputs = [ElasticsearchSettings(name="elasticsearch")]
+    return setup_command(outputs, chosen, sys.stdout)

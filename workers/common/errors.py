@@ -11,6 +11,9 @@ class Exit(IntEnum):
     FAILURE = 1
     USAGE = 2
     DIFFERENCES = 3
+    """Of `scan`."""
+    NOT_RUNNING = 3
+    """Of `status`."""
     DEGRADED = 4
     TEMPORARY = 75
     """Try again later: another instance runs, or a lock is held (EX_TEMPFAIL of sysexits.h)."""

@@ -1,0 +1,111 @@
+"""How far behind a cursor is: bytes, events, and the age of the oldest of them, from its file and the segments."""
+
+import re
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from auditline.plugins.outputs.positions import Position, read_position
+from auditline.plugins.outputs.segment_files import SegmentFile, list_segments
+
+COUNTED_BYTES = 64 * 1024**2
+"""Beyond so much the number of events is estimated from the rest."""
+_BLOCK_BYTES = 1 << 20
+_HEAD_BYTES = 64
+_TIMESTAMP = re.compile(rb'\{"@timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z"')
+
+
+class Lag(NamedTuple):
+    """What lies behind a position."""
+
+    bytes: int
+    events: int
+    seconds: float
+    """Age of the oldest event; 0: there is none."""
+
+
+def read_cursor(path: Path) -> Position | None:
+    """Return where a cursor stands; None: it is not there, holds no position, or may not be read."""
+    with suppress(OSError, ValueError):
+        return read_position(path)[0]
+    return None
+
+
+def cursor_age(path: Path) -> float | None:
+    """Return how many seconds ago a cursor moved last; None: it is not there."""
+    with suppress(OSError):
+        return max(0.0, time.time() - path.stat().st_mtime)
+    return None
+
+
+def measure_bytes(directory: Path, position: Position | None) -> int | None:
+    """Return how many bytes lie behind *position*, None: at the beginning; None: they cannot be looked at."""
+    with suppress(OSError):
+        return sum(size for _, _, size in _parts(list_segments(directory), position))
+    return None
+
+
+def measure(directory: Path, position: Position | None) -> Lag | None:
+    """Return what lies behind *position*, None: at the beginning; None: it cannot be looked at."""
+    try:
+        parts = _parts(list_segments(directory), position)
+    except OSError:
+        return None
+    total = sum(size for _, _, size in parts)
+    counted_bytes = events = 0
+    for path, offset, size in parts:
+        if counted_bytes >= COUNTED_BYTES:
+            break
+        events += _count(path, offset, min(size, COUNTED_BYTES - counted_bytes))
+        counted_bytes += size
+    if counted_bytes > COUNTED_BYTES or counted_bytes < total:
+        events = events * total // COUNTED_BYTES
+    return Lag(total, events, _age_of_first(parts))
+
+
+def _parts(segments: Iterable[SegmentFile], position: Position | None) -> list[tuple[Path, int, int]]:
+    """Return path, offset and size of what is left of each segment that has anything left."""
+    parts = []
+    for segment in segments:
+        offset = 0
+        if position is not None:
+            here = (segment.counter, segment.path.name)
+            if here < (position.counter, position.segment):
+                continue
+            offset = position.offset if segment.path.name == position.segment else 0
+        if segment.size > offset:
+            parts.append((segment.path, offset, segment.size - offset))
+    return parts
+
+
+def _count(path: Path, offset: int, most_bytes: int) -> int:
+    """Return how many lines end within *most_bytes* from *offset* on."""
+    count = 0
+    with suppress(OSError), path.open("rb", buffering=0) as file:
+        file.seek(offset)
+        while most_bytes > 0 and (block := file.read(min(_BLOCK_BYTES, most_bytes))):
+            count += block.count(b"\n")
+            most_bytes -= len(block)
+    return count
+
+
+def _age_of_first(parts: Iterable[tuple[Path, int, int]]) -> float:
+    for path, offset, _ in parts:
+        with suppress(OSError), path.open("rb", buffering=0) as file:
+            file.seek(offset)
+            match = _TIMESTAMP.match(file.read(_HEAD_BYTES))
+            # What no line of ours begins with is the rest of a torn one: the next segment has an event.
+            if match is not None:
+                return _age(match[1].decode())
+    return 0.0
+
+
+def _age(timestamp: str) -> float:
+    try:
+        moment = datetime.fromisoformat(timestamp).replace(tzinfo=UTC)
+    except ValueError:
+        return 0.0
+    return max(0.0, time.time() - moment.timestamp())

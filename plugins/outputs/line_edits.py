@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from json.decoder import scanstring
 from typing import Any
 
 from auditline.workers.common.filter_settings import AddSettings, Value
@@ -83,7 +82,8 @@ def _edit_object(text: str, begin: int, edits: _Edit) -> tuple[str, int]:
     while is_open:
         # Behind the brace, or a comma.
         start = at + 1
-        key, colon = scanstring(text, _expect(text, start, '"'))
+        _expect(text, start, '"')
+        key, colon = _skip(text, start)
         value = _expect(text, colon, ":")
         edit = missing.pop(key, None)
         if edit is None:

@@ -52,7 +52,7 @@ def numbers(lines):
 def test_an_output_without_a_filter_is_no_other_than_before(context, segments):
     output = open_output(segments(), context)
 
-    assert type(output) is SegmentsOutput
+    assert not isinstance(output, FilteredOutput)
     output.close(0)
 
 
@@ -118,10 +118,11 @@ def test_fields_and_tags_are_added_for_this_output_alone(context, segments, tmp_
 
 def test_an_event_that_comes_again_is_neither_written_nor_changed_twice(context, segments, tmp_path, lines_in, abandon):
     settings = segments(include=EVEN, add=AddSettings(tags=("x",)))
-    killed = open_output(settings, context)
+    dead = SegmentsOutput(settings, context)
+    killed = FilteredOutput(dead, settings, context.counters)
     killed.write(events(1, 6))
     killed.pump()
-    abandon(killed._output)
+    abandon(dead)
 
     output = open_output(settings, context)
     output.write(events(1, 8))

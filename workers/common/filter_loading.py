@@ -57,7 +57,7 @@ def _read_condition(table: object, section: str, problems: Problems) -> Conditio
     if not table:
         problems.add(f"{section} must not be empty: it needs a field and one of {', '.join(_OPERATORS)}")
     values: dict[str, Any] = {}
-    for key, read in ({"field": _read_field} | _OPERATORS).items():
+    for key, read in {"field": _read_field, **_OPERATORS}.items():
         if key in table:
             try:
                 values[key] = read(table[key])

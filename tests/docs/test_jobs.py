@@ -42,6 +42,7 @@ WORDS = ["", "stable", "too_large", "unstable", "unreadable", "growing", "time_l
 JOBS = {
     "lease": 7,
     "lane": 0,
+    "unasked": 1,
     "device": 66,
     "inode": 4096,
     "max_file_bytes": 1 << 40,
@@ -49,7 +50,7 @@ JOBS = {
     "hashes": "sha256,md5",
     "paths": b"passwd\0ssl/\xfe",
 }
-LEASE = Lease(7, Lane.SMALL, b"/etc/\xff", (66, 4096), ("sha256", "md5"), 1 << 40, (b"passwd", b"ssl/\xfe"))
+LEASE = Lease(7, Lane.SMALL, b"/etc/\xff", (66, 4096), ("sha256", "md5"), 1 << 40, (b"passwd", b"ssl/\xfe"), True)
 
 
 @pytest.fixture

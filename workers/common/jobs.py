@@ -8,9 +8,11 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import NamedTuple
 
 from auditline.workers.common.bus import Client, Connection, Server
+from auditline.workers.common.counters import read_pages
 from auditline.workers.common.file_state import (
     FORBIDDEN,
     GROWING,
@@ -28,7 +30,7 @@ from auditline.workers.common.text import make_safe
 
 logger = logging.getLogger(__name__)
 
-JOBS_VERSION = 2
+JOBS_VERSION = 3
 
 LEASE_FILES = 128
 """So many small files are given out at once,"""
@@ -45,12 +47,15 @@ _HELLO_HEAD = struct.Struct("<BQQ")
 _LANE = struct.Struct("<B")
 _NUMBER = struct.Struct("<Q")
 _WORK_HEAD = struct.Struct("<QQ")
-_JOBS_HEAD = struct.Struct("<QBQQQ")
+_JOBS_HEAD = struct.Struct("<QBBQQQ")
 _RESULT = struct.Struct("<BBHHIIIIQQQQqqqQqQ")
 _MALFORMED = (IndexError, KeyError, TypeError, ValueError, struct.error)
 
 _HASH_STATES = (NOT_HASHED, STABLE, TOO_LARGE, UNSTABLE, UNREADABLE, GROWING, TIME_LIMIT, FORBIDDEN)
 _HASH_STATE_NUMBERS = {name: number for number, name in enumerate(_HASH_STATES)}
+LEASE_IN_WORK = "lease_in_work"
+"""Slot of a hasher's page of counters: the number of the lease that it works on; 0: none."""
+
 _LARGEST_PID = (1 << 31) - 1
 _LONGEST_ERROR = 500
 _LEAST_TIME, _LATEST_TIME = -(1 << 63), (1 << 63) - 1
@@ -107,6 +112,8 @@ class Lease:
     """Larger files are not hashed."""
     paths: tuple[bytes, ...]
     """Relative to the root."""
+    is_unasked: bool = False
+    """The hasher has not asked for it: few small files, so that nobody has to wait for an answer first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,11 @@ def is_process_stopped(pid: int) -> bool:
     return stat is not None and stat.state in (b"T", b"t")
 
 
+def leases_in_work(pages_directory: Path) -> set[int]:
+    """Return the leases that hashers work on now, those of all watchers: two have never the same number."""
+    return {page.get(LEASE_IN_WORK, 0) for page in read_pages(pages_directory, "hasher-*").values()}
+
+
 class JobServer:
     """The watcher's end."""
 
@@ -196,8 +208,8 @@ class JobServer:
         return self.socket.send(peer, [_WORK + _WORK_HEAD.pack(small, large)])
 
     def give(self, peer: bytes, lease: Lease) -> bool:
-        """Give a hasher what it asked for; return False if it is gone."""
-        head = _JOBS_HEAD.pack(lease.number, lease.lane, *lease.identity, lease.max_file_bytes)
+        """Give a hasher what it asked for, or might have; return False if it is gone."""
+        head = _JOBS_HEAD.pack(lease.number, lease.lane, lease.is_unasked, *lease.identity, lease.max_file_bytes)
         frames = [_JOBS + head, lease.root, ",".join(lease.hashes).encode(), b"\0".join(lease.paths)]
         return self.socket.send(peer, frames)
 
@@ -316,12 +328,13 @@ def _parse_from_watcher(frames: list[bytes]) -> Work | Lease | NoWork:
     head = frames[0]
     kind = head[:1]
     if kind == _JOBS:
-        number, lane, device, inode, max_file_bytes = _JOBS_HEAD.unpack(head[1:])
+        number, lane, is_unasked, device, inode, max_file_bytes = _JOBS_HEAD.unpack(head[1:])
         root, hashes, paths = frames[1:]
         names = tuple(hashes.decode().split(",")) if hashes else ()
         if not ALGORITHMS.keys() >= set(names):
             raise ValueError(f"hashes {hashes!r}")
-        return Lease(number, Lane(lane), root, (device, inode), names, max_file_bytes, tuple(paths.split(b"\0")))
+        files = tuple(paths.split(b"\0"))
+        return Lease(number, Lane(lane), root, (device, inode), names, max_file_bytes, files, bool(is_unasked))
     if kind == _NONE:
         return NoWork(Lane(_LANE.unpack(head[1:])[0]))
     if kind == _WORK:

@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable, Collection
 from typing import NamedTuple, Protocol
 
 from auditline.workers.common import bus
@@ -29,7 +30,7 @@ from auditline.workers.common.jobs import (
 )
 from auditline.workers.common.text import make_safe
 from auditline.workers.fim.path_tree import is_in
-from auditline.workers.fim.pool_members import SILENCE_SECONDS, Handed, PoolMember, PoolMembers, Task
+from auditline.workers.fim.pool_members import SILENCE_SECONDS, Handed, PoolMember, PoolMembers, Task, take_first
 from auditline.workers.fim.suspects import MOST_DEATHS, Suspects
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,10 @@ POOL_COUNTERS = (
 
 PROOF_SECONDS = 5.0
 """A watch of which no file was read for so long may be one that holds fast whoever reads in it."""
+UNASKED_FILES = 32
+"""So many small files are given to a hasher that has nothing to do, without telling it first that there are some,"""
+UNASKED_BYTES = 1 << 20
+"""if they have no more bytes together: nobody waits long for what is behind them."""
 _LAST_WORDS_SECONDS = 0.02
 """What a hasher sent before it died, or while this process was stopped itself, arrives within this."""
 
@@ -94,8 +99,16 @@ class HashSettings(Protocol):
 class Pool:
     """The jobs of one watcher, and the hashers that do them."""
 
-    def __init__(self, server: JobServer, settings: HashSettings, counters: CounterPage) -> None:
+    def __init__(
+        self,
+        server: JobServer,
+        settings: HashSettings,
+        counters: CounterPage,
+        leases_in_work: Callable[[], Collection[int]] = tuple,
+    ) -> None:
+        """*leases_in_work* returns the numbers of those that hashers work on, see `jobs.leases_in_work`."""
         self._server = server
+        self._leases_in_work = leases_in_work
         self._settings = settings
         self._counters = counters
         self._root: tuple[bytes, tuple[int, int]] | None = None
@@ -126,15 +139,20 @@ class Pool:
         self._announce()
 
     def submit(self, job: Job) -> None:
-        """Have a file looked at; the same one twice gives two results."""
+        """Have a file looked at, after `give_out` or `take_results`; the same one twice gives two results."""
         self._counters.add("hash_jobs_submitted_total")
         if self._suspects.is_quarantined(job.path):
             self._results.append(Hashed(job.path, None, QUARANTINED, ""))
             return
         lane = Lane.LARGE if job.size > LARGE_BYTES else Lane.SMALL
         self._waiting[lane].append(Task(job.path, job.size))
-        if len(self._waiting[lane]) == 1:
-            self._announce()
+
+    def give_out(self) -> None:
+        """Let hashers have what was submitted: few small files at once, for more they ask when they are told of it."""
+        member = self._members.find_free() if self._may_be_unasked() else None
+        if member is not None and not self._must_stay_free(member) and (tasks := self._next_tasks(Lane.SMALL)):
+            self._give(member, Lane.SMALL, tasks, is_unasked=True)
+        self._announce()
 
     def drop(self, directory: bytes) -> None:
         """Give out no file at and beneath *directory* that was submitted, and believe nothing that is said of one."""
@@ -158,6 +176,8 @@ class Pool:
             self._bury(member)
         for member in stuck:
             self._expire(member)
+        for member in self._members:
+            self._see_unanswered(member)
         self._announce()
         results, self._results = self._results, []
         return results
@@ -227,6 +247,16 @@ class Pool:
             deaths = self._suspects.note_death(task.path)
             self._repeat(task, deaths, f"died with it in their hands, the last one was process {member.pid}")
 
+    def _see_unanswered(self, member: PoolMember) -> None:
+        """Give to others what a hasher was given unasked and has not come to: it reads files of another watcher."""
+        for number, handed in member.leases.items():
+            if handed.is_unanswered:
+                if number in self._leases_in_work():
+                    member.works_on, handed.is_unasked = number, False
+                else:
+                    self._take_back(handed)
+                    handed.is_expired = True
+
     def _expire(self, member: PoolMember) -> None:
         """Give to others what is in the hands of a hasher that has got stuck."""
         if self._members.get(member.peer) is not member or not member.is_stuck:
@@ -295,13 +325,18 @@ class Pool:
 
     def _answer(self, member: PoolMember, lane: Lane) -> None:
         tasks = [] if self._must_stay_free(member) else self._next_tasks(lane)
-        if not tasks or self._root is None:
+        if tasks:
+            self._give(member, lane, tasks, is_unasked=False)
+        else:
             member.lanes.discard(lane)
             self._server.refuse(member.peer, lane)
-            return
+
+    def _give(self, member: PoolMember, lane: Lane, tasks: list[Task], *, is_unasked: bool) -> None:
+        if self._root is None:
+            return  # and so there are no tasks
         self._last_lease += 1
         root, identity = self._root
-        member.leases[self._last_lease] = Handed(identity, tasks)
+        member.leases[self._last_lease] = Handed(identity, tasks, is_unasked)
         lease = Lease(
             number=self._last_lease,
             lane=lane,
@@ -310,6 +345,7 @@ class Pool:
             hashes=self._settings.hashes,
             max_file_bytes=self._settings.max_file_bytes,
             paths=tuple(task.path for task in tasks),
+            is_unasked=is_unasked,
         )
         if not self._server.give(member.peer, lease):
             self._part_with(member)
@@ -319,15 +355,22 @@ class Pool:
         if len(self._members) < 2 or time.monotonic() - self._proven_at < PROOF_SECONDS:
             return False
         others = [other for other in self._members if other is not member]
-        return all(other.leases for other in others) and not any(other.is_stopped for other in others)
+        return all(other.is_occupied for other in others) and not any(other.is_stopped for other in others)
+
+    def _may_be_unasked(self) -> bool:
+        """Say whether what waits is so little that it takes longer to ask for it than to read it."""
+        waiting = self._waiting[Lane.SMALL]
+        is_little = 0 < len(waiting) <= UNASKED_FILES and sum(task.size for task in waiting) <= UNASKED_BYTES
+        # What hashers died of comes first, alone, and to one that says when it begins.
+        return is_little and not self._alone and self._root is not None
 
     def _next_tasks(self, lane: Lane) -> list[Task]:
         waiting = self._waiting[lane]
         if self._root is None:
             return []
         if lane is Lane.LARGE:
-            return _take_first(waiting)
-        if alone := _take_first(self._alone):
+            return take_first(waiting)
+        if alone := take_first(self._alone):
             return alone
         tasks: list[Task] = []
         size = 0
@@ -349,12 +392,3 @@ class Pool:
                 member.lanes |= lanes
                 if not self._server.announce(member.peer, small, large):
                     self._part_with(member)
-
-
-def _take_first(waiting: deque[Task]) -> list[Task]:
-    """Take out the first task that is still to be done, if there is one."""
-    while waiting:
-        task = waiting.popleft()
-        if not task.is_done:
-            return [task]
-    return []

@@ -5,6 +5,7 @@ import logging
 import os
 import select
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 30.0
 """A hasher that has files in its hands and says nothing for so long is stuck; a sound one speaks each second."""
+UNASKED_SECONDS = 1.0
+"""For so long the answer to what nobody asked for is waited for, before it is looked whether the hasher works on it."""
 _LOOK_SECONDS = 1.0
 """Without a pidfd a hasher's life is looked at so often."""
 
@@ -32,6 +35,15 @@ class Task:
     """It has its result, though it may still wait, or be in the hands of others."""
 
 
+def take_first(waiting: deque[Task]) -> list[Task]:
+    """Take out the first task that is still to be done, if there is one."""
+    while waiting:
+        task = waiting.popleft()
+        if not task.is_done:
+            return [task]
+    return []
+
+
 @dataclass(slots=True, eq=False)
 class Handed:
     """Tasks in a hasher's hands."""
@@ -39,8 +51,17 @@ class Handed:
     identity: tuple[int, int]
     """Of the root that they are beneath."""
     tasks: list[Task]
+    is_unasked: bool = False
+    """The hasher has not asked for it, and it is not known whether it has begun with it."""
+    given_at: float = field(default_factory=time.monotonic)
     is_expired: bool = False
-    """The hasher got stuck, and its tasks are for others; an answer is taken where nobody else has answered."""
+    """Its tasks are for others; an answer is taken where nobody else has answered."""
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it should have been answered by now, had the hasher nothing else to do."""
+        is_waiting = self.is_unasked and not self.is_expired
+        return is_waiting and time.monotonic() - self.given_at >= UNASKED_SECONDS
 
     @property
     def left(self) -> list[Task]:
@@ -64,6 +85,11 @@ class PoolMember:
     heard_at: float = field(default_factory=time.monotonic)
     works_on: int = 0
     """The lease of ours that it said last it works on; 0: none."""
+
+    @property
+    def is_occupied(self) -> bool:
+        """Whether it has leases in its hands, but for those that it has not come to."""
+        return any(not (handed.is_unasked and handed.is_expired) for handed in self.leases.values())
 
     @property
     def is_gone(self) -> bool:
@@ -112,6 +138,10 @@ class PoolMembers:
         """Return what the process that says hello now was known as: it lost the way to us since."""
         process = (hello.pid, hello.start_ticks)
         return [member for member in self if member.peer == hello.peer or (member.pid, member.start_ticks) == process]
+
+    def find_free(self) -> PoolMember | None:
+        """Return who has nothing of this watcher in hand, of several the one that was heard of last; None: nobody."""
+        return max((member for member in self if not member.leases), key=lambda member: member.heard_at, default=None)
 
     def welcome(self, hello: HasherHello) -> None:
         """Know a hasher from now on, if the process that says hello is alive and no other got its pid."""

@@ -11,11 +11,12 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 from auditline.workers.common.bus import Producer, endpoint
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.errors import BusyError, StorageError
-from auditline.workers.common.jobs import JobServer
+from auditline.workers.common.jobs import JobServer, leases_in_work
 from auditline.workers.common.leave import take_leave
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.memory import relax_collector
@@ -85,7 +86,9 @@ def run(life: Life, settings: Settings, plan: WatchPlan, own: OwnFiles) -> None:
     if baseline is None:
         return
     producer = Producer(endpoint(settings.run.directory), baseline)
-    pool = Pool(JobServer(jobs_endpoint(settings.run.directory, plan)), settings.fim, life.counters)
+    run_directory = settings.run.directory
+    server, in_work = JobServer(jobs_endpoint(run_directory, plan)), partial(leases_in_work, run_directory / "counters")
+    pool = Pool(server, settings.fim, life.counters, in_work)
     dirty = Dirty(settings.fim.debounce_seconds, settings.fim.max_delay_seconds)
     gaps = Gaps(baseline, life.counters)
     actors = Actors(settings, producer.ask)
@@ -284,6 +287,8 @@ class Watcher:
                 self._examiner.take(hashed)
             self._walker.go_on()
             self._examiner.link_search.go_on()
+            # Before the transaction is committed: hashers begin meanwhile.
+            watch.pool.give_out()
             if is_alive_due:
                 self._alive_due = time.monotonic() + ALIVE_SECONDS
                 self._place.note_alive()

@@ -19,6 +19,7 @@ from auditline.workers.common.file_state import (
     UNSTABLE,
 )
 from auditline.workers.common.jobs import (
+    LEASE_IN_WORK,
     JobClient,
     Lane,
     Lease,
@@ -70,7 +71,7 @@ _LONG_SLICES = 16
 
 def run(life: Life, settings: Settings, plans: Sequence[WatchPlan]) -> None:
     """Look at files for the watchers of *plans* until told to stop."""
-    life.counters.extend(HASHER_COUNTERS)
+    life.counters.extend((*HASHER_COUNTERS, LEASE_IN_WORK))
     lower_priority()
     start_ticks = process_start_ticks(os.getpid()) or 0
     employers = [
@@ -170,7 +171,8 @@ class Hasher:
             if isinstance(message, Work):
                 employer.lanes |= message.lanes
             elif isinstance(message, Lease):
-                employer.asked_at = NEVER
+                if not message.is_unasked:
+                    employer.asked_at = NEVER
                 self._take(employer, message)
             elif isinstance(message, NoWork):
                 employer.asked_at = NEVER
@@ -222,6 +224,7 @@ class Hasher:
             self._work_on_small()
         elif self._large:
             self._work_on_large(self._large.popleft())
+        self._life.counters.set(LEASE_IN_WORK, 0)
 
     def _work_on_small(self) -> None:
         employer, lease = self._small.popleft()
@@ -244,7 +247,11 @@ class Hasher:
 
     def _tell(self, employer: Employer, lease: Lease) -> None:
         """Let all whose files are here know what comes next: if it never ends, these are to blame and no others."""
+        self._life.counters.set(LEASE_IN_WORK, lease.number)
         owners = {owner for owner, _ in self._small} | {file.employer for file in self._large}
+        if lease.is_unasked and not owners:
+            # The answer comes as soon as any word would; should it not, the watcher looks at the page of counters.
+            return
         for other in owners - {employer}:
             other.tell(0)
         employer.tell(lease.number)

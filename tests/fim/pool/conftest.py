@@ -37,7 +37,9 @@ class Watcher:
         self.endpoint = f"ipc://{folder / 'jobs.sock'}"
         self.root = root
         self.counters = CounterPage.unshared(POOL_COUNTERS)
-        self.pool = Pool(JobServer(self.endpoint), FimSettings(watch=()), self.counters)
+        self.in_work: list[int] = []
+        server = JobServer(self.endpoint)
+        self.pool = Pool(server, FimSettings(watch=()), self.counters, lambda: self.in_work)
         self.results: list[Hashed] = []
 
     def set_root(self) -> None:

@@ -45,6 +45,9 @@ class Stream(Protocol):
     def has_room(self) -> bool:
         """Say whether a `write` would write something now."""
 
+    def fitting_bytes(self) -> int:
+        """Return how many bytes one `write` takes as a whole now, if it takes any; at least `piece_bytes`."""
+
     def unread_bytes(self) -> int:
         """Return an upper bound of what was written and not yet read by the other end."""
 
@@ -78,7 +81,7 @@ def is_reader_gone(error: OSError) -> bool:
 
 
 class PipeStream:
-    """A pipe or FIFO: at most PIPE_BUF bytes at a time, atomic, and never waiting.
+    """A pipe or FIFO: at most PIPE_BUF bytes at a time, or as much as an empty one takes: atomic, and never waiting.
 
     Writable means that a whole page is free, so PIPE_BUF bytes fit (fs/pipe.c, pipe_poll), however small the pipe is.
     Unless somebody else who shares the pipe (`2>&1`) is quicker: RWF_NOWAIT closes that gap where the kernel has it for
@@ -94,7 +97,7 @@ class PipeStream:
         self._use_nowait = use_nowait
 
     def write(self, data: bytes) -> int:
-        """Write *data*, at most PIPE_BUF bytes: all or nothing."""
+        """Write *data*, at most PIPE_BUF or `fitting_bytes`: all or nothing."""
         if self._use_nowait:
             try:
                 return os.pwritev(self._descriptor, (data,), -1, os.RWF_NOWAIT)
@@ -109,6 +112,12 @@ class PipeStream:
     def has_room(self) -> bool:
         """Say whether a piece fits now."""
         return bool(_poll(self._descriptor) & select.POLLOUT)
+
+    def fitting_bytes(self) -> int:
+        """Return the size of the pipe while it is empty: then all its pages are free (fs/pipe.c, pipe_write)."""
+        if self._use_nowait and not self.unread_bytes():
+            return max(PIPE_BUF, fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ))
+        return PIPE_BUF
 
     def unread_bytes(self) -> int:
         """Return what lies in the pipe, also what others put there."""
@@ -144,6 +153,10 @@ class SocketStream:
     def has_room(self) -> bool:
         """Say whether a piece fits now."""
         return bool(_poll(self._descriptor) & select.POLLOUT)
+
+    def fitting_bytes(self) -> int:
+        """Return the size of a piece."""
+        return self.piece_bytes
 
     def unread_bytes(self) -> int:
         """Return what the peer has not read (Unix: plus the kernel's overhead) or not confirmed (TCP)."""
@@ -187,6 +200,10 @@ class TerminalStream:
         """Say whether a piece fits now."""
         return bool(_poll(self._descriptor) & select.POLLOUT)
 
+    def fitting_bytes(self) -> int:
+        """Return the size of a piece."""
+        return self.piece_bytes
+
     def unread_bytes(self) -> int:
         """Return 0: what a terminal has taken is out."""
         return 0
@@ -219,6 +236,10 @@ class FileStream:
     def has_room(self) -> bool:
         """Return True: only writing tells."""
         return True
+
+    def fitting_bytes(self) -> int:
+        """Return the size of a piece."""
+        return self.piece_bytes
 
     def unread_bytes(self) -> int:
         """Return 0: written is safe."""

@@ -166,3 +166,16 @@ def test_a_closed_stdout_is_an_error_that_says_so(pipe):
 
     with pytest.raises(StorageError, match=f"stdout: descriptor {pipe[1]} is not open"):
         open_stream(pipe[1])
+
+
+@pytest.mark.parametrize("pipe_bytes", [4096, 65536])
+def test_an_empty_pipe_takes_all_that_fits_in_one_piece_and_after_that_a_page(pipe, read_all, pipe_bytes):
+    read_fd, write_fd = pipe
+    fcntl.fcntl(write_fd, F_SETPIPE_SZ, pipe_bytes)
+    stream = PipeStream(write_fd)
+
+    written = stream.write(b"x" * stream.fitting_bytes())
+
+    assert written == pipe_bytes
+    assert stream.fitting_bytes() == 4096
+    assert len(read_all(read_fd)) == pipe_bytes

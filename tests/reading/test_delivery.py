@@ -12,6 +12,7 @@ from auditline.workers.reading.delivery import Delivery
 SEGMENT = "auditline-000000000001-0badcafe.jsonl"
 LINES = b"one\ntwo\n"
 WRITTEN = Position(SEGMENT, len(LINES))
+SIZES = (100, 3000, 3800, 9000, 10, 3000, 4000, 4100, 10)
 
 
 @pytest.fixture
@@ -84,3 +85,20 @@ def test_what_is_in_a_file_is_safe_at_once(tmp_path, clock):
         is_safe = delivery.look(1.0)
 
     assert (is_safe, delivery.safe_to) == (True, WRITTEN)
+
+
+def test_a_line_that_is_too_long_is_shortened_wherever_it_stands_among_others(pipe, clock):
+    lines = [b'{"event":{"id":"h-%d"},"pad":"%b"}\n' % (number, b"x" * size) for number, size in enumerate(SIZES)]
+    delivery = Delivery(open_stream(pipe[1].fileno()), 4000, clock)
+    delivery.take(Chunk(SEGMENT, 0, b"".join(lines)))
+
+    is_written = delivery.pump()
+
+    got = pipe[0].read(1 << 20).splitlines(keepends=True)
+    assert is_written
+    assert len(got) == len(lines)
+    assert max(map(len, got)) <= 4000
+    assert [line for line, size in zip(got, SIZES, strict=True) if size < 3900] == [
+        line for line, size in zip(lines, SIZES, strict=True) if size < 3900
+    ]
+    assert delivery.shortened_lines == 3

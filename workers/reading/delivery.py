@@ -62,25 +62,25 @@ class Delivery:
         Raises:
             OSError: it cannot be written; see `streams.is_reader_gone`.
         """
-        lines, size, write = self._lines, self._stream.piece_bytes, self._stream.write
-        end_of_all, most = len(lines), self._max_line_bytes
+        write, size, end_of_all = self._stream.write, self._stream.fitting_bytes(), len(self._lines)
         while self._write_long() and self._start < end_of_all:
             start = self._start
-            end = lines.rfind(b"\n", start, start + size) + 1
-            if end - start <= most and end:
-                written = write(lines[start:end])
-                if written == end - start:
-                    self._start = end
-                    self._note_written(written)
-                    continue
-                if not written:
-                    return False
-                # Only what is no pipe takes a part.
-                end = lines.find(b"\n", start + written - 1) + 1
-                self._written_bytes += written
-                self._start, self._long = end, lines[start + written : end]
-            else:
+            end = self._find_end(start, size)
+            if end == start:
                 self._take_line(start)
+                continue
+            written = write(self._lines[start:end])
+            if not written:
+                return False
+            if written < end - start:
+                # Only what is no pipe takes a part.
+                end = self._lines.find(b"\n", start + written - 1) + 1
+                self._written_bytes += written
+                self._start, self._long = end, self._lines[start + written : end]
+            else:
+                self._start = end
+                self._note_written(written)
+            size = self._stream.piece_bytes
         return not self._long and self._start == end_of_all
 
     def drop_unbegun(self) -> None:
@@ -111,6 +111,14 @@ class Delivery:
         while self._marks and self._marks[0][0] <= self._safe_bytes:
             self.safe_to = self._marks.popleft()[1]
         return self._last is None
+
+    def _find_end(self, start: int, size: int) -> int:
+        """Return where the lines end that go in one piece of *size* bytes; *start*: the first is too long for that."""
+        lines, most, limit = self._lines, self._max_line_bytes, start + size
+        end = start
+        while found := lines.rfind(b"\n", end, min(end + most, limit)) + 1:
+            end = found
+        return end
 
     def _take_line(self, start: int) -> None:
         """Take the next line out of the lines: it is too long for one piece, or stands among those that are for us."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditline.workers.supervisor.restarts import MOST_DEATHS, STABLE_SECONDS, Restarts
+from auditline.workers.supervisor.restarts import MOST_DEATHS, RECENT_SECONDS, STABLE_SECONDS, Restarts
 
 
 def test_pauses_double_until_the_worker_is_given_up():
@@ -30,3 +30,15 @@ def test_five_hundred_kills_from_outside_are_no_reason_to_give_up():
     pauses = {restarts.pause_after_death(lived_seconds=0.01, was_killed=True) for _ in range(500)}
 
     assert pauses == {0.1}
+
+
+def test_recent_deaths_are_counted_whatever_they_were(clock):
+    restarts = Restarts(clock)
+    restarts.pause_after_death(lived_seconds=100, was_killed=False)
+    clock.now += RECENT_SECONDS - 1
+    restarts.pause_after_death(lived_seconds=100, was_killed=True)
+
+    before = restarts.recent_deaths
+    clock.now += 2
+
+    assert (before, restarts.recent_deaths) == (2, 1)

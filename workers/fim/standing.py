@@ -41,6 +41,7 @@ class Standing:
         self._count_due = after + max(SHORTEST_PAUSE_SECONDS, _SHARE * (after - now))
 
     def _state(self) -> str:
-        if self._watch.root is None:
+        watch = self._watch
+        if watch.root is None or watch.gaps.is_open("missing", watch.path):
             return "missing"
-        return "watching" if self._watch.baseline.is_walked else "first walk"
+        return "watching" if watch.baseline.is_walked else "first walk"

@@ -22,6 +22,7 @@ LEAST_ROOM_BYTES = 64 * 1024
 """What must fit into the state directory at the start."""
 
 _PRIVATE_MODE = 0o700
+_PASSABLE_MODE = 0o710
 _STATE_MODE = 0o750
 _PROBE = ".room"
 _SEGMENTS = "auditline-*.jsonl"
@@ -45,7 +46,9 @@ def make_directories(settings: Settings, account: Account | None) -> None:
             _give(path, *owner)
     with _told(settings.run.directory):
         _make(settings.run.directory, _PRIVATE_MODE)
-        _make_private(settings.run.directory, {owner[0], os.geteuid()})
+        # Whoever is in the group of the service's own user may pass, to ask for the status, and do nothing else there.
+        mode = _PRIVATE_MODE if account is None else _PASSABLE_MODE
+        _make_private(settings.run.directory, {owner[0], os.geteuid()}, mode)
         _make(settings.run.directory / COUNTERS_DIRECTORY, _PRIVATE_MODE)
         _give(settings.run.directory, *owner)
 
@@ -138,21 +141,22 @@ def _check_not_shared(path: Path) -> None:
         raise StorageError(f"{path} must not be a directory that all users may write to")
 
 
-def _make_private(path: Path, owner_ids: set[int]) -> None:
-    """Let nobody else into the run directory; one that somebody else made, or uses for more, is refused."""
+def _make_private(path: Path, owner_ids: set[int], mode: int) -> None:
+    """Let nobody else look into the run directory; one that somebody else made, or uses for more, is refused."""
     found = path.lstat()
     # Where others cannot make a directory, another owner was the user of an earlier run.
     is_trusted = found.st_uid in owner_ids or _is_closed_to_others(path.parent)
     if not stat.S_ISDIR(found.st_mode) or not is_trusted:
         raise StorageError(f"{path} must be a directory of uid {os.geteuid()}, not one of uid {found.st_uid}")
-    if stat.S_IMODE(found.st_mode) == _PRIVATE_MODE:
+    found_mode = stat.S_IMODE(found.st_mode)
+    if found_mode == mode:
         return
     foreign = [entry.name for entry in _entries(path) if not _is_ours(entry)]
-    if foreign:
+    if foreign and found_mode not in (_PRIVATE_MODE, _PASSABLE_MODE):
         raise StorageError(
             f"{path} must have mode 0700 or be empty, but others may enter it and it holds {foreign[0]!r}"
         )
-    path.chmod(_PRIVATE_MODE)
+    path.chmod(mode)
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
@@ -17,7 +18,8 @@ MOST_REMEMBERED = 16
 class Restarts:
     """The memory of one worker's deaths."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self.total = 0
         """How often it was started again, over the whole run."""
         self.deaths_in_a_row = 0
@@ -26,7 +28,7 @@ class Restarts:
     @property
     def recent_deaths(self) -> int:
         """How often it died lately, by whatever; no more are counted than MOST_REMEMBERED."""
-        since = time.monotonic() - RECENT_SECONDS
+        since = self._clock() - RECENT_SECONDS
         return sum(moment > since for moment in self._died_at)
 
     def pause_after_death(self, *, lived_seconds: float, was_killed: bool) -> float | None:
@@ -35,7 +37,7 @@ class Restarts:
         *was_killed*: by SIGKILL, so by somebody outside. That says nothing against the worker: it starts again soon,
         however often it happens.
         """
-        self._died_at.append(time.monotonic())
+        self._died_at.append(self._clock())
         if was_killed:
             return FIRST_PAUSE_SECONDS
         if lived_seconds >= STABLE_SECONDS:

@@ -18,6 +18,9 @@ class Listing:
         Raises:
             OSError: it cannot be listed.
         """
+        # What was made after the directory was opened, and before it was watched, may be left out otherwise: btrfs
+        # does that.
+        os.lseek(descriptor, 0, os.SEEK_SET)
         self._descriptor = descriptor
         self.status = os.fstat(descriptor)
         """Its own."""

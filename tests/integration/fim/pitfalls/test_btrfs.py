@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from auditline.workers.fim.listing import Listing
+
 IMAGE_BYTES = 128 << 20
 
 
@@ -40,12 +42,13 @@ def test_subvolumes_and_snapshots_are_directories_like_others(corner, btrfs):
     """Pitfall 36."""
     point = corner.root / "btrfs"
     btrfs("create", point / "one")
-    (point / "one" / "file").write_text("one")
+    (point / "one" / "file").touch()
     corner.wait_for("created", point / "one" / "file")
 
     btrfs("snapshot", point / "one", point / "two")
     corner.wait_for("created", point / "two" / "file")
-    (point / "two" / "file").write_text("another")
+    with (point / "two" / "file").open("r+") as file:
+        file.write("another")
     corner.wait_for("updated", point / "two" / "file")
     btrfs("delete", point / "two")
     corner.wait_for("deleted", point / "two" / "file")
@@ -53,3 +56,17 @@ def test_subvolumes_and_snapshots_are_directories_like_others(corner, btrfs):
 
     assert corner.actions["btrfs/one/file"] == ["created"]
     assert corner.actions["btrfs/two/file"] == ["created", "updated", "deleted"]
+
+
+def test_what_is_made_in_a_directory_between_opening_and_watching_it_is_listed(corner, btrfs):
+    """Pitfall 36: only what was there when the directory was opened is listed, unless it is asked for again."""
+    new = corner.root / "btrfs" / "new"
+    new.mkdir()
+    descriptor = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+
+    (new / "file").touch()
+    listing = Listing(descriptor)
+    entries = listing.read()
+    listing.close()
+
+    assert [name for name, _ in entries] == [b"file"]

@@ -142,7 +142,7 @@ def kill_hashers(watched, seconds, has_ended):
     [
         pytest.param(50, 2_000, 0.5, id="breeze"),
         pytest.param(500, 20_000, 2, id="wind", marks=pytest.mark.soak),
-        pytest.param(5_000, 200_000, 5, id="storm", marks=(pytest.mark.soak, pytest.mark.timeout(900))),
+        pytest.param(5_000, 200_000, 5, id="storm", marks=(pytest.mark.soak, pytest.mark.timeout(1800))),
     ],
 )
 def test_after_a_storm_all_is_known_and_the_events_lead_from_the_old_to_the_new(
@@ -158,7 +158,7 @@ def test_after_a_storm_all_is_known_and_the_events_lead_from_the_old_to_the_new(
     blow(directories, count, pause_seconds)
     present = walk(watched.root)
     with suppress(AssertionError):
-        wait_until(lambda: {path: numbers(state) for path, state in baseline_of().items()} == present, 60)
+        wait_until(lambda: {path: numbers(state) for path, state in baseline_of().items()} == present, 300)
     watched.stop()
 
     stored = baseline_of()

@@ -201,7 +201,7 @@ def test_events_that_a_server_has_not_taken_are_told(broken, wait_until):
     wait_until(lambda: status_of(broken)["outputs"]["es"]["pending"] >= 2)
     output = status_of(broken)["outputs"]["es"]
 
-    assert output["type"] == "elasticsearch"
+    assert (output["type"], output["state"]) == ("elasticsearch", "waiting")
     assert output["lag_seconds"] > 0
     assert set(output["cursor"]) == {"audit", "fim", "health"}
 

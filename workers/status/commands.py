@@ -12,7 +12,7 @@ from auditline.workers.status.gathering import complete
 from auditline.workers.status.judging import judge
 from auditline.workers.status.text import show_status
 
-_ORDER = (
+ORDER = (
     "version", "pid", "since", "state", "processes", "counters", "loss", "outputs", "watches", "kernel", "cursors",
 )  # fmt: skip
 
@@ -32,7 +32,7 @@ def status_command(run_directories: Iterable[Path], stdout: TextIO, *, as_json: 
     reasons = judge(status, about)
     status["state"] = "degraded" if reasons else "ok"
     if as_json:
-        json.dump({key: status[key] for key in _ORDER}, stdout)
+        json.dump({key: status[key] for key in ORDER}, stdout)
         stdout.write("\n")
         tell(*reasons)
     else:

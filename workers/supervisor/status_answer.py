@@ -173,14 +173,15 @@ def _describe_output(
     events = _sum_slots(router, name, "events")
     waits_since = router.get(output_waits_since(name), 0)
     error_number = router.get(output_error(name), 0)
-    last_error = os.strerror(error_number) if error_number else facts.get(f"sender-{name}", {}).get("last_error")
+    sender_error = facts.get(f"sender-{name}", {}).get("last_error")
+    state = OUTPUT_STATES[router.get(output_state(name), 0)]
     return {
         "type": output.type,
-        "state": OUTPUT_STATES[router.get(output_state(name), 0)],
+        "state": "waiting" if sender_error and state == "attached" else state,
         "events": events,
         "pending": max(0, events - sum(_sum_slots(router, name, f"events_{outcome}") for outcome in _OUTCOMES)),
         "lag_seconds": round(max(0.0, now - waits_since), 1) if waits_since else 0.0,
-        "last_error": last_error or None,
+        "last_error": os.strerror(error_number) if error_number else sender_error or None,
         "cursor": None,
     }
 

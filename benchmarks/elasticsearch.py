@@ -2,11 +2,11 @@
 
     python -m benchmarks.elasticsearch --url http://127.0.0.1:9200 [--documents N] [--rounds R]
 
-The server is one for trials: data streams `logs-auditline.bench-audit-*` are made in it and deleted. Three ways to send the
-same documents of 600 bytes, in turns: our sender, following segments; `elasticsearch.helpers.bulk`, which is given the
-documents as dictionaries; and a plain HTTP client that posts bodies which were prepared before. CPU is of the sending
-process, from its first request to its last. Then, for `--latency-events` events one at a time: from the moment at which
-it was appended to a segment to the moment at which our cursor says that the server has it.
+The server is one for trials: data streams `logs-auditline.bench-audit-*` are made in it and deleted. Three ways to send
+the same documents of 600 bytes, in turns: our sender, following segments; `elasticsearch.helpers.bulk`, given them as
+dictionaries; and a plain HTTP client that posts bodies which were prepared before. CPU is of the sending process, from
+its first request to its last. Then, for `--latency-events` events one at a time: from the moment at which it was
+appended to a segment to the moment at which our cursor says that the server has it.
 """
 
 import argparse

@@ -136,12 +136,11 @@ def _coverage(values: dict[str, Any]) -> Coverage:
 
 
 def _change(values: dict[str, Any], last_actor: Actor | None) -> FileChange:
-    moved_from = values["moved_from"]
-    decoded = {
-        "path": os.fsencode(values["path"]),
-        "before": from_plain(values["before"]),
-        "after": from_plain(values["after"]),
-        "moved_from": None if moved_from is None else os.fsencode(moved_from),
-        "actor": last_actor if values["actor"] == SAME_ACTOR else values["actor"],
-    }
-    return FileChange(**values | decoded)
+    values["path"] = os.fsencode(values["path"])
+    values["before"] = from_plain(values["before"])
+    values["after"] = from_plain(values["after"])
+    if values["moved_from"] is not None:
+        values["moved_from"] = os.fsencode(values["moved_from"])
+    if values["actor"] == SAME_ACTOR:
+        values["actor"] = last_actor
+    return FileChange(**values)

@@ -22,6 +22,8 @@ HASHED = frozenset({STABLE, GROWING})
 UNREAD = frozenset({UNREADABLE, FORBIDDEN, QUARANTINED, TIME_LIMIT})
 """It should have been read: the hashes, if there are any, are older, for the next ones to be compared with."""
 
+_INTEGERS = frozenset({int})
+
 
 class FileState(NamedTuple):
     """The attributes of one path."""
@@ -115,7 +117,7 @@ def from_plain(plain: Any) -> FileState | None:
     if not isinstance(plain, list) or len(plain) != len(FileState._fields):
         raise ValueError(f"a file's state has {len(FileState._fields)} values")
     *numbers, target, hashes, hash_state, checked_ns, xattrs, flags = plain
-    if not all(isinstance(number, int) for number in (*numbers, checked_ns, flags)) or not isinstance(hash_state, str):
+    if not _INTEGERS.issuperset(map(type, (*numbers, checked_ns, flags))) or not isinstance(hash_state, str):
         raise ValueError("a file's state has numbers, a target, hashes, the hashes' state, and a time")
     try:
         decoded_target = None if target is None else os.fsencode(target)

@@ -4,15 +4,15 @@ import logging
 import re
 from collections.abc import Iterable
 from functools import partial
+from typing import Protocol
 
 from auditline.workers.common.batch import Batch, BatchKind
 from auditline.workers.common.bus import Hello
 from auditline.workers.common.diagnostics import RepeatedWarning
-from auditline.workers.common.file_entry import Coverage, Entry, decode_entries
+from auditline.workers.common.file_entry import Coverage, Entry, FileChange, decode_entries
 from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.inflow import Inflow
 from auditline.workers.router.render.coverage_event import render_coverage
-from auditline.workers.router.render.file_event import FileRenderer
 from auditline.workers.router.stream import Lines
 from auditline.workers.router.unparsed import BAD_ENTRY, unparsed_line
 
@@ -22,10 +22,19 @@ _TIME = re.compile(rb'"(?:time|start)_ns":([0-9]{1,20})[,}]')
 """The time of an entry that cannot be read otherwise."""
 
 
+class Renderer(Protocol):
+    """Makes lines of changes."""
+
+    def render(
+        self, change: FileChange, host: str, host_name: str, position: str, schema: str = "audit"
+    ) -> tuple[str, str]:
+        """Return the event's id and its line without the newline."""
+
+
 class FileStream:
     """Rendering for one (source, epoch) of a watcher; keeps nothing from one batch to the next."""
 
-    def __init__(self, hello: Hello, lines: Lines, renderer: FileRenderer, host: tuple[str, str]) -> None:
+    def __init__(self, hello: Hello, lines: Lines, renderer: Renderer, host: tuple[str, str]) -> None:
         """Go on where *hello* says that everything is done; *host* is the host's 16 digits and its name."""
         self.inflow = Inflow(hello.source, hello.epoch, hello.done_number, hello.last_number)
         self._lines = lines

@@ -12,7 +12,7 @@ from auditline.workers.router.event import Event
 from auditline.workers.router.name_service import NameServiceClient
 from auditline.workers.router.names import IdNames, NoNames
 from auditline.workers.router.process_table import ProcessTable
-from auditline.workers.router.render.file_event import FileRenderer
+from auditline.workers.router.render.file_fragments import FileFragmentRenderer
 from auditline.workers.router.render.lines import DEFAULT_KEEP, Keep
 from auditline.workers.router.render.schemas import open_renderer
 
@@ -40,7 +40,7 @@ class Renderers:
         processes = ProcessTable(boot_id())
         self.events = [open_renderer(schema, names, keep, processes) for schema in schemas]
         """One for each of the schemas, in their order."""
-        self.files = FileRenderer(owners)
+        self.files = FileFragmentRenderer(owners)
         self.names = names
         self._owners = owners
         self._due = 0.0
@@ -73,8 +73,11 @@ class Renderers:
         if now < self._due:
             return
         self._due = now + NAMES_SECONDS
-        if self.names.refresh():
+        has_changed = self.names.refresh()
+        if has_changed:
             for renderer in self.events:
                 renderer.forget_names()
         if self._owners is not self.names:
-            self._owners.refresh()
+            has_changed = self._owners.refresh() or has_changed
+        if has_changed:
+            self.files.forget_names()

@@ -161,10 +161,10 @@ def _target(shown: Shown) -> str | None:
 
 
 def _rdev(shown: Shown) -> str | None:
-    return _device(shown.state.rdev) if stat.S_IFMT(shown.state.mode) in _DEVICES else None
+    return device_number(shown.state.rdev) if stat.S_IFMT(shown.state.mode) in _DEVICES else None
 
 
-def _device(number: int) -> str:
+def device_number(number: int) -> str:
     """Return `MAJOR:MINOR` in hex, as the kernel writes it in its records."""
     return f"{os.major(number):02x}:{os.minor(number):02x}"
 
@@ -185,7 +185,7 @@ _OF_SCHEMA = (
 )
 """In the order of the document."""
 _FURTHER = (
-    _Attribute("device", ("device",), lambda shown: _device(shown.state.device)),
+    _Attribute("device", ("device",), lambda shown: device_number(shown.state.device)),
     _Attribute("links", ("links",), lambda shown: shown.state.links),
     _Attribute("rdev", ("mode", "rdev"), _rdev),
     _Attribute("setuid", ("mode",), lambda shown: True if shown.state.mode & stat.S_ISUID else None),

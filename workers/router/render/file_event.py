@@ -18,10 +18,10 @@ from auditline.workers.router.render.file_attributes import (
     further_members,
     schema_members,
 )
-from auditline.workers.router.render.file_event_ecs import ecs_actor, ecs_event, ecs_file
+from auditline.workers.router.render.file_event_ecs import ecs_actor, ecs_event, ecs_file, has_other_attributes
 from auditline.workers.router.render.lines import Undecodable, to_json
 
-_SCHEMA_DIGESTS = frozenset(
+SCHEMA_DIGESTS = frozenset(
     {
         "md5", "sha1", "sha224", "sha256", "sha384", "sha512", "sha512_224", "sha512_256",
         "sha3_224", "sha3_256", "sha3_384", "sha3_512",
@@ -76,19 +76,19 @@ class FileRenderer:
         if parts is None or parts.change is not change or parts.position != position:
             parts = self._last = self._take_apart(change, host, position)
         if schema == "ecs":
-            document = ecs_envelope(parts.timestamp, parts.identity, host_name, ecs_event(change))
+            event = ecs_event(change.action, has_other_attributes=has_other_attributes(change))
+            document = ecs_envelope(parts.timestamp, parts.identity, host_name, event)
             document["file"] = ecs_file(parts.path, parts.file, parts.digests, parts.further)
             document |= ecs_actor(parts.actor)
             return parts.identity, _joined(document, parts.ours_json)
         document = own_document(schema, parts.timestamp, parts.identity, host_name, {})
         document["audit"] = {"file": _audit_file(parts)}
-        hashes = {name: digest for name, digest in parts.digests.items() if name not in _SCHEMA_DIGESTS}
+        hashes = {name: digest for name, digest in parts.digests.items() if name not in SCHEMA_DIGESTS}
         ours_json = to_json(parts.ours | {"hashes": hashes}) if hashes else parts.ours_json
         return parts.identity, _joined(document, ours_json)
 
     def _take_apart(self, change: FileChange, host: str, position: str) -> _Parts:
-        if change.action not in _ACTIONS or change.detected_by not in _DETECTED_BY:
-            raise ValueError("neither the action nor how it was detected may be anything else than is listed")
+        check_words(change)
         identity = file_event_id(host, change, position)
         timestamp = timestamp_of_ns(change.time_ns)
         undecodable = Undecodable()
@@ -138,6 +138,12 @@ class FileRenderer:
         return told
 
 
+def check_words(change: FileChange) -> None:
+    """Raise ValueError if the action, or how it was detected, is none of the words for it."""
+    if change.action not in _ACTIONS or change.detected_by not in _DETECTED_BY:
+        raise ValueError("neither the action nor how it was detected may be anything else than is listed")
+
+
 def _joined(document: dict[str, Any], ours_json: str) -> str:
     """Return the line: what both schemas have is written once for both."""
     return f'{to_json(document)[:-1]},"auditline":{ours_json}}}'
@@ -155,7 +161,7 @@ def _audit_file(parts: _Parts) -> dict[str, Any]:
     file |= parts.file
     if parts.digests:
         file["hashed"] = True
-        file |= {name: digest for name, digest in parts.digests.items() if name in _SCHEMA_DIGESTS}
+        file |= {name: digest for name, digest in parts.digests.items() if name in SCHEMA_DIGESTS}
     return file
 
 
@@ -172,15 +178,11 @@ def file_event_id(host: str, change: FileChange, position: str) -> str:
         occasion = str(
             change.time_ns if change.before is None or change.action == "moved" else change.before.checked_ns
         )
-    parts = (
-        change.action.encode(),
-        change.path,
-        b"" if change.moved_from is None else b"/%b" % change.moved_from,
-        _fingerprint(change.before),
-        _fingerprint(change.after),
-        occasion.encode(),
-    )
-    digest = hashlib.sha256(_ID_PARTS % tuple(each for part in parts for each in (len(part), part)))
+    action, path = change.action.encode(), change.path
+    moved_from = b"" if change.moved_from is None else b"/%b" % change.moved_from
+    before, after = _fingerprint(change.before), _fingerprint(change.after)
+    parts = (len(action), action, len(path), path, len(moved_from), moved_from, len(before), before, len(after), after)
+    digest = hashlib.sha256(_ID_PARTS % (*parts, len(occasion), occasion.encode()))
     return f"{host}-f-{digest.hexdigest()[:32]}"
 
 

@@ -29,18 +29,23 @@ _PROCESS = {
 """The key of `process`, by that of `auditline.actor`."""
 
 
-def ecs_event(change: FileChange) -> dict[str, Any]:
+def ecs_event(action: str, *, has_other_attributes: bool) -> dict[str, Any]:
     """Return what `event` has beside id and kind; a change of the content comes with one of the attributes."""
-    actions: list[str] = [change.action]
-    if change.action == "updated" and _attributes(change.before) != _attributes(change.after):
+    actions = [action]
+    if action == "updated" and has_other_attributes:
         actions.append("attributes_modified")
     return {
         "category": ["file"],
-        "type": [_TYPES.get(change.action, "change")],
+        "type": [_TYPES.get(action, "change")],
         "action": actions,
         "module": "file_integrity",
         "dataset": "file",
     }
+
+
+def has_other_attributes(change: FileChange) -> bool:
+    """Say whether more has changed than the content, as far as Auditbeat looks."""
+    return _attributes(change.before) != _attributes(change.after)
 
 
 def ecs_file(
@@ -51,7 +56,7 @@ def ecs_file(
     for key in ("uid", "gid"):
         if key in file:
             file[key] = str(file[key])
-    if known.get("type") == "file" and (extension := _extension(path)):
+    if known.get("type") == "file" and (extension := extension_of(path)):
         file["extension"] = extension
     file |= {key: further[key] for key in _FROM_FURTHER if key in further}
     # In events of the kernel it is an object, too; Elasticsearch would refuse a text in the same place.
@@ -87,7 +92,7 @@ def _command_line(*arguments: str) -> str:
     return to_command_line(arguments)
 
 
-def _extension(path: str) -> str:
+def extension_of(path: str) -> str:
     """Return what stands behind the last dot of the name, if there is one."""
     _, dot, extension = path.rpartition("/")[2].rpartition(".")
     return extension if dot else ""

@@ -6,12 +6,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -51,6 +52,18 @@ def wait_until() -> WaitUntil:
             time.sleep(0.01)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def are_gone() -> Callable[[Iterable[psutil.Process]], bool]:
+    """Whether all of some processes have ended, also those that nobody has asked how."""
+
+    def has_ended(process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
+        return True
+
+    return lambda processes: all(map(has_ended, processes))
 
 
 @dataclass

@@ -135,7 +135,7 @@ def start_auditd(kernel_audit: Any, public_folder: Path) -> Iterator[Callable[[]
     Path("/run/auditd.state").unlink(missing_ok=True)
 
 
-def test_events_come_by_way_of_auditd(start_auditd: Any, open_denied: Any, wait_until: Any) -> None:
+def test_events_come_by_way_of_auditd(start_auditd: Any, open_denied: Any, wait_until: Any, are_gone: Any) -> None:
     auditd = start_auditd()
     wait_until(lambda: "reading events from standard input" in auditd.stderr, 20)
 
@@ -149,12 +149,12 @@ def test_events_come_by_way_of_auditd(start_auditd: Any, open_denied: Any, wait_
 
     assert code == 0
     assert plugin is not None
-    wait_until(lambda: not plugin.is_running() or plugin.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: are_gone([plugin]))
     assert "is killed" not in auditd.stderr
 
 
 def test_a_killed_plugin_is_started_anew_and_can_be_stopped(
-    start_auditd: Any, open_denied: Any, wait_until: Any
+    start_auditd: Any, open_denied: Any, wait_until: Any, are_gone: Any
 ) -> None:
     auditd = start_auditd()
     wait_until(lambda: "reading events from standard input" in auditd.stderr, 20)
@@ -173,4 +173,4 @@ def test_a_killed_plugin_is_started_anew_and_can_be_stopped(
     plugin = auditd.plugin
     os.kill(plugin.pid, signal.SIGTERM)
 
-    wait_until(lambda: not plugin.is_running() or plugin.status() == psutil.STATUS_ZOMBIE)
+    wait_until(lambda: are_gone([plugin]))

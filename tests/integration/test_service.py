@@ -4,7 +4,6 @@ import os
 import signal
 import time
 
-import psutil
 import pytest
 
 from auditline.workers.control.compile import comparable
@@ -19,10 +18,6 @@ def state_of(control):
     status = control.status()
     fields = ("enabled", "failure", "pid", "rate_limit", "backlog_limit", "backlog_wait_time")
     return {name: getattr(status, name) for name in fields}, list(map(comparable, control.list_rules()))
-
-
-def are_gone(processes):
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
 @pytest.fixture
@@ -53,7 +48,7 @@ def test_a_denied_open_is_on_stdout_within_a_second(start_loaded, open_denied, w
     assert event["auditline"]["complete"]
 
 
-def test_a_term_signal_leaves_the_kernel_as_it_was(kernel_audit, start_loaded, open_denied, wait_until):
+def test_a_term_signal_leaves_the_kernel_as_it_was(kernel_audit, start_loaded, open_denied, wait_until, are_gone):
     before = state_of(kernel_audit)
     run = start_loaded()
     family = run.family()
@@ -106,7 +101,7 @@ def test_a_worker_killed_three_times_costs_no_event(start_loaded, open_denied, w
 
 
 def test_when_the_supervisor_is_killed_the_kernel_is_restored_and_nobody_stays(
-    kernel_audit, start_loaded, start_run, wait_until
+    kernel_audit, start_loaded, start_run, wait_until, are_gone
 ):
     before = state_of(kernel_audit)
     run = start_loaded()

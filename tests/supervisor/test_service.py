@@ -25,10 +25,6 @@ def descriptors_of(process: psutil.Process) -> dict[int, str]:
     return {int(entry.name): os.readlink(entry) for entry in folder.iterdir()}
 
 
-def are_gone(processes) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
-
-
 def is_reaped(process) -> bool:
     return not process.is_running()
 
@@ -37,7 +33,7 @@ def is_said_more_often(service, text, times):
     return service.stderr.count(text) > times
 
 
-def test_a_term_signal_ends_everything_with_0_and_leaves_no_socket_and_no_page(start_service, tmp_path):
+def test_a_term_signal_ends_everything_with_0_and_leaves_no_socket_and_no_page(start_service, tmp_path, are_gone):
     service = start_service()
     workers = service.wait_for_workers(*ALL)
 
@@ -184,7 +180,7 @@ def test_a_mistake_in_a_worker_is_told_with_its_traceback_on_safe_lines(start_se
 
 
 @pytest.mark.parametrize("hanging", [["control"], ["router"], ["audit"], ["names"], ["control", "router", "audit"]])
-def test_a_worker_that_hangs_cannot_hold_up_the_end(start_service, hanging):
+def test_a_worker_that_hangs_cannot_hold_up_the_end(start_service, hanging, are_gone):
     service = start_service(**dict.fromkeys(hanging, "hanging"))
     workers = service.wait_for_workers(*ALL)
 
@@ -197,7 +193,7 @@ def test_a_worker_that_hangs_cannot_hold_up_the_end(start_service, hanging):
     assert are_gone(workers.values())
 
 
-def test_a_second_signal_leaves_at_once(start_service):
+def test_a_second_signal_leaves_at_once(start_service, are_gone):
     service = start_service(router="hanging", audit="hanging")
     workers = service.wait_for_workers(*ALL)
     service.send(signal.SIGTERM)
@@ -213,7 +209,7 @@ def test_a_second_signal_leaves_at_once(start_service):
     service.wait_until(lambda: are_gone(workers.values()), "no process is left", 2)
 
 
-def test_a_second_signal_gives_control_the_time_to_put_the_kernel_back(start_service):
+def test_a_second_signal_gives_control_the_time_to_put_the_kernel_back(start_service, are_gone):
     service = start_service(control="slow_to_stop", router="hanging")
     workers = service.wait_for_workers(*ALL)
     service.send(signal.SIGINT)
@@ -260,7 +256,7 @@ def test_an_interrupt_of_the_whole_group_stops_only_through_the_supervisor(start
     }
 
 
-def test_when_the_supervisor_is_killed_nobody_stays(start_service):
+def test_when_the_supervisor_is_killed_nobody_stays(start_service, are_gone):
     service = start_service(control="slow_to_stop", audit="hanging", router="hanging")
     workers = service.wait_for_workers(*ALL)
     service.wait_until(lambda: all(status_of(each)["NoNewPrivs"] == "1" for each in workers.values()), "all are up")

@@ -148,6 +148,7 @@ def log_without_end() -> None:
         logger.warning("some text of %s", "a usual length " * 8)
 
 
+@pytest.mark.timeout(600)  # forks are what a busy host has least time for
 def test_five_hundred_killed_logging_workers_hang_nobody_and_leak_nothing() -> None:
     kept = Kept()
 

@@ -12,10 +12,6 @@ pytestmark = pytest.mark.kernel
 TITLES = ("control", "audit reader", "router", "names")
 
 
-def are_gone(processes):
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
-
-
 def descendants(pid):
     try:
         return psutil.Process(pid).children(recursive=True)
@@ -42,7 +38,7 @@ START_MOMENTS = [
 
 @pytest.mark.parametrize(("earliest_ms", "latest_ms"), START_MOMENTS)
 def test_a_term_signal_at_any_moment_of_the_start_leaves_nothing(
-    start_run, kernel_state, chance, wait_until, earliest_ms, latest_ms
+    start_run, kernel_state, chance, wait_until, earliest_ms, latest_ms, are_gone
 ):
     before = kernel_state()
     run = start_run()
@@ -80,7 +76,7 @@ def test_a_term_signal_before_the_interpreter_runs_our_code_finds_nothing_touche
 
 @pytest.mark.parametrize("repetition", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 8))])
 def test_a_term_signal_under_load_leaves_nothing_but_what_the_next_start_delivers(
-    loaded, kernel_state, at_moments, repetition
+    loaded, kernel_state, at_moments, repetition, are_gone
 ):
     before = kernel_state()
     run = loaded.start(segments=True)
@@ -110,7 +106,7 @@ def test_a_term_signal_under_load_leaves_nothing_but_what_the_next_start_deliver
 
 @pytest.mark.parametrize("repetition", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 8))])
 def test_a_supervisor_killed_under_load_takes_everybody_along_and_the_kernel_is_restored(
-    loaded, kernel_state, at_moments, wait_until, repetition
+    loaded, kernel_state, at_moments, wait_until, repetition, are_gone
 ):
     before = kernel_state()
     run = loaded.start(segments=True)
@@ -134,7 +130,7 @@ def test_a_supervisor_killed_under_load_takes_everybody_along_and_the_kernel_is_
 
 @pytest.mark.parametrize("repetition", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 8))])
 def test_a_supervisor_killed_with_control_under_load_leaves_a_kernel_that_the_next_start_restores(
-    loaded, kernel_state, at_moments, wait_until, repetition
+    loaded, kernel_state, at_moments, wait_until, repetition, are_gone
 ):
     before = kernel_state()
     run = loaded.start(segments=True)

@@ -398,3 +398,59 @@ def test_a_file_is_told_as_it_was_before_it_was_opened(folder: Path):
     assert status == os.fstat(fd)
     os.close(fd)
     os.close(directory_fd)
+
+
+class TestHoldingParents:
+    """Many paths that are looked at one after the other."""
+
+    MANY = tuple(b"many/%d/file" % number for number in range(200))
+
+    @pytest.fixture(autouse=True)
+    def make(self, folder: Path):
+        (folder / "a" / "other").write_bytes(b"")
+        for path in self.MANY:
+            (folder / os.fsdecode(path)).parent.mkdir(parents=True)
+            (folder / os.fsdecode(path)).write_bytes(path)
+
+    @pytest.mark.usefixtures("way")
+    def test_each_is_what_it_is_by_itself(self, root: Root):
+        paths = [b"", b"a", b"a/b", b"a/b/file", b"a/other", b"a/b/file", *self.MANY, b"a/other"]
+
+        with root.holding_parents():
+            found = [root.lstat(path) for path in paths]
+
+        assert found == [root.lstat(path) for path in paths]
+
+    @pytest.mark.parametrize(
+        "path", [b"a/none", b"none/file", b"a/other/file", b"link/b", b"../file", b"a/" + b"n" * 256]
+    )
+    @pytest.mark.usefixtures("way")
+    def test_what_cannot_be_looked_at_is_told_as_by_itself(self, folder: Path, root: Root, path: bytes):
+        (folder / "link").symlink_to("a")
+
+        with root.holding_parents():
+            errors = [errno_of(root.lstat, path), errno_of(root.lstat, path)]
+
+        assert errors == [errno_of(root.lstat, path)] * 2
+        assert None not in errors
+
+    def test_few_are_held_and_none_behind_the_block(self, root: Root):
+        root.lstat(b"a/b")
+        before = open_descriptors()
+
+        with root.holding_parents():
+            for path in self.MANY:
+                root.lstat(path)
+            held = open_descriptors()
+
+        assert before < held <= before + 64
+        assert open_descriptors() == before
+
+    def test_one_that_is_renamed_within_the_block_stays_the_one_that_was_looked_up(self, folder: Path, root: Root):
+        with root.holding_parents():
+            before = root.lstat(b"a/other")
+            (folder / "a").rename(folder / "c")
+            after = root.lstat(b"a/other")
+
+        assert before.st_ino == after.st_ino
+        assert errno_of(root.lstat, b"a/other") == errno.ENOENT

@@ -35,6 +35,7 @@ writes = st.one_of(
     st.tuples(st.just("append"), st.one_of(st.none(), paths), states),
     st.tuples(st.just("note"), paths, st.none()),
     st.tuples(st.just("walked"), paths, st.none()),
+    st.tuples(st.just("look ahead"), st.none(), st.none()),
 )
 moves = st.one_of(
     st.tuples(st.just("move"), st.sampled_from(DIRECTORIES[1:]), st.sampled_from(DIRECTORIES[1:])),
@@ -137,6 +138,8 @@ class BaselineMachine(RuleBasedStateMachine):
             self.baseline.set_note("name", repr(path))
         elif kind == "walked":
             self.baseline.mark_walked()
+        elif kind == "look ahead":
+            self.baseline.look_ahead(PATHS)
         elif path is not None:
             self.baseline.keep(path, what)
         self.model.write(kind, path, what)

@@ -3,6 +3,7 @@
 Paths are bytes relative to the directory, without a slash at either end; b"" is the directory itself.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -19,6 +20,7 @@ _RESOLVE_BENEATH = 0x08
 
 _LONGEST_PATH = 4000
 """The kernel takes 4,096 bytes at once (PATH_MAX); longer paths are opened piece by piece."""
+_MOST_PARENTS = 64
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -41,6 +43,8 @@ class Root:
     def __init__(self, path: bytes, fd: int) -> None:
         self._path = path
         self._held: int | None = fd
+        self._parents: dict[bytes, int] | None = None
+        """Directories that are held open to look names up in; None: none is to be."""
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
         """Its device and inode."""
@@ -113,6 +117,19 @@ class Root:
         parent, _, name = relative.rpartition(b"/")
         return self.open_for_lookup(parent), name
 
+    @contextlib.contextmanager
+    def holding_parents(self) -> Iterator[None]:
+        """Within the block `lstat` looks each directory up only once: for many paths, one after the other.
+
+        It should be short, because these directories stay the same ones meanwhile, whatever their paths come to name.
+        """
+        self._parents = {}
+        try:
+            yield
+        finally:
+            self._release_parents(self._parents)
+            self._parents = None
+
     def lstat(self, relative: bytes) -> os.stat_result:
         """Return what is there; of a symbolic link, the link itself.
 
@@ -121,11 +138,28 @@ class Root:
         """
         if not relative:
             return os.fstat(self._fd)
+        if self._parents is not None:
+            return self._lstat_in_held(relative, self._parents)
         parent_fd, name = self.open_parent(relative)
         try:
             return os.lstat(name, dir_fd=parent_fd)
         finally:
             os.close(parent_fd)
+
+    def _lstat_in_held(self, relative: bytes, parents: dict[bytes, int]) -> os.stat_result:
+        directory, _, name = relative.rpartition(b"/")
+        directory_fd = parents.get(directory)
+        if directory_fd is None:
+            if len(parents) >= _MOST_PARENTS:
+                self._release_parents(parents)
+            directory_fd = parents[directory] = self.open_for_lookup(directory)
+        return os.lstat(name, dir_fd=directory_fd)
+
+    @staticmethod
+    def _release_parents(parents: dict[bytes, int]) -> None:
+        for directory_fd in parents.values():
+            os.close(directory_fd)
+        parents.clear()
 
     def readlink(self, relative: bytes) -> bytes:
         """Return what a symbolic link holds.

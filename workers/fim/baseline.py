@@ -7,7 +7,7 @@ the other. All that was committed survives kill -9.
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -152,6 +152,10 @@ class Baseline:
     def known(self, path: bytes) -> FileState | None:
         """Return the state of *path*; None: it is not known, or known to be gone."""
         return self._seen.get(path)
+
+    def look_ahead(self, paths: Collection[bytes]) -> None:
+        """Read what `known` and `has_directory` will be asked for each of *paths*, in less time than one by one."""
+        self._seen.look_ahead(paths)
 
     def known_page(self, directory: bytes, after: bytes, most: int) -> list[tuple[bytes, FileState]]:
         """Return what lies directly in *directory*: *most* names greater than *after*, in order, fewer at the end."""

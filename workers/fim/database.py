@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.text import make_safe
@@ -22,6 +22,8 @@ _SETTINGS = (
     # Or sqlite's temporary files would come and go in a directory that may be watched.
     "PRAGMA temp_store = MEMORY",
 )
+T = TypeVar("T")
+
 _VACUUM_FROM_PAGES = 1024
 """Unused; fewer are sooner used again."""
 
@@ -79,6 +81,16 @@ def connect(path: Path) -> sqlite3.Connection:
 def let_write(connection: sqlite3.Connection) -> None:
     """Let others read while we write; changes a database in which that was not set."""
     connection.execute("PRAGMA journal_mode = WAL")
+
+
+def in_parts(values: Sequence[T], most: int, least: int) -> Iterator[list[T]]:
+    """Yield *values* in lists of *most*, for statements that take so many; the last one is filled up with its last.
+
+    If fewer than *least* are left, these are left out: each is looked for by itself in less time.
+    """
+    for start in range(0, len(values) - least + 1, most):
+        part = [*values[start : start + most]]
+        yield part + part[-1:] * (most - len(part))
 
 
 class Database:

@@ -3,9 +3,9 @@
 Some have paths that begin with NUL, which no real path has: what lies in these is hidden.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from auditline.workers.fim.database import Database
+from auditline.workers.fim.database import Database, in_parts
 from auditline.workers.fim.rows import Row, directory_checksum
 
 _ABOVE_THE_ROOT = b"\0"
@@ -20,6 +20,13 @@ _DROP_EMPTY = """
     DELETE FROM directories WHERE path = ?1
     AND NOT EXISTS (SELECT 1 FROM seen WHERE directory = ?2)
 """
+_ONE = "SELECT id, path, checksum FROM directories WHERE path = ?"
+_SOME = """
+    SELECT id, path, checksum FROM directories WHERE path IN (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_MOST_AT_ONCE = _SOME.count("?")
+"""Directories that one statement looks for: each of them costs half as much as by itself."""
+_LEAST_AT_ONCE = 6
 _ADD = "INSERT INTO directories VALUES (?, ?, ?)"
 _RENAME_ONE = "UPDATE directories SET path = ?1, checksum = directory_checksum(?1, id) WHERE path = ?2"
 # What concatenation gives is text to sqlite, whatever it was before.
@@ -49,6 +56,8 @@ class Directories:
         self._database = database
         self._ids: dict[bytes, int | None] = {}
         """Of directories that were asked for lately; None: there is no such directory."""
+        self._missing: set[bytes] = set()
+        """Paths that were looked for with others; there are no such directories."""
         self._may_be_empty: dict[bytes, int] = {}
         self._last_id: int | None = None
         """The highest that was given; None: not yet looked for."""
@@ -58,15 +67,30 @@ class Directories:
         try:
             return self._ids[path]
         except KeyError:
-            row = self._database.row("SELECT id, path, checksum FROM directories WHERE path = ?", (path,))
+            if path in self._missing:
+                return None
+            row = self._database.row(_ONE, (path,))
             return self._remember(path, None if row is None else self._check(row))
 
     def has(self, path: bytes) -> bool:
         """Return whether anything in a directory of that path is known; most paths asked for are none."""
+        if path in self._missing:
+            return False
         known = self._ids.get(path, -1)
         if known == -1:
             return self._database.row("SELECT 1 FROM directories WHERE path = ?", (path,)) is not None
         return known is not None
+
+    def look_ahead(self, paths: Iterable[bytes]) -> None:
+        """Find out what `find` and `has` will be asked for each of *paths*, some at a time."""
+        self._missing = set()
+        wanted = [path for path in paths if path not in self._ids]
+        for some in in_parts(wanted, _MOST_AT_ONCE, _LEAST_AT_ONCE):
+            self._missing.update(some)
+            for row in self._database.rows(_SOME, some):
+                directory, path = self._check(row), row[1]
+                self._missing.discard(path)
+                self._remember(path, directory)
 
     def find_or_make(self, path: bytes) -> int:
         """Return the id of the directory *path*, within a transaction."""
@@ -95,6 +119,7 @@ class Directories:
         *new* may not be beneath *old*, but for the root, which can only become a hidden one.
         """
         self._ids.clear()
+        self._missing.clear()
         low, high = _bounds(old)
         self._database.change(_RENAME_ONE, (new, old))
         self._database.change(_RENAME_BENEATH, (prefix_of(new), len(prefix_of(old)) + 1, low, high))
@@ -135,6 +160,7 @@ class Directories:
     def forget_ids(self) -> None:
         """Forget what is remembered: a transaction was rolled back."""
         self._ids.clear()
+        self._missing.clear()
         self._may_be_empty.clear()
         self._last_id = None
 
@@ -164,6 +190,7 @@ class Directories:
         if len(self._ids) >= _MOST_REMEMBERED:
             self._ids.clear()
         self._ids[path] = directory
+        self._missing.discard(path)
         return directory
 
 

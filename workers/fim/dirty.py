@@ -50,24 +50,30 @@ class _Waiting:
 
     __slots__ = ("detected_by", "due", "first", "is_content", "is_new", "moved_from", "path", "processes")
 
-    def __init__(self, path: bytes, first: float) -> None:
+    def __init__(self, path: bytes, first: float, detected_by: DetectedBy) -> None:
         self.path = path
         self.first = first
         self.due = first
         self.is_new = False
         self.is_content = False
-        self.detected_by: DetectedBy = "scan"
+        self.detected_by = detected_by
         self.moved_from: bytes | None = None
         self.processes: tuple[Process, ...] = ()
 
-    def take(self, dirty: DirtyPath) -> None:
+    def take(self, detected_by: DetectedBy, processes: tuple[Process, ...], *, is_new: bool, is_content: bool) -> None:
         """Note what an event, or a look, says beside the name that it came from."""
-        self.is_new = self.is_new or dirty.is_new
-        self.is_content = self.is_content or dirty.is_content
-        if dirty.detected_by == "event":
+        if is_new:
+            self.is_new = True
+        if is_content:
+            self.is_content = True
+        if detected_by == "event":
             self.detected_by = "event"
-        if dirty.processes:
-            self.processes = join_processes(self.processes, dirty.processes)
+        if processes:
+            self.processes = join_processes(self.processes, processes)
+
+    def take_all(self, dirty: DirtyPath) -> None:
+        """Note all that *dirty* says, but for the name that it came from."""
+        self.take(dirty.detected_by, dirty.processes, is_new=dirty.is_new, is_content=dirty.is_content)
 
     def as_dirty(self) -> DirtyPath:
         return DirtyPath(self.path, self.is_new, self.detected_by, self.is_content, self.moved_from, self.processes)
@@ -110,9 +116,10 @@ class Dirty:
     ) -> None:
         """Note a hint about *path*; a move is one about *moved_from* as well, in a call of its own."""
         now = self._clock()
-        waiting = self._place(path, now)
-        processes = () if process is None else (process,)
-        waiting.take(DirtyPath(path, is_new, detected_by, is_content, None, processes))
+        waiting = self._waiting.get(path)
+        if waiting is None:
+            waiting = _Waiting(path, now, detected_by)
+        waiting.take(detected_by, () if process is None else (process,), is_new=is_new, is_content=is_content)
         due = max(waiting.due, min(now + self._debounce_seconds, waiting.first + self._max_delay_seconds))
         self._queue_up(waiting, due)
         if moved_from is not None:
@@ -121,8 +128,10 @@ class Dirty:
     def put_back(self, dirty: DirtyPath, pause_seconds: float = 0.0) -> None:
         """Take back what could not be looked at; it is due in *pause_seconds*."""
         now = self._clock()
-        waiting = self._place(dirty.path, now)
-        waiting.take(dirty)
+        waiting = self._waiting.get(dirty.path)
+        if waiting is None:
+            waiting = _Waiting(dirty.path, now, dirty.detected_by)
+        waiting.take_all(dirty)
         self._queue_up(waiting, max(waiting.due, now + pause_seconds))
         if dirty.moved_from is not None and waiting.moved_from is None:
             self._link(waiting, dirty.moved_from)
@@ -145,7 +154,7 @@ class Dirty:
             waiting.path = new + path[len(old) :]
             there = self._waiting.setdefault(waiting.path, waiting)
             if there is not waiting:
-                there.take(dirty)
+                there.take_all(dirty)
                 continue
             self._index.add(waiting.path)
             if dirty.moved_from is not None:
@@ -186,15 +195,12 @@ class Dirty:
         for members in (self._waiting, self._targets, self._index, self._sources, self._queue):
             members.clear()
 
-    def _place(self, path: bytes, now: float) -> _Waiting:
-        waiting = self._waiting.get(path)
-        return _Waiting(path, now) if waiting is None else waiting
-
     def _queue_up(self, waiting: _Waiting, due: float) -> None:
         waiting.due = due
-        if waiting.path not in self._waiting:
-            self._waiting[waiting.path] = waiting
-            self._index.add(waiting.path)
+        path = waiting.path
+        if path not in self._waiting:
+            self._waiting[path] = waiting
+            self._index.add(path)
             heapq.heappush(self._queue, (due, next(self._numbers), waiting))
 
     def _take_chain(self, waiting: _Waiting) -> list[DirtyPath]:
@@ -214,7 +220,8 @@ class Dirty:
         dirty = waiting.as_dirty()
         del self._waiting[waiting.path]
         self._index.discard(waiting.path)
-        self._unlink(waiting)
+        if waiting.moved_from is not None:
+            self._unlink(waiting)
         return dirty
 
     def _note_move(self, waiting: _Waiting, old: bytes) -> None:
@@ -243,6 +250,8 @@ class Dirty:
 
 def join_processes(older: tuple[Process, ...], newer: tuple[Process, ...]) -> tuple[Process, ...]:
     """Return the last processes of both, each once."""
+    if not older:
+        return newer
     if not newer or older[-len(newer) :] == newer:
         return older
     kept = tuple(process for process in older if process not in newer)

@@ -4,6 +4,7 @@ The life of one path: a hint makes it *dirty*; when it is quiet it is *due* and 
 content is *in hand* of a hasher, and what comes meanwhile lets it *come again*; then the difference is *settled*.
 """
 
+import contextlib
 import logging
 import os
 import stat
@@ -69,16 +70,19 @@ class Examiner:
 
     def examine_all(self, due: Sequence[DirtyPath]) -> None:
         """Look at paths that are due."""
+        watch = self._watch
+        watch.counters.add("paths_examined_total", len(due))
         self._due = {dirty.path: dirty.processes for dirty in due}
-        for dirty in due:
-            self.examine(dirty)
-            self._end(dirty.path)
+        watch.baseline.look_ahead(self._due)
+        with contextlib.nullcontext() if watch.root is None else watch.root.holding_parents():
+            for dirty in due:
+                self.examine(dirty)
+                self._end(dirty.path)
         self._due = {}
 
     def examine(self, dirty: DirtyPath) -> None:
         """Look at a path that is due."""
         watch, path = self._watch, dirty.path
-        watch.counters.add("paths_examined_total")
         if path in self.in_hand and dirty.moved_from is None:
             self.in_hand.come_again(dirty)
             return
@@ -155,7 +159,7 @@ class Examiner:
     def _end(self, path: bytes) -> None:
         """Let it be found out anew who makes the next change, once nothing is left to be found out about this one."""
         watch = self._watch
-        if path not in watch.dirty and path not in self.in_hand:
+        if watch.actors.asks and path not in watch.dirty and path not in self.in_hand:
             watch.actors.forget(watch.scope.absolute(path))
 
     def _take(self, hashed: Hashed) -> None:

@@ -49,10 +49,11 @@ class Recorder:
         if watch.scan is not None:
             watch.scan.changes += 1
             watch.scan.found += detected_by == "scan"
-        if path not in watch.dirty:
-            watch.actors.forget(absolute)
-        else:
-            watch.actors.renew(absolute)
+        if watch.actors.asks:
+            if path not in watch.dirty:
+                watch.actors.forget(absolute)
+            else:
+                watch.actors.renew(absolute)
         if after is None:
             watch.gaps.end_unread(absolute, "deleted")
         self._tell_other_names(path, before, after, moved_from)

@@ -45,6 +45,9 @@ class Scope:
         self._most_inner_depth = max(self._inner_depths.values(), default=0)
         self._segment_directories = self._paths_beneath(*own.segment_directories)
         self._segment_mounts: set[bytes] = set()
+        is_parted = self.single is not None or self._depth or self._one_filesystem or self._closed or self._inner_depths
+        self._is_whole = not (self._has_patterns or is_parted or self._segment_directories)
+        """Nothing is left out; where our segments come to be mounted is seen only later."""
         self._entered: dict[bytes, bool] = {}
         self._told: set[bytes] = set()
 
@@ -65,6 +68,8 @@ class Scope:
 
     def enters(self, relative_directory: bytes) -> bool:
         """Whether the directory is watched and listed."""
+        if self._is_whole:
+            return not self._is_own_root
         way = [relative_directory]
         while (entered := self._entered.get(way[-1])) is None and way[-1]:
             way.append(way[-1].rpartition(b"/")[0])
@@ -98,6 +103,8 @@ class Scope:
 
     def reports(self, relative: bytes) -> bool:
         """Whether changes of that path are reported: it may be known from earlier, under other settings."""
+        if self._is_whole and not self._segment_mounts:
+            return not self._is_own_root
         if self.single is not None:
             return relative == self.single and self.enters(b"") and self._filter.takes(self.path)
         if not relative:
@@ -111,8 +118,7 @@ class Scope:
 
     def reports_alike(self) -> bool:
         """Whether, where a directory is reported, all beneath it is: then nothing is lost by moving it."""
-        is_parted = self.single is not None or self._depth or self._one_filesystem or self._closed or self._inner_depths
-        return not (self._has_patterns or is_parted or self._segment_directories or self._segment_mounts)
+        return self._is_whole and not self._segment_mounts
 
     def is_own(self, status: os.stat_result) -> bool:
         """Whether it is what our stdout or stderr is written to."""

@@ -1,9 +1,10 @@
 """The table `seen`: one state per path, written in the order of its rows, and read with what is not yet written."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import chain
 
 from auditline.workers.common.file_state import FileState
-from auditline.workers.fim.database import Database
+from auditline.workers.fim.database import Database, in_parts
 from auditline.workers.fim.directories import Directories, prefix_of, split_path
 from auditline.workers.fim.rows import Row, decode_row, encode_state
 
@@ -15,6 +16,14 @@ _BEFORE_ALL = float("-inf")
 _STORE = "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)"
 _REMOVE = "DELETE FROM seen WHERE directory = ? AND name = ?"
 _ONE = "SELECT state FROM seen WHERE directory = ? AND name = ?"
+_SOME = """
+    WITH wanted (directory, name) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), (?, ?),
+    (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), (?, ?), (?, ?))
+    SELECT directory, name, state FROM wanted CROSS JOIN seen USING (directory, name)
+"""
+_MOST_AT_ONCE = _SOME.count("(?, ?)")
+"""Rows that one statement looks for: each of them costs half as much as by itself."""
+_LEAST_AT_ONCE = 6
 _PAGE_OF = "SELECT directory, name, state FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
 _NAMES_OF = "SELECT name FROM seen WHERE directory = ? AND name > ? ORDER BY name LIMIT ?"
 _COUNT = """
@@ -34,6 +43,8 @@ class Seen:
         self._directories = directories
         self._unwritten: dict[tuple[int, bytes], bytes | None] = {}
         """States by directory and name; None: nothing is there any more."""
+        self._ahead: dict[tuple[int, bytes], bytes | None] = {}
+        """What was read because it will be asked for, likewise."""
 
     def get(self, path: bytes) -> FileState | None:
         """Return the state of *path*, None if there is none."""
@@ -41,11 +52,28 @@ class Seen:
         directory = self._directories.find(directory_path)
         if directory is None:
             return None
-        if (directory, name) in self._unwritten:
-            packed = self._unwritten[directory, name]
-            return None if packed is None else self._state((directory, name, packed))
-        row = self._database.row(_ONE, (directory, name))
+        place = directory, name
+        for packed_states in (self._unwritten, self._ahead):
+            if place in packed_states:
+                packed = packed_states[place]
+                return None if packed is None else self._state((directory, name, packed))
+        row = self._database.row(_ONE, place)
         return None if row is None else self._state((directory, name, row[0]))
+
+    def look_ahead(self, paths: Collection[bytes]) -> None:
+        """Read what `get`, and `Directories.has`, will be asked for each of *paths*, some at a time."""
+        self._ahead = {}
+        places = [split_path(path) for path in paths]
+        self._directories.look_ahead({*paths, *(directory_path for directory_path, _ in places)})
+        wanted = []
+        for directory_path, name in places:
+            directory = self._directories.find(directory_path)
+            if directory is not None and (directory, name) not in self._unwritten:
+                wanted.append((directory, name))
+        for some in in_parts(wanted, _MOST_AT_ONCE, _LEAST_AT_ONCE):
+            self._ahead.update(dict.fromkeys(some))
+            for directory, name, packed in self._database.rows(_SOME, [*chain.from_iterable(some)]):
+                self._ahead[directory, name] = packed
 
     def page_of(self, directory_path: bytes, after: bytes, most: int) -> list[tuple[bytes, FileState]]:
         """Return the first *most* names greater than *after* in a directory, in their order, with their states."""
@@ -99,14 +127,14 @@ class Seen:
         if not self._unwritten:
             return
         rows = sorted((*place, packed) for place, packed in self._unwritten.items())
-        self._unwritten = {}
+        self._unwritten, self._ahead = {}, {}
         self._database.change_many(_REMOVE, [row[:2] for row in rows if row[2] is None])
         self._database.change_many(_STORE, [row for row in rows if row[2] is not None])
         self._directories.drop_empty()
 
     def is_rolled_back(self) -> None:
         """Know that nothing of a transaction is left."""
-        self._unwritten = {}
+        self._unwritten, self._ahead = {}, {}
 
     def _names_of(self, directory: int) -> Iterator[bytes]:
         last = b""

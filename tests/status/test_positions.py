@@ -36,7 +36,7 @@ def two_segments(series):
 def test_without_a_cursor_everything_is_behind(two_segments):
     size = sum(path.stat().st_size for path in two_segments.directory.iterdir())
 
-    lag = measure(two_segments.directory, None)
+    lag = measured(two_segments.directory)
 
     assert lag[:2] == (size, 4)
     assert measure_bytes(two_segments.directory, None) == size
@@ -45,7 +45,7 @@ def test_without_a_cursor_everything_is_behind(two_segments):
 def test_what_is_delivered_is_not_counted(two_segments, at):
     line_bytes = two_segments.path(1).stat().st_size // 2
 
-    lag = measure(two_segments.directory, at(1, line_bytes))
+    lag = measured(two_segments.directory, at(1, line_bytes))
 
     assert lag[:2] == (3 * line_bytes, 3)
 
@@ -54,7 +54,7 @@ def test_what_is_delivered_is_not_counted(two_segments, at):
 def test_a_cursor_in_a_segment_that_is_gone_or_read_counts_what_is_behind_it(two_segments, at, counter):
     line_bytes = two_segments.path(3).stat().st_size // 2
 
-    lag = measure(two_segments.directory, at(counter, 0))
+    lag = measured(two_segments.directory, at(counter, 0))
 
     assert lag[:2] == (2 * line_bytes, 2)
 

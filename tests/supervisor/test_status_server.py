@@ -5,7 +5,7 @@ import select
 import socket
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -75,7 +75,7 @@ def loop(tmp_path) -> Iterator[Loop]:
 
 
 @pytest.fixture
-def connect(loop) -> Iterator:
+def connect(loop) -> Iterator[Callable[..., socket.socket]]:
     with ExitStack() as opened:
 
         def connect(sent: bytes = b"") -> socket.socket:

@@ -115,7 +115,8 @@ def _show_segments(directory: Path, segments: Sequence[SegmentFile], longest: Lo
 def _show_limits(longest: LongestLine) -> Iterator[str]:
     yield ""
     yield "shippers as they come"
-    name_width, setting_width = (max(len(limit[place]) for limit in LIMITS) for place in (0, 1))
+    name_width = max(len(limit.shipper) for limit in LIMITS)
+    setting_width = max(len(limit.setting) for limit in LIMITS)
     for limit in LIMITS:
         met = longest.bytes if limit.takes == "segments" else min(longest.bytes, READ_LINE_BYTES)
         verdict = "enough until now" if met <= limit.bytes else _advise(limit, met)

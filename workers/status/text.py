@@ -38,7 +38,8 @@ def show_status(status: Json, reasons: Sequence[str]) -> str:
 
 def show_age(seconds: float) -> str:
     """Return a duration in its two largest units: `3 h 5 min`."""
-    rest, words = int(seconds), []
+    rest = int(seconds)
+    words: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, rest = divmod(rest, size)
         if count or words or unit == "s":

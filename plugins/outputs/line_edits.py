@@ -1,37 +1,41 @@
 """Adding fields to a line and dropping fields from it, without touching any other byte of it."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from auditline.workers.common.filter_settings import AddSettings, Value
 
-
-def _ignore_number(_text: str) -> None:
-    """Numbers are passed over: they may have more digits than Python reads."""
-
-
-_skip = json.JSONDecoder(parse_int=_ignore_number, parse_float=_ignore_number).raw_decode
+# What is passed over need not be read: a number may have more digits than Python takes.
+_skip = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
+_KEY = re.compile(r'"((?:[^"\\]|\\.)*+)":')
 
 
 @dataclass(slots=True)
 class _Edit:
-    """What becomes of one field."""
+    """What becomes of one field; all of its JSON is made once, not for each event."""
 
+    key: str = ""
+    """Its own name in JSON."""
     is_dropped: bool = False
     put: str = ""
     """The JSON of what is to stand there; empty: nothing is put."""
-    tags: tuple[str, ...] = ()
-    """What is to be in the list there."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What is to be in the list there, with its JSON."""
     below: dict[str, "_Edit"] = field(default_factory=dict)
 
     def new(self) -> str:
         """Return what is added where there is nothing; "": nothing is."""
         if self.put or self.tags:
-            return self.put or to_json(self.tags)
-        members = ",".join(f"{to_json(key)}:{new}" for key, edit in self.below.items() if (new := edit.new()))
-        return f"{{{members}}}" if members else ""
+            return self.put or f"[{','.join(self.tags.values())}]"
+        members = _new_members(self.below.values())
+        return f"{{{','.join(members)}}}" if members else ""
+
+
+def _new_members(edits: Iterable[_Edit]) -> list[str]:
+    return [f"{edit.key}:{new}" for edit in edits if (new := edit.new())]
 
 
 class LineEditor:
@@ -44,7 +48,11 @@ class LineEditor:
         for name, value in settings.fields.items():
             self._at(name).put = to_json(value)
         if settings.tags:
-            self._at("tags").tags = tuple(dict.fromkeys(settings.tags))
+            self._at("tags").tags = {tag: to_json(tag) for tag in settings.tags}
+        # Most have none of them: a key that is nowhere need not be looked for in its place. In a text its quotes would
+        # have a backslash each, and our own lines have no escapes where none are needed.
+        self._keys = [f"{edit.key}:".encode() for edit in self._edits.below.values()]
+        self._appended = "".join([*(f",{new}" for new in _new_members(self._edits.below.values())), "}\n"]).encode()
 
     def edit(self, line: bytes) -> bytes:
         r"""Return a line, one JSON object and `\n`, as it is to be.
@@ -52,6 +60,8 @@ class LineEditor:
         Raises:
             ValueError: it is no object without white space around its members.
         """
+        if not any(key in line for key in self._keys) and line.startswith(b'{"') and line.endswith(b"}\n"):
+            return line[:-2] + self._appended
         text = line.decode("utf-8", "surrogateescape")
         try:
             edited, end = _edit_object(text, 0, self._edits)
@@ -62,7 +72,7 @@ class LineEditor:
     def _at(self, name: str) -> _Edit:
         edit = self._edits
         for key in name.split("."):
-            edit = edit.below.setdefault(key, _Edit())
+            edit = edit.below.setdefault(key, _Edit(to_json(key)))
         return edit
 
 
@@ -82,10 +92,12 @@ def _edit_object(text: str, begin: int, edits: _Edit) -> tuple[str, int]:
     while is_open:
         # Behind the brace, or a comma.
         start = at + 1
-        _expect(text, start, '"')
-        key, colon = _skip(text, start)
-        value = _expect(text, colon, ":")
-        edit = missing.pop(key, None)
+        key = _KEY.match(text, start)
+        if key is None:
+            raise ValueError(f"a key was wanted, not {text[start : start + 10]!r}")
+        value = key.end()
+        name = json.loads(f'"{key[1]}"') if "\\" in key[1] else key[1]
+        edit = missing.pop(name, None)
         if edit is None:
             at = _skip(text, value)[1]
             members.append(text[start:at])
@@ -93,7 +105,7 @@ def _edit_object(text: str, begin: int, edits: _Edit) -> tuple[str, int]:
             new, at = _edit_value(text, value, edit)
             members += [text[start:value] + new] if new else []
         is_open = text[at] == ","
-    members += (f"{to_json(key)}:{new}" for key, edit in missing.items() if (new := edit.new()))
+    members += _new_members(missing.values())
     return f"{{{','.join(members)}}}", _expect(text, at, "}")
 
 
@@ -124,14 +136,14 @@ def _edit_value(text: str, begin: int, edit: _Edit) -> tuple[str, int]:
     return edit.new() or ("" if edit.is_dropped else text[begin:end]), end
 
 
-def _join_tags(there: str, found: object, tags: Sequence[str]) -> str:
+def _join_tags(there: str, found: object, tags: Mapping[str, str]) -> str:
     """Return the list that is *there*, and says *found*, with *tags* behind its own."""
     if isinstance(found, str):
         there, found = f"[{there}]", [found]
     if not isinstance(found, list) or not found:
-        return to_json(tuple(tags))
-    new = tuple(tag for tag in tags if tag not in found)
-    return f"{there[:-1]},{to_json(new)[1:]}" if new else there
+        return f"[{','.join(tags.values())}]"
+    new = ",".join([text for tag, text in tags.items() if tag not in found])
+    return f"{there[:-1]},{new}]" if new else there
 
 
 def _expect(text: str, at: int, character: str) -> int:

@@ -77,11 +77,17 @@ def test_control_characters_of_the_configuration_are_written_as_escapes():
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"\n", b"[]\n", b"{", b'{"a"}\n', b'{"a":1', b'{"a":}\n', b'{"a":1,}\n', b"{" * 9]
+    "line", [b"", b"\n", b"[]\n", b"{", b'{"a","a":1}\n', b'{"a":1', b'{"a":}\n', b'{"a":1,}\n', b"{" * 9]
 )
 def test_what_is_no_object_is_told(line):
     with pytest.raises(ValueError, match=r"."):
-        edit(line, tags=("a",))
+        edit(line, fields={"a": 1})
+
+
+def test_a_key_that_is_in_a_text_or_in_another_object_is_no_field():
+    line = HEAD + b',"text":"\\"tags\\":","x":{"tags":1}}\n'
+
+    assert edit(line, tags=("a",)) == line[:-2] + b',"tags":["a"]}\n'
 
 
 leaves = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats(allow_nan=False) | st.text(max_size=5)

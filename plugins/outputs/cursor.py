@@ -18,7 +18,7 @@ class Cursor:
     """A position that survives kill -9 and power cuts; beside it lies a file that is locked while a reader runs.
 
     Its form is that of `plugins/outputs/positions.py`, so that the service keeps what a reader still needs. The key
-    `host` says whose segments it belongs to.
+    `host` says whose segments it belongs to, `missed_segments` how many were deleted unread.
     """
 
     def __init__(self, path: Path, host: str, lock_fd: int) -> None:
@@ -29,6 +29,8 @@ class Cursor:
         self._lock_fd = lock_fd
         self.sent: Position | None = None
         """Up to here lines were sent, or were about to be, by a process that may not have heard the answer."""
+        self.missed_segments = 0
+        """Segments that were deleted before this cursor came to them, over its whole life; stored when it moves."""
         self.position = self._read()
         """Everything before it is delivered; None: begin with the oldest event that is there."""
 
@@ -77,6 +79,8 @@ class Cursor:
         values: dict[str, object] = {**position._asdict(), "host": self._host}
         if sent is not None:
             values["sent"] = sent._asdict()
+        if self.missed_segments:
+            values["missed_segments"] = self.missed_segments
         try:
             replace_file(self.path, json.dumps(values).encode("ascii"))
         except OSError as error:
@@ -108,6 +112,8 @@ class Cursor:
             self._put_aside("belongs to another host")
             return None
         self.sent = sent
+        missed = values.get("missed_segments")
+        self.missed_segments = missed if isinstance(missed, int) else 0
         return position
 
     def _put_aside(self, what: str) -> None:

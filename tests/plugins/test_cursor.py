@@ -59,3 +59,14 @@ def test_a_cursor_that_somebody_wrote_by_hand_is_taken(cursor):
 def test_a_cursor_in_a_missing_directory_is_named(tmp_path):
     with pytest.raises(StorageError, match="missing/cursor"):
         Cursor.open(tmp_path / "missing" / "cursor", HOST)
+
+
+def test_how_many_segments_were_missed_is_kept(cursor):
+    with Cursor.open(cursor, HOST) as first:
+        first.missed_segments = 3
+        first.commit(POSITION)
+
+    with Cursor.open(cursor, HOST) as second:
+        second.commit(POSITION._replace(offset=5000))
+    with Cursor.open(cursor, HOST) as third:
+        assert third.missed_segments == 3

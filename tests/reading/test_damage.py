@@ -1,5 +1,6 @@
 """Cursors and segments that are not as they were left; nothing of it ends a reader, and all of it is told."""
 
+import json
 import signal
 
 import psutil
@@ -54,7 +55,7 @@ def test_a_cursor_behind_the_end_of_its_segment_goes_on_with_the_next_one(series
     assert "shorter than it was" in errors
 
 
-def test_segments_deleted_under_a_stream_are_told_with_their_numbers_and_it_goes_on(series, start, numbers_in):
+def test_segments_deleted_under_a_stream_are_told_with_their_numbers_and_it_goes_on(series, start, cursor, numbers_in):
     series.write(1, 1)
     process = start("stream")
     first = process.stdout.readline()
@@ -70,6 +71,7 @@ def test_segments_deleted_under_a_stream_are_told_with_their_numbers_and_it_goes
     code, _, errors = finish(process)
 
     assert (code, numbers_in(first + rest)) == (0, [1, 6, 7])
+    assert json.loads(cursor.read_bytes())["missed_segments"] == 4
     assert "4 segments were deleted before they were read: numbers 2 to 5" in errors
 
 

@@ -90,6 +90,7 @@ class Reader:
         self._cursor = cursor
         self._stop = stop
         self._follower = Follower(options.directory, cursor.position, tell)
+        self._missed_before = cursor.missed_segments
         self._delivery = Delivery(open_stream(sys.stdout.fileno()), options.max_line_bytes)
         self._deadline = time.monotonic() + options.max_seconds if options.max_seconds is not None else None
         self._events_left = options.max_events
@@ -179,6 +180,7 @@ class Reader:
 
     def _commit(self) -> None:
         if self._delivery.safe_to is not None:
+            self._cursor.missed_segments = self._missed_before + self._follower.missed_segments
             self._cursor.commit(self._delivery.safe_to)
 
     def _has_stdin_ended(self) -> bool:

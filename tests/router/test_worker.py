@@ -18,6 +18,7 @@ from auditline.workers.common.file_entry import Entry, FileChange, encode_entry
 from auditline.workers.common.file_state import state_of
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.settings import RunSettings, Settings, StateSettings
+from auditline.workers.router import worker
 from auditline.workers.router.destinations import Destinations
 from auditline.workers.router.health import ProcessFeed
 from auditline.workers.router.names import NoNames
@@ -335,3 +336,25 @@ def test_health_has_the_balance_of_changes(make_bench, settings: Settings) -> No
     assert health["balance"]["changes"] == {"received": 5, "written": 1, "open": 4}
     assert health["counters"]["fim-etc_hints_received_total"] == 0
     assert [process["name"] for process in health["processes"]] == ["fim-etc"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "pending_bytes", "is_attached", "is_quiet"),
+    [
+        (["fim-etc"], 0, True, True),
+        (["fim-etc", "audit", "control"], 0, True, False),
+        (["fim-etc"], 1, True, False),
+        (["fim-etc"], 0, False, False),
+    ],
+    ids=["nothing to do", "the kernel may lose events", "an output has something to write", "an output is detached"],
+)
+def test_turns_are_long_only_where_nothing_happens_that_nobody_tells(
+    make_bench, monkeypatch, sources, pending_bytes, is_attached, is_quiet
+) -> None:
+    bench = make_bench(*sources)
+    bench.output.pending_bytes, bench.output.is_attached = pending_bytes, is_attached
+
+    is_quiet_at_once = bench.router._is_quiet
+    monkeypatch.setattr(worker, "QUIET_SECONDS", 0.0)
+
+    assert (is_quiet_at_once, bench.router._is_quiet) == (False, is_quiet)

@@ -142,8 +142,8 @@ class Health:
 
     @property
     def seconds_until_due(self) -> float:
-        """How long nothing is due."""
-        return max(0.0, min(self._period_due, self._loss_due) - time.monotonic())
+        """How long nothing is due; losses are looked for whenever `tick` is called, once in LOSS_SECONDS."""
+        return max(0.0, self._period_due - time.monotonic())
 
     def tick(self, *, state_changed: bool) -> None:
         """Make the events that are due."""

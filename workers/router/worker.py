@@ -31,6 +31,9 @@ from auditline.workers.router.streams import Streams
 
 AUDIT_SOURCE = "audit"
 TURN_SECONDS = 1.0
+QUIET_TURN_SECONDS = 5.0
+"""So long is a turn where nothing has come for QUIET_SECONDS, and nothing can be lost meanwhile."""
+QUIET_SECONDS = 10.0
 MESSAGES_PER_TURN = 64
 """Messages taken before acknowledgements are sent."""
 DRAIN_SECONDS = 2.0
@@ -94,6 +97,8 @@ class Router:
         self._is_locked = settings.audit.immutable
         self._actors = Actors(ProcessTable(boot_id()))
         self._actors.is_asked = any(map(is_watcher, sources))
+        self._has_only_watchers = all(map(is_watcher, sources))
+        self._heard_at = time.monotonic()
         self._host = (host_id(settings.state.directory), host_name())
         self._lines = Lines(destinations.schemas)
         self._streams = Streams(sources, self._open_stream)
@@ -110,7 +115,7 @@ class Router:
     def run(self) -> None:
         """Take turns until told to stop, then see everything out."""
         while not self._life.stopping:
-            self._turn(TURN_SECONDS)
+            self._turn(QUIET_TURN_SECONDS if self._is_quiet else TURN_SECONDS)
             if self._destinations.is_gone:
                 self._close(0.0)
                 raise SystemExit(EXIT_OUTPUT_GONE)
@@ -118,6 +123,13 @@ class Router:
         self._health.tell("state")
         self._destinations.write(self._lines.take())
         self._close(CLOSE_SECONDS)
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether all that may happen wakes this process: of losses in the kernel and at its reader nobody tells."""
+        is_writing = any(output.pending_bytes or not output.is_attached for output in self._destinations.outputs)
+        is_told = self._has_only_watchers and not is_writing
+        return is_told and time.monotonic() - self._heard_at >= QUIET_SECONDS
 
     def _turn(self, most_seconds: float) -> None:
         destinations = self._destinations
@@ -154,6 +166,7 @@ class Router:
             message = self._hub.receive()
             if message is None:
                 return
+            self._heard_at = time.monotonic()
             if isinstance(message, Arrival):
                 self._streams.take(message)
                 self._answer()

@@ -65,8 +65,8 @@ def events(tmp_path):
     """Return the events in the segments, and those on stdout."""
 
     def read():
-        lines = [line for path in segments(tmp_path) for line in path.read_bytes().splitlines()]
-        return [json.loads(line) for line in lines], [json.loads(line) for line in (tmp_path / "out").read_bytes().splitlines()]
+        files = (segments(tmp_path), [tmp_path / "out"])
+        return [[json.loads(line) for path in paths for line in path.read_bytes().splitlines()] for paths in files]
 
     return read
 

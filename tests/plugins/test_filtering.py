@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import pytest
 
@@ -118,7 +119,7 @@ def test_fields_and_tags_are_added_for_this_output_alone(context, segments, tmp_
 
 def test_an_event_that_comes_again_is_neither_written_nor_changed_twice(context, segments, tmp_path, lines_in, abandon):
     settings = segments(include=EVEN, add=AddSettings(tags=("x",)))
-    dead = SegmentsOutput(settings, context)
+    dead: Any = SegmentsOutput(settings, context)
     killed = FilteredOutput(dead, settings, context.counters)
     killed.write(events(1, 6))
     killed.pump()

@@ -12,6 +12,8 @@ from auditline.workers.common.settings import ElasticsearchSettings, SegmentsSet
 
 KINDS = ("audit", "fim", "health")
 """A data stream, and a series of segments, for each."""
+RESEND = "resend"
+"""One more series: dead letters that somebody has given back."""
 _SEGMENT_BYTES = 16 * 1024**2
 _SHARES = {"audit": 0.8, "fim": 0.15, "health": 0.05}
 """Of the room on the disk."""
@@ -41,6 +43,11 @@ def cursor_path(state_directory: Path, name: str, kind: str) -> Path:
 def dead_letter_directory(state_directory: Path, name: str) -> Path:
     """Return where the documents are kept that the server will never take."""
     return state_directory / "outputs" / name / "dead-letters"
+
+
+def resend_directory(state_directory: Path, name: str) -> Path:
+    """Return where those of them are that are to be sent again."""
+    return state_directory / "outputs" / name / RESEND
 
 
 class ElasticsearchOutput:

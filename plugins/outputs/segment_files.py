@@ -33,6 +33,11 @@ def parse_counter(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def segment_name(counter: int) -> str:
+    """Return a new name for the segment that has *counter* as its place in the series."""
+    return f"auditline-{counter:012}-{os.urandom(4).hex()}.jsonl"
+
+
 def list_segments(directory: Path) -> list[SegmentFile]:
     """Return the segments in *directory*, oldest first; none if it is not there.
 
@@ -67,7 +72,7 @@ class SegmentWriter:
     def __init__(self, directory: Path, counter: int) -> None:
         """Begin a new file; an OSError says why that cannot be done."""
         self.counter = counter
-        self.path = directory / f"auditline-{counter:012}-{os.urandom(4).hex()}.jsonl"
+        self.path = directory / segment_name(counter)
         self.offset = 0
         self.descriptor = os.open(self.path, _NEW_FILE, SEGMENT_MODE)
         os.fchmod(self.descriptor, SEGMENT_MODE)  # whatever the umask is

@@ -19,6 +19,7 @@ from auditline.workers.common.lifecycle import DIAGNOSTICS_DROPPED
 from auditline.workers.common.recorded_count import RECORDED
 from auditline.workers.common.settings import SegmentsSettings, StdoutSettings
 from auditline.workers.control.worker import COUNTERS as CONTROL_COUNTERS
+from auditline.workers.elasticsearch.worker import SENDER_COUNTERS
 from auditline.workers.fim.worker import WATCHER_COUNTERS
 from auditline.workers.hasher.worker import HASHER_COUNTERS
 from auditline.workers.router.health import Reason
@@ -191,6 +192,7 @@ def declared_counters(tmp_path: Path) -> set[str]:
         "names": (),
         "fim-etc": (*WATCHER_COUNTERS, RECORDED),
         "hasher-1": HASHER_COUNTERS,
+        "sender-es": SENDER_COUNTERS,
     }
     for process, names in counters_of.items():
         CounterPage.open(pages / f"{process}{PAGE_SUFFIX}", (DIAGNOSTICS_DROPPED, *names)).close()
@@ -202,6 +204,7 @@ def declared_counters(tmp_path: Path) -> set[str]:
         for output in [open_output(each, context) for each in settings]:
             output.close(0)
     placeholders = {f"output_{NAME}_": "output_<name>_", "fim-etc_": "<watcher>_", "hasher-1_": "<hasher>_"}
+    placeholders["sender-es_"] = "<sender>_"
     counters = set(ledger.counters())
     for name, placeholder in placeholders.items():
         counters = {counter.replace(name, placeholder) for counter in counters}

@@ -5,17 +5,18 @@ Nothing here sleeps or loops over an outage: `Delivery.attempt` says how long to
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.diagnostics import RepeatedWarning
+from auditline.workers.common.errors import StorageError
 from auditline.workers.common.settings import ElasticsearchSettings
 from auditline.workers.common.text import make_safe
 from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.elasticsearch.answers import Answer, Verdict, judge, read_answers
 from auditline.workers.elasticsearch.backoff import Backoff
 from auditline.workers.elasticsearch.client import MOST_IDS_PER_SEARCH, RequestFailed, Server
-from auditline.workers.elasticsearch.dead_letters import DeadLetters
+from auditline.workers.elasticsearch.dead_letters import DeadLetters, LetterKey
 from auditline.workers.elasticsearch.documents import Document, bulk_body, dead_letter, ids_query
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class Delivery:
         self.last_error = ""
         """Why documents wait; empty: they do not."""
         self._left: list[Document] = []
+        self._buried: Collection[LetterKey] | None = frozenset()
+        """What a predecessor may have buried already of this batch; None: that is not known yet."""
         self._must_look_up = False
         """Some of what is left may have been stored without our having been told."""
         self._cannot_look_up = False
@@ -63,6 +66,7 @@ class Delivery:
         """Take the next batch; *is_in_doubt*: it may have been sent before."""
         self._left = list(documents)
         self._must_look_up = is_in_doubt
+        self._buried = None if is_in_doubt else frozenset()
 
     def attempt(self) -> float:
         """Send what is left once; return after how many seconds to call it again, if it is not done.
@@ -146,11 +150,19 @@ class Delivery:
 
     def _bury(self, rejected: Sequence[tuple[Document, Answer]]) -> None:
         """Keep what the server will never take."""
+        if self._buried is None:
+            self._buried = self._dead_letters.keys()
+        buried = self._buried
+        rejected = [each for each in rejected if (each[0].stream, each[0].event_id) not in buried]
         if not rejected:
             return
         timestamp = timestamp_of_ns(time.time_ns())
         letters = (dead_letter(document, answer.status, answer.reason, timestamp) for document, answer in rejected)
-        self._dead_letters.append(letters)
+        try:
+            self._dead_letters.append(letters)
+        except StorageError:
+            self._buried = None
+            raise
         self._counters.add("documents_rejected_total", len(rejected))
         self._rejections.tell(
             "%d documents become dead letters, because the server will never take them: %s",

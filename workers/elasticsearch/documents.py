@@ -1,12 +1,15 @@
 """Events on their way to Elasticsearch: the bytes of a segment's line, never parsed, and the action before them."""
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from auditline.plugins.outputs.following import Chunk
 from auditline.plugins.outputs.positions import Position
+
+logger = logging.getLogger(__name__)
 
 MOST_ID_BYTES = 512
 """One longer `_id` makes Elasticsearch refuse all documents beside it."""
@@ -41,6 +44,19 @@ def documents_of(stream: str, chunk: Chunk) -> Iterator[Document]:
         yield Document(stream, found[1] if found else b"", line, Position(chunk.segment, offset))
 
 
+def documents_in_letters(chunk: Chunk) -> Iterator[Document]:
+    """Yield the documents that a chunk of dead letters holds, each for the data stream that it was meant for."""
+    offset = chunk.offset
+    for line in chunk.lines.splitlines(keepends=True):
+        offset += len(line)
+        letter = read_letter(line)
+        if letter is None:
+            logger.error("%s: what stands before byte %d is no dead letter: it is not sent", chunk.segment, offset)
+            continue
+        end = Position(chunk.segment, offset)
+        yield Document(letter.stream, letter.event_id.encode(), letter.document + b"\n", end)
+
+
 def bulk_body(documents: Iterable[Document]) -> bytes:
     """Return the body of a bulk request that creates *documents*."""
     parts: list[bytes] = []
@@ -56,6 +72,18 @@ def ids_query(ids: Sequence[bytes]) -> dict[str, object]:
     return {"query": {"ids": {"values": values}}, "size": len(values), "_source": False}
 
 
+class Letter(NamedTuple):
+    """A document that a server would not take."""
+
+    timestamp: str
+    """When it said so."""
+    event_id: str
+    stream: str
+    status: int
+    reason: str
+    document: bytes
+
+
 def dead_letter(document: Document, status: int, reason: str, timestamp: str) -> bytes:
     """Return the line that keeps a document which the server will never take."""
     kept = {
@@ -65,3 +93,17 @@ def dead_letter(document: Document, status: int, reason: str, timestamp: str) ->
     }
     head = json.dumps(kept, separators=(",", ":"))
     return f'{head[:-1]},"document":'.encode() + document.line.rstrip(b"\n") + b"}\n"
+
+
+def read_letter(line: bytes) -> Letter | None:
+    """Return what `dead_letter` has written; None: it is no such line."""
+    # No text in JSON holds this: quotes are escaped there.
+    head, separator, document = line.rstrip(b"\n").partition(b',"document":')
+    try:
+        kept = json.loads(head + b"}")
+        said = kept["auditline"]["dead_letter"]
+        texts = (str(kept["@timestamp"]), str(kept["event"]["id"]), str(said["data_stream"]))
+        letter = Letter(*texts, int(said["status"]), str(said["reason"]), document.removesuffix(b"}"))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return letter if separator and document.endswith(b"}") else None

@@ -1,23 +1,34 @@
-"""The private segments of one data stream, and the cursor that follows them."""
+"""A series of private segments of one output, and the cursor that follows them."""
 
 import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from auditline.plugins.outputs.cursor import Cursor
-from auditline.plugins.outputs.following import Follower
+from auditline.plugins.outputs.following import Chunk, Follower
 from auditline.plugins.outputs.positions import Position
-from auditline.workers.elasticsearch.documents import Document, documents_of
+from auditline.plugins.outputs.segment_files import list_segments
+from auditline.workers.elasticsearch.documents import Document
 
 logger = logging.getLogger(__name__)
 
 
 class Source:
-    """Events of one data stream, in the order in which they were written."""
+    """Events of one series, in the order in which they were written."""
 
-    def __init__(self, stream: str, directory: Path, cursor: Cursor) -> None:
-        self.stream = stream
+    def __init__(
+        self,
+        directory: Path,
+        cursor: Cursor,
+        read: Callable[[Chunk], Iterable[Document]],
+        *,
+        is_resend: bool = False,
+    ) -> None:
+        """*read* returns the documents of some lines; *is_resend*: nobody else takes segments away."""
         self.directory = directory
+        self._read = read
+        self.is_resend = is_resend
         self._cursor = cursor
         if cursor.note:
             logger.warning("%s", cursor.note)
@@ -65,6 +76,8 @@ class Source:
         """
         self._cursor.commit(end)
         self._begun = end
+        if self.is_resend:
+            self._delete_before(end)
 
     def lag_bytes(self) -> int:
         """Return how much of the segments is not answered yet."""
@@ -84,7 +97,17 @@ class Source:
         self._cursor.close()
 
     def _fill(self) -> bool:
-        if not self._waiting and (chunk := self._follower.next()) is not None:
+        while not self._waiting and (chunk := self._follower.next()) is not None:
             self._begun = self._begun or Position(chunk.segment, chunk.offset)
-            self._waiting = list(documents_of(self.stream, chunk))[::-1]
+            self._waiting = list(self._read(chunk))[::-1]
         return bool(self._waiting)
+
+    def _delete_before(self, end: Position) -> None:
+        try:
+            for segment in list_segments(self.directory):
+                here = (segment.path.name, segment.size)
+                if segment.counter < end.counter or here == end:
+                    segment.path.unlink(missing_ok=True)
+        except OSError as error:
+            # They are deleted behind the next answer.
+            logger.warning("%s: what was sent cannot be deleted: %s", self.directory, error.strerror)

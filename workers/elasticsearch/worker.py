@@ -3,15 +3,20 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
 
 from auditline.plugins.outputs.cursor import Cursor
 from auditline.plugins.outputs.elasticsearch import (
     KINDS,
+    RESEND,
     cursor_path,
     data_stream,
     dead_letter_directory,
+    resend_directory,
     spool_directory,
 )
 from auditline.plugins.outputs.positions import Position
@@ -23,12 +28,13 @@ from auditline.workers.common.settings import ElasticsearchSettings, Settings
 from auditline.workers.elasticsearch.client import Server
 from auditline.workers.elasticsearch.dead_letters import DELETED, DeadLetters
 from auditline.workers.elasticsearch.delivery import DELIVERY_COUNTERS, Delivery
-from auditline.workers.elasticsearch.documents import Document
+from auditline.workers.elasticsearch.documents import Document, documents_in_letters, documents_of
 from auditline.workers.elasticsearch.source import Source
 
 logger = logging.getLogger(__name__)
 
-SENDER_COUNTERS = (*DELIVERY_COUNTERS, DELETED, "spool_bytes")
+RESENT = "dead_letters_resent_total"
+SENDER_COUNTERS = (*DELIVERY_COUNTERS, DELETED, RESENT, "spool_bytes")
 LONGEST_LOOK_SECONDS = 0.1
 """So often it is looked for new events while there are none."""
 _SHORTEST_LOOK_SECONDS = 0.01
@@ -50,20 +56,38 @@ def run(life: Life, settings: Settings, output: ElasticsearchSettings) -> None:
     host = host_id(state)
     with ExitStack() as opened:
         sources = []
-        for kind in KINDS:
+        for kind in (*KINDS, RESEND):
             directory = spool_directory(state, output.name, kind)
             directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-            source = Source(
-                data_stream(output, kind), directory, Cursor.open(cursor_path(state, output.name, kind), host)
-            )
+            cursor = Cursor.open(cursor_path(state, output.name, kind), host)
+            is_resend = kind == RESEND
+            read = documents_in_letters if is_resend else partial(documents_of, data_stream(output, kind))
+            source = Source(directory, cursor, read, is_resend=is_resend)
             opened.callback(source.close)
             sources.append(source)
         server = Server(output)
         opened.callback(server.close)
-        dead_letters = DeadLetters(dead_letter_directory(state, output.name), output.dead_letter_bytes, life.counters)
+        letters, resends = dead_letter_directory(state, output.name), resend_directory(state, output.name)
+        dead_letters = DeadLetters(letters, output.dead_letter_bytes, life.counters, beside=resends)
         opened.callback(dead_letters.close)
         delivery = Delivery(server, output, dead_letters, life.counters)
         Sender(life, output, sources, delivery).run()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Documents that are sent together, and how far each source is with them."""
+
+    documents: list[Document] = field(default_factory=list)
+    ends: dict[Source, Position] = field(default_factory=dict)
+    resent: int = 0
+    """How many of them are dead letters that were given back."""
+
+    def add(self, source: Source, documents: Sequence[Document]) -> None:
+        self.resent += len(documents) if source.is_resend else 0
+        if documents:
+            self.documents += documents
+            self.ends[source] = documents[-1].end
 
 
 class Sender:
@@ -74,9 +98,9 @@ class Sender:
     ) -> None:
         self._life = life
         self._settings = settings
-        self._sources = sources
+        self._sources = deque(sources)
         self._delivery = delivery
-        self._doubt_ends = {source.stream: source.doubt_end for source in sources}
+        self._doubt_ends = {source: source.doubt_end for source in sources}
         self._look_seconds = min(LONGEST_LOOK_SECONDS, max(_SHORTEST_LOOK_SECONDS, settings.flush_seconds / 4))
         self._measure_due = 0.0
         self._storage_warning = RepeatedWarning(logger, every=60, level=logging.ERROR)
@@ -86,35 +110,36 @@ class Sender:
         self._life.ready()
         while not self._life.stopping:
             batch = self._gather()
-            if batch and not self._deliver(batch):
+            if batch.documents and not self._deliver(batch):
                 return
 
-    def _gather(self) -> list[Document]:
+    def _gather(self) -> _Batch:
         """Return the next batch: as much as one request takes, or what came within the time that events may wait."""
         settings, size = self._settings, 0
-        batch: list[Document] = []
+        batch = _Batch()
         due: float | None = None
+        # Each source comes first in its turn: one that has enough for all requests holds no other up.
+        self._sources.rotate()
         while not self._life.stopping:
             for source in self._sources:
-                taken = source.take(settings.bulk_documents - len(batch), settings.bulk_bytes - size)
-                batch += taken
+                taken = source.take(settings.bulk_documents - len(batch.documents), settings.bulk_bytes - size)
+                batch.add(source, taken)
                 size += sum(len(document.line) for document in taken)
             now = time.monotonic()
             self._measure(now)
-            if batch and due is None:
+            if batch.documents and due is None:
                 due = now + settings.flush_seconds
-            is_full = len(batch) >= settings.bulk_documents or size >= settings.bulk_bytes * 9 // 10
+            is_full = len(batch.documents) >= settings.bulk_documents or size >= settings.bulk_bytes * 9 // 10
             if is_full or (due is not None and now >= due):
                 break
             self._life.wait(self._look_seconds if due is None else min(self._look_seconds, due - now))
         return batch
 
-    def _deliver(self, batch: Sequence[Document]) -> bool:
+    def _deliver(self, batch: _Batch) -> bool:
         """Send *batch* until all of it is answered; return False if we are to stop before."""
-        ends = {document.stream: document.end for document in batch}
-        if not self._store(lambda source, end: source.note_sent(end), ends):
+        if not self._store(Source.note_sent, batch.ends):
             return False
-        self._delivery.begin(batch, is_in_doubt=self._take_doubt(ends))
+        self._delivery.begin(batch.documents, is_in_doubt=self._take_doubt(batch.ends))
         while not self._delivery.is_done:
             pause_seconds = self._attempt()
             if pause_seconds is None:
@@ -123,17 +148,20 @@ class Sender:
             self._wait(pause_seconds)
             if self._life.stopping and not self._delivery.is_done:
                 return False
-        return self._store(lambda source, end: source.commit(end), ends)
+        if not self._store(Source.commit, batch.ends):
+            return False
+        self._life.counters.add(RESENT, batch.resent)
+        return True
 
-    def _take_doubt(self, ends: dict[str, Position]) -> bool:
+    def _take_doubt(self, ends: Mapping[Source, Position]) -> bool:
         """Say whether a predecessor may have sent some of the batch, without having heard what became of it."""
         is_in_doubt = False
-        for stream, end in ends.items():
-            doubt_end = self._doubt_ends[stream]
+        for source, end in ends.items():
+            doubt_end = self._doubt_ends[source]
             if doubt_end is not None:
                 is_in_doubt = True
                 if end >= doubt_end:
-                    self._doubt_ends[stream] = None
+                    self._doubt_ends[source] = None
         return is_in_doubt
 
     def _attempt(self) -> float | None:
@@ -172,13 +200,12 @@ class Sender:
             self._life.wait(left)
             self._measure(time.monotonic())
 
-    def _store(self, store: Callable[[Source, Position], None], ends: dict[str, Position]) -> bool:
-        """Write down how far each stream has come, however long that cannot be done; False: we are to stop."""
+    def _store(self, store: Callable[[Source, Position], None], ends: Mapping[Source, Position]) -> bool:
+        """Write down how far each source has come, however long that cannot be done; False: we are to stop."""
         while True:
             try:
-                for source in self._sources:
-                    if source.stream in ends:
-                        store(source, ends[source.stream])
+                for source, end in ends.items():
+                    store(source, end)
             except StorageError as error:
                 self._storage_warning.tell("%s", error)
                 self._wait(_STORAGE_RETRY_SECONDS)

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
 from auditline.workers.common.text import make_safe, tell
-from auditline.workers.supervisor import reading_options, setup_options
+from auditline.workers.supervisor import dead_letter_options, reading_options, setup_options, status_options
 from auditline.workers.supervisor.replay_options import DESCRIPTION, EXAMPLE, add_replay_options, join_times, replay
-from auditline.workers.supervisor.status_options import add_status_commands
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -170,8 +169,9 @@ def _build_parser() -> ArgumentParser:
     _add_run(commands)
     _add_replay(commands)
     _add_reading(commands)
-    add_status_commands(commands, _add_command, _add_config_option)
+    status_options.add_status_commands(commands, _add_command, _add_config_option)
     _add_setup(commands)
+    dead_letter_options.add_dead_letter_commands(commands, _add_command, _add_config_option)
     _add_config(commands)
     _add_rules(commands)
     return parser

@@ -60,7 +60,7 @@ def test_what_the_server_takes_now_arrives_once_and_is_kept_no_more(sending, exp
     given_back = give_back(sending.state, SETTINGS)
 
     wait_until(lambda: letters() == ([], set()), 60)
-    assert (refused, given_back.count) == (ids_of(range(20, 40)), 20)
+    assert (refused, given_back.documents) == (ids_of(range(20, 40)), 20)
     assert sending.ids() == ids_of(range(40))
 
 

@@ -32,7 +32,7 @@ class KeptLetter(NamedTuple):
 class GivenBack(NamedTuple):
     """What came of giving dead letters back."""
 
-    count: int
+    documents: int
     left: int
     """For these there is no room before those are answered that wait."""
 

@@ -69,11 +69,11 @@ def _resend(options: Namespace) -> Exit:
     state_directory, outputs = _load(options)
     for output in outputs:
         given_back = give_back(state_directory, output)
-        if not given_back.count and not given_back.left:
+        if not given_back.documents and not given_back.left:
             sys.stdout.write(f"{output.name}: there are no dead letters\n")
             continue
         when = "now" if is_sender_running(state_directory, output.name) else "when the service runs"
-        sys.stdout.write(f"{output.name}: {given_back.count} documents are sent again {when}\n")
+        sys.stdout.write(f"{output.name}: {given_back.documents} documents are sent again {when}\n")
         if given_back.left:
             sys.stdout.write(f"{output.name}: {given_back.left} more when those are answered: call this again then\n")
     return Exit.OK

@@ -158,7 +158,8 @@ def read_secrets(settings: ElasticsearchSettings, environment: Mapping[str, str]
 
 def _is_unsent(error: TransportError) -> bool:
     """Say whether no connection was made, so that nothing can have been done."""
-    return any(isinstance(each, NewConnectionError | ConnectTimeoutError) for each in getattr(error, "errors", ()))
+    # The client gives its own errors the one that they come from, but not among its `errors` if it does not retry.
+    return isinstance(error.__cause__, NewConnectionError | ConnectTimeoutError)
 
 
 def _not_sent(reason: str) -> RequestFailed:
@@ -177,7 +178,7 @@ def _open_client(settings: ElasticsearchSettings, secrets: Mapping[str, str]) ->
         options["basic_auth"] = (settings.username, secrets.get("password", ""))
     try:
         options["node_class"] = node_class(settings)
-        return Elasticsearch([_with_port(host) for host in settings.hosts], **options)
+        return Elasticsearch(list(dict.fromkeys(map(_with_port, settings.hosts))), **options)
     except (OSError, ValueError) as error:
         # A file with a certificate is not there, or holds none.
         named = (settings.ca_file, settings.client_certificate, settings.client_key)

@@ -28,7 +28,8 @@ class Answer(NamedTuple):
     """It was stored by an earlier request."""
 
 
-_STORED = Answer(Verdict.STORED, 201)
+STORED = Answer(Verdict.STORED, 201)
+"""What is said of nearly all documents."""
 _DUPLICATE = Answer(Verdict.STORED, 409, was_there=True)
 _FORBIDDEN = frozenset({401, 403, 404})
 
@@ -43,13 +44,15 @@ def read_answers(response: Mapping[str, Any], count: int) -> list[Answer]:
     if not isinstance(items, list) or len(items) != count:
         found = f"{len(items)}" if isinstance(items, list) else "none"
         raise ValueError(f"an answer for {count} documents was wanted, not for {found}")
+    if response.get("errors") is False:
+        return [STORED] * count
     return [_read_item(item) for item in items]
 
 
 def judge(status: int, reason: str) -> Answer:
     """Return what a status means: of one document, or of a whole request for each document in it."""
     if status in (200, 201):
-        return _STORED
+        return STORED
     if status == 409:
         return _DUPLICATE
     if status in _FORBIDDEN:
@@ -74,4 +77,4 @@ def _read_item(item: Any) -> Answer:
         status, error = int(result["status"]), result.get("error")
     except (AttributeError, KeyError, TypeError, ValueError) as problem:
         raise ValueError(f"an answer for a document says its status, not {item!r}") from problem
-    return _STORED if status == 201 else judge(status, reason_of(error))
+    return STORED if status == 201 else judge(status, reason_of(error))

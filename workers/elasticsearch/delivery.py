@@ -5,7 +5,9 @@ Nothing here sleeps or loops over an outage: `Delivery.attempt` says how long to
 
 import logging
 import time
+from bisect import bisect_right
 from collections.abc import Collection, Sequence
+from itertools import accumulate
 
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.diagnostics import RepeatedWarning
@@ -13,7 +15,7 @@ from auditline.workers.common.errors import StorageError
 from auditline.workers.common.settings import ElasticsearchSettings
 from auditline.workers.common.text import make_safe
 from auditline.workers.common.timestamps import timestamp_of_ns
-from auditline.workers.elasticsearch.answers import Answer, Verdict, judge, read_answers
+from auditline.workers.elasticsearch.answers import STORED, Answer, Verdict, judge, read_answers
 from auditline.workers.elasticsearch.backoff import Backoff
 from auditline.workers.elasticsearch.client import MOST_IDS_PER_SEARCH, RequestFailed, Server
 from auditline.workers.elasticsearch.dead_letters import DeadLetters, LetterKey
@@ -83,14 +85,8 @@ class Delivery:
 
     def _next_part(self) -> list[Document]:
         """Return the first documents that go into one request: all of them, unless the server found that too much."""
-        part: list[Document] = []
-        size = 0
-        for document in self._left:
-            size += document.request_bytes
-            if part and size > self._most_bytes:
-                break
-            part.append(document)
-        return part
+        sizes = list(accumulate(document.request_bytes for document in self._left))
+        return self._left[: max(1, bisect_right(sizes, self._most_bytes))]
 
     def _send(self, part: list[Document]) -> float:
         """Send *part*; return after how many seconds to go on."""
@@ -127,6 +123,11 @@ class Delivery:
         self._left = self._left[1:]
 
     def _take_answers(self, part: list[Document], answers: list[Answer]) -> float:
+        if answers.count(STORED) == len(part):
+            self._counters.add("documents_stored_total", len(part))
+            self._left = self._left[len(part) :]
+            self._succeed()
+            return 0.0
         answered = list(zip(part, answers, strict=True))
         rejected = [each for each in answered if each[1].verdict is Verdict.NEVER]
         waiting = [each for each in answered if each[1].verdict in (Verdict.LATER, Verdict.FORBIDDEN)]

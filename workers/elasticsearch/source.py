@@ -2,7 +2,9 @@
 
 import logging
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from pathlib import Path
 
 from auditline.plugins.outputs.cursor import Cursor
@@ -34,6 +36,8 @@ class Source:
             logger.warning("%s", cursor.note)
         self._follower = Follower(directory, cursor.position, logger.warning)
         self._waiting: list[Document] = []
+        self._next = 0
+        """Those before it are taken."""
         self._begun: Position | None = cursor.position
         """Where the first document that is not answered begins; None: none was read yet."""
 
@@ -50,13 +54,18 @@ class Source:
             OSError: a segment cannot be read.
         """
         taken: list[Document] = []
-        size = 0
+        bytes_left = most_bytes
         while len(taken) < most_documents and self._fill():
-            document = self._waiting[-1]
-            size += document.request_bytes
-            if taken and size > most_bytes:
+            some = self._waiting[self._next : self._next + most_documents - len(taken)]
+            sizes = list(accumulate(document.request_bytes for document in some))
+            count = bisect_right(sizes, bytes_left)
+            if not count and not taken:
+                count = 1
+            taken += some[:count]
+            self._next += count
+            if count < len(some):
                 break
-            taken.append(self._waiting.pop())
+            bytes_left -= sizes[-1]
         return taken
 
     def note_sent(self, end: Position) -> None:
@@ -97,10 +106,12 @@ class Source:
         self._cursor.close()
 
     def _fill(self) -> bool:
-        while not self._waiting and (chunk := self._follower.next()) is not None:
+        while self._next == len(self._waiting):
+            if (chunk := self._follower.next()) is None:
+                return False
             self._begun = self._begun or Position(chunk.segment, chunk.offset)
-            self._waiting = list(self._read(chunk))[::-1]
-        return bool(self._waiting)
+            self._waiting, self._next = list(self._read(chunk)), 0
+        return True
 
     def _delete_before(self, end: Position) -> None:
         try:

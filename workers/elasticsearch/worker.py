@@ -124,7 +124,7 @@ class Sender:
             for source in self._sources:
                 taken = source.take(settings.bulk_documents - len(batch.documents), settings.bulk_bytes - size)
                 batch.add(source, taken)
-                size += sum(len(document.line) for document in taken)
+                size += sum(document.request_bytes for document in taken)
             now = time.monotonic()
             self._measure(now)
             if batch.documents and due is None:

@@ -162,6 +162,9 @@ class Follower:
             self._visit(b"")
         elif hint.kind is HintKind.POLL:
             self._visit(hint.path)
+        elif hint.kind is HintKind.EXCHANGED and hint.moved_from is not None:
+            for path in (hint.moved_from, hint.path):
+                self._look(path, is_new=True)
         elif hint.path:
             if hint.is_directory and hint.kind is HintKind.GONE:
                 self._drop(hint.path)

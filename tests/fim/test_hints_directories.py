@@ -99,17 +99,51 @@ def test_to_be_told_of_a_rename_that_was_told_by_a_hint_changes_nothing(root, ba
     assert set(paths_of(backend.read())) == {b"a/new", b"b/old"}
 
 
-def test_two_directories_that_change_places_are_told_anew(root, backend, watch, exchange):
+def test_two_directories_that_change_places_are_told_as_one_exchange(root, backend, watch, exchange):
     """Pitfall 9."""
     (root / "a" / "inner").mkdir(parents=True)
     (root / "b").mkdir()
     watch(backend, root)
 
     exchange(root / "a", root / "b")
+    hints = backend.read()
+    (root / "a" / "new").touch()
+    (root / "b" / "inner" / "new").touch()
 
-    told = {(hint.kind, hint.path) for hint in backend.read() if hint.path}
-    assert told == {(GONE, b"a"), (CREATED, b"a"), (GONE, b"b"), (CREATED, b"b")}
-    assert backend.watched == 1
+    [told] = [hint for hint in hints if hint.kind is HintKind.EXCHANGED]
+    assert {told.path, told.moved_from} == {b"a", b"b"}
+    assert set(paths_of(backend.read())) == {b"a/new", b"b/inner/new"}
+    assert backend.watched == 4
+
+
+def test_two_that_change_places_and_are_renamed_are_watched_where_they_are_then(root, backend, watch, exchange):
+    for name in ("a", "b"):
+        (root / name / f"in-{name}").mkdir(parents=True)
+    watch(backend, root)
+
+    exchange(root / "a", root / "b")
+    (root / "a").rename(root / "c")
+    (root / "b").rename(root / "d")
+    backend.read()
+    (root / "c" / "in-b" / "new").touch()
+    (root / "d" / "in-a" / "new").touch()
+
+    assert set(paths_of(backend.read())) == {b"c/in-b/new", b"d/in-a/new"}
+
+
+def test_a_directory_renamed_over_an_empty_one_is_one_rename(root, backend, watch):
+    (root / "a" / "inner").mkdir(parents=True)
+    (root / "b").mkdir()
+    watch(backend, root)
+
+    (root / "a").rename(root / "b")
+    hints = backend.read()
+    (root / "b" / "inner" / "new").touch()
+
+    assert [(hint.kind, hint.path, hint.moved_from) for hint in hints if hint.kind is MOVED] == [(MOVED, b"b", b"a")]
+    assert {hint.path for hint in hints} <= {b"a", b"b"}
+    assert paths_of(backend.read()) == [b"b/inner/new"]
+    assert backend.watched == 3
 
 
 def test_a_tree_that_is_removed_is_gone_with_whole_paths(root, backend, watch):

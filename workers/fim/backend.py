@@ -29,7 +29,9 @@ class HintKind(Enum):
     """Its attributes alone may have changed."""
     MOVED = "moved"
     """An entry was renamed within what is watched, from `moved_from`. A directory: `move` it, then list it and all that
-    is beneath it: what happened there may have been told under its old path."""
+    is beneath it: what happened there may have been told under its old path. Nothing is left of what was there."""
+    EXCHANGED = "exchanged"
+    """Two directories have changed places, this one and `moved_from`. List both, and all that is beneath them."""
     GONE = "gone"
     """An entry was removed or moved away; another may be there by now. A directory: `forget` it first."""
     POLL = "poll"

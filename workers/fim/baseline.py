@@ -263,6 +263,15 @@ class Baseline:
             self._seen.write()
             self._shelves.move(old, new)
 
+    def exchange_directories(self, one: bytes, other: bytes) -> None:
+        """Let what is known in and beneath *one* be known in and beneath *other* instead, and the other way round.
+
+        Neither may lie in the other. Their own rows stay as they are.
+        """
+        with self.transaction():
+            self._seen.write()
+            self._shelves.exchange(one, other)
+
     def shelve(self, directory: bytes, key: bytes) -> None:
         """Know nothing any more in and beneath *directory*, until it is taken back from the shelf *key*.
 

@@ -5,11 +5,15 @@ from typing import NamedTuple
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.process_info import Process
 from auditline.workers.fim.compare import is_same_file
+from auditline.workers.fim.entered import Entered
 from auditline.workers.fim.examine import Examiner
+from auditline.workers.fim.look import Look
 from auditline.workers.fim.watch import Watch
 
 MOST_PENDING = 10_000
 """Beyond this the whole tree is compared instead."""
+_PASSAGE = b"\0"
+"""By way of this, which no path can be, two directories change places."""
 
 
 class DirectoryMove(NamedTuple):
@@ -18,13 +22,16 @@ class DirectoryMove(NamedTuple):
     old: bytes
     new: bytes
     processes: tuple[Process, ...] = ()
+    is_exchange: bool = False
+    """What was at *new* is at *old* now."""
 
 
 class DirectoryMoves:
     """Keeps renames until they are recorded: in their order, and before anything else is."""
 
-    def __init__(self, watch: Watch, examiner: Examiner) -> None:
+    def __init__(self, watch: Watch, examiner: Examiner, entered: Entered) -> None:
         self._watch = watch
+        self._entered = entered
         self._examiner = examiner
         self._pending: list[DirectoryMove] = []
         self._recorded = 0
@@ -33,10 +40,30 @@ class DirectoryMoves:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, move: DirectoryMove) -> None:
+    def take(self, move: DirectoryMove) -> None:
+        """Let what goes on beneath one path go on beneath the other, and keep the rename until it is recorded."""
+        old, new = move.old, move.new
+        if move.is_exchange:
+            for source, target in ((new, _PASSAGE), (old, new), (_PASSAGE, old)):
+                self._carry(source, target)
+            self._examiner.in_hand.exchange(old, new)
+        else:
+            self._entered.leave(new)
+            self._examiner.links.leave(new)
+            self._carry(old, new)
+            self._examiner.in_hand.move(old, new)
+        self._add(move)
+
+    def _carry(self, old: bytes, new: bytes) -> None:
+        self._entered.move(old, new)
+        self._examiner.links.move(old, new)
+        self._watch.dirty.move(old, new)
+
+    def _add(self, move: DirectoryMove) -> None:
         """Take note of a rename; one that goes on where the last one ended is one with it."""
-        if len(self._pending) > self._recorded and self._pending[-1].new == move.old:
-            last = self._pending.pop()
+        last = self._pending[-1] if len(self._pending) > self._recorded else None
+        if last is not None and last.new == move.old and not (last.is_exchange or move.is_exchange):
+            self._pending.pop()
             move = DirectoryMove(last.old, move.new, last.processes + move.processes)
         if move.old != move.new:
             self._pending.append(move)
@@ -62,21 +89,24 @@ class DirectoryMoves:
         self._recorded = 0
 
     def _record(self, move: DirectoryMove) -> None:
-        watch, (old, new, processes) = self._watch, move
-        known = watch.baseline.known(old)
+        watch, (old, new, processes, is_exchange) = self._watch, move
+        known, there = watch.baseline.known(old), watch.baseline.known(new)
+        if is_exchange or self._is_at(old, there):
+            self._record_exchange(move, known, there)
+            return
         if not (known.is_directory if known is not None else watch.baseline.has_directory(old)):
             # It came and was renamed before anybody looked: it is listed under its new name, as any other that is new.
             return
         after = self._find(old, new, known)
         if known is not None and after is None:
             return
-        there = watch.baseline.known(new)
         self._forget_replaced(new)
         if known is None or not (watch.scope.reports(old) and watch.scope.reports(new)):
             self._move_each(move)
             return
         if not watch.scope.reports_alike():
             self._drop_unreported(move)
+        self._examiner.directories_first.tell(new, Look(None, "event"))
         self._examiner.recorder.change(
             "moved" if there is None else "updated",
             new,
@@ -87,6 +117,32 @@ class DirectoryMoves:
             processes=processes,
         )
         watch.baseline.move_directory(old, new)
+
+    def _is_at(self, path: bytes, known: FileState | None) -> bool:
+        """Whether the directory that is *known* elsewhere is at *path*."""
+        status = self._watch.find(path) if known is not None and known.is_directory else None
+        return known is not None and status is not None and is_same_file(known, status)
+
+    def _record_exchange(self, move: DirectoryMove, one: FileState | None, other: FileState | None) -> None:
+        """Record that *one*, known at the old path, and *other*, known at the new one, have changed places.
+
+        If not all that lies in them is told alike, nothing: then they are compared with what was known there.
+        """
+        watch, (old, new, processes, _) = self._watch, move
+        if one is None or other is None or not (one.is_directory and other.is_directory):
+            return
+        if not (watch.scope.reports_alike() and watch.scope.reports(old) and watch.scope.reports(new)):
+            return
+        at_new, at_old = self._find(old, new, one), self._find(new, old, other)
+        if at_new is None and at_old is None:
+            return
+        at_new, at_old = at_new or one, at_old or other
+        change = self._examiner.recorder.change
+        change("updated", new, other, at_new, "event", moved_from=old, processes=processes)
+        change("updated", old, one, at_old, "event", moved_from=new, processes=processes)
+        # The second one has it that nothing is there any more.
+        watch.baseline.keep(new, at_new)
+        watch.baseline.exchange_directories(old, new)
 
     def _forget_replaced(self, new: bytes) -> None:
         """Record that nothing is there any more of what was known beneath *new*, whatever hashers may say of it."""

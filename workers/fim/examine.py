@@ -15,6 +15,7 @@ from auditline.workers.common.file_entry import DetectedBy
 from auditline.workers.common.file_state import HASHED, QUARANTINED, UNREAD, UNREADABLE, UNSTABLE, FileState
 from auditline.workers.common.process_info import Process
 from auditline.workers.fim.compare import find_action, is_as_known, is_to_be_hashed
+from auditline.workers.fim.directories_first import DirectoriesFirst
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.file_moves import FileMoves
 from auditline.workers.fim.in_hand import InHand
@@ -57,9 +58,8 @@ class Examiner:
         self.in_hand = InHand(watch, self.links)
         self.recorder = Recorder(watch, self.links)
         self.unhashed = Unhashed(watch)
+        self.directories_first = DirectoriesFirst(watch, self.look)
         self._moves = FileMoves(watch, self.recorder, self.in_hand, self.unhashed)
-        self._due: dict[bytes, Sequence[Process]] = {}
-        """Who touched what is being looked at together."""
         self._recorded_beneath = 0
         """How much has been recorded in the transaction that goes on, of what lay beneath directories."""
         self._settled: list[tuple[bytes, Look]] = []
@@ -72,13 +72,13 @@ class Examiner:
         """Look at paths that are due."""
         watch = self._watch
         watch.counters.add("paths_examined_total", len(due))
-        self._due = {dirty.path: dirty.processes for dirty in due}
-        watch.baseline.look_ahead(self._due)
+        self.directories_first.due = {dirty.path: dirty for dirty in due}
+        watch.baseline.look_ahead(self.directories_first.due)
         with contextlib.nullcontext() if watch.root is None else watch.root.holding_parents():
             for dirty in due:
                 self.examine(dirty)
                 self._end(dirty.path)
-        self._due = {}
+        self.directories_first.due = {}
 
     def examine(self, dirty: DirtyPath) -> None:
         """Look at a path that is due."""
@@ -97,8 +97,10 @@ class Examiner:
             else:
                 self._cannot_tell(dirty, error)
             return
-        if dirty.moved_from is not None and self._moves.record(dirty, status):
-            return
+        if dirty.moved_from is not None:
+            self.directories_first.tell(path, Look(None, dirty.detected_by))
+            if self._moves.record(dirty, status):
+                return
         known = watch.baseline.known(path)
         if stat.S_ISDIR(status.st_mode):
             self._enter(path, Entrance(dirty.is_new, _has_other_rights(known, status)))
@@ -206,6 +208,9 @@ class Examiner:
                 return False
         elif known is None:
             self._leave(path)
+        elif known.links > 1:
+            # It is watched by itself, and is there by another name.
+            self._watch.backend.forget(path)
         if known is not None:
             self.recorder.change("deleted", path, known, None, detected_by, processes=processes)
         return True
@@ -223,6 +228,7 @@ class Examiner:
         self, directory: bytes, detected_by: DetectedBy, processes: Sequence[Process] = (), *, in_slices: bool = False
     ) -> bool:
         """Record the same, but of what hashers may still say that it was there; all at once, if not *in_slices*."""
+        self.directories_first.forget()
         # Whoever removed the directory need not have removed all that was in it.
         inferred = tuple(process._replace(is_certain=False) for process in processes)
         for path in self._watch.baseline.known_backwards(directory):
@@ -231,7 +237,7 @@ class Examiner:
                 if in_slices and not self._may_record():
                     return False
                 # Who removed each is known better than who removed the directory, if it was told.
-                removers = self._watch.dirty.processes(path) or self._due.get(path) or inferred
+                removers = self.directories_first.processes(path) or inferred
                 self.recorder.change("deleted", path, known, None, detected_by, processes=removers)
         return True
 
@@ -260,6 +266,7 @@ class Examiner:
     def is_stored(self) -> None:
         """Note that the transaction was committed."""
         self._recorded_beneath = 0
+        self.directories_first.forget()
         self._settled.clear()
 
     def _must_hash(self, status: os.stat_result, look: Look) -> bool:
@@ -339,6 +346,9 @@ class Examiner:
     def _settle(self, path: bytes, after: FileState, look: Look) -> None:
         """Record the difference between what was known and *after*."""
         watch, before = self._watch, look.known
+        if before is None and not self.directories_first.tell(path, look):
+            watch.dirty.put_back(look.as_dirty(path), _SHORT_PAUSE_SECONDS)
+            return
         if after.hash_state in HASHED:
             self._pauses.pop(path, None)
             if watch.gaps.has_open:

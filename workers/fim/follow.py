@@ -67,8 +67,11 @@ class Follower:
         path, kind, scope = hint.path, hint.kind, self._watch.scope
         if path == scope.single:
             self._place.check_due = 0.0
-        elif kind is HintKind.MOVED and hint.moved_from is not None and self._take_move(hint, hint.moved_from):
+        elif hint.moved_from is not None and self._take_move(hint, hint.moved_from):
             self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
+            return
+        elif kind is HintKind.EXCHANGED:
+            self._take_apart(hint, since_ns)
             return
         elif hint.is_directory:
             self._take_directory(hint, since_ns)
@@ -76,6 +79,12 @@ class Follower:
             is_new = kind in (HintKind.CREATED, HintKind.MOVED)
             self._watch.dirty.add(path, is_new=is_new, is_content=hint.is_content, process=hint.process)
             self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
+
+    def _take_apart(self, exchange: Hint, since_ns: int) -> None:
+        """Take two directories that have changed places for new ones: not both of them are watched."""
+        for path in (exchange.path, exchange.moved_from or b""):
+            for kind in (HintKind.GONE, HintKind.CREATED):
+                self._take_path(exchange._replace(kind=kind, path=path, moved_from=None), since_ns)
 
     def _take_directory(self, hint: Hint, since_ns: int) -> None:
         path, kind, scope = hint.path, hint.kind, self._watch.scope
@@ -95,7 +104,7 @@ class Follower:
         if hint.is_directory:
             if not (scope.enters(old) and scope.enters(new)):
                 return False
-            self._walker.move(DirectoryMove(old, new, processes))
+            self._walker.move(DirectoryMove(old, new, processes, hint.kind is HintKind.EXCHANGED))
             watch.dirty.add(new, process=hint.process)
         elif not (scope.reports(old) and scope.reports(new)):
             return False

@@ -20,6 +20,9 @@ CREATE = 0x100
 DELETE = 0x200
 IS_DIRECTORY = 0x40000000
 
+_ASIDE = b"\0%d"
+"""Where a directory is, which no path can be, while nobody knows yet what became of it when another took its place."""
+
 WRITTEN = MODIFY | CLOSE_WRITE
 COMES = CREATE | MOVED_TO
 GOES = DELETE | MOVED_FROM
@@ -43,11 +46,12 @@ class HintBatch(Generic[Key]):
         self._masks: dict[bytes, int] = {}
         self._last: dict[bytes, Process] = {}
         self._left: list[Hint] = []
-        self._exchanged: set[bytes] = set()
+        self._replaced: list[Hint] = []
+        """The renames by which directories took the place of others, which are put aside under the rename's number."""
 
     def tell(self, kind: HintKind, path: bytes = b"") -> None:
         """Add what is told of a directory itself, in order."""
-        self._in_order.append(Hint(kind, path, is_directory=True))
+        self._in_order.append(Hint(kind, self._real(path), is_directory=True))
 
     def look(self, directory: Key, name: bytes, mask: int, process: Process | None = None) -> None:
         """Add that something happened to an entry; without a name to the directory itself."""
@@ -85,14 +89,16 @@ class HintBatch(Generic[Key]):
         """Add that an entry, (directory, name), was renamed; both directories are watched."""
         bit = IS_DIRECTORY if is_directory else 0
         olds, news = self._paths(*source), self._paths(*target)
-        if len(olds) > 1 or len(news) > 1 or (is_directory and not self._follow(olds[0], news[0])):
-            # Mounted twice; or two directories changed places, or one took the place of an empty one: which of these
-            # it was is not told. To look at both anew is right for all.
-            self._exchanged.update((*olds, *news))
+        if len(olds) > 1 or len(news) > 1:
+            # Mounted twice: to look at both anew is right.
             self.entry(*target, DELETE | CREATE | bit, process)
             self.entry(*source, DELETE | CREATE | bit, process)
             return
+        if is_directory and self._exchange(olds[0], news[0]):
+            return
         hint = Hint(HintKind.MOVED, news[0], is_directory, is_content=True, moved_from=olds[0], process=process)
+        if is_directory:
+            self._follow(hint, olds[0])
         self._in_order.append(hint)
         # Its old name may have been given to another one before: the kernel merges that with what came earlier.
         if is_directory:
@@ -100,27 +106,47 @@ class HintBatch(Generic[Key]):
         else:
             self.look(*source, DELETE, process)
 
-    def _follow(self, old: bytes, new: bytes) -> bool:
-        """Let the directory *old* be *new*; return False if it may be another one that is known as *new*."""
-        known = self._directories.key_of(new)
-        if old in self._exchanged and new in self._exchanged:
-            return False
-        if known is None:
-            self._directories.move(old, new)
-        elif known == self._directories.key_of(old):
+    def _follow(self, rename: Hint, old: bytes) -> None:
+        """Let the directory *old* be where the rename says; what was known there is put aside."""
+        directories, new = self._directories, rename.path
+        known = directories.key_of(new)
+        if known is not None and known == directories.key_of(old):
             # A walk that was faster than the kernel's word has found it under its new name.
             self._take(old)
-        else:
-            return False
-        return True
+            return
+        if known is not None:
+            directories.move(new, _ASIDE % len(self._replaced))
+            self._replaced.append(rename)
+        directories.move(old, new)
+
+    def _exchange(self, old: bytes, new: bytes) -> bool:
+        """If *new* is where the directory came from that took the place of *old*, these two have changed places.
+
+        The kernel tells that as two renames, one after the other.
+        """
+        for number, rename in enumerate(self._replaced):
+            if (rename.path, rename.moved_from) == (old, new) and self._directories.key_of(_ASIDE % number) is not None:
+                self._directories.move(_ASIDE % number, new)
+                self._in_order[self._in_order.index(rename)] = rename._replace(kind=HintKind.EXCHANGED)
+                return True
+        return False
 
     @property
     def moves(self) -> list[tuple[bytes, bytes]]:
-        """The old and the new path of what was renamed, in order."""
-        return [(hint.moved_from, hint.path) for hint in self._in_order if hint.moved_from is not None]
+        """The old and the new path of what was renamed, in order; what changes places does so by way of a third."""
+        moves: list[tuple[bytes, bytes]] = []
+        for hint in self._in_order:
+            if hint.moved_from is not None and hint.kind is HintKind.EXCHANGED:
+                passage = _ASIDE % 0
+                moves += ((hint.path, passage), (hint.moved_from, hint.path), (passage, hint.moved_from))
+            elif hint.moved_from is not None:
+                moves.append((hint.moved_from, hint.path))
+        return moves
 
     def finish(self) -> list[Hint]:
         """Return all hints."""
+        for number in range(len(self._replaced)):
+            self._take(_ASIDE % number)
         for place, mask in self._looks.items():
             process = self._processes.get(place)
             for path in self._paths(*place):
@@ -132,13 +158,21 @@ class HintBatch(Generic[Key]):
 
     def forgotten(self, directory: Key, path: bytes) -> None:
         """Note that a directory is watched no more; what was told of it before bears this path."""
-        self._forgotten[directory] = path
+        self._forgotten[directory] = self._real(path)
 
     def _paths(self, directory: Key, name: bytes) -> list[bytes]:
         paths = self._directories.paths_of(directory)
         if not paths and directory in self._forgotten:
             paths = [self._forgotten[directory]]
+        paths = [self._real(path) for path in paths] if self._replaced else paths
         return [path + b"/" + name if path else name for path in paths] if name else paths
+
+    def _real(self, path: bytes) -> bytes:
+        """Return where something is, or was, that may have been put aside."""
+        if not path.startswith(b"\0"):
+            return path
+        number, slash, rest = path[1:].partition(b"/")
+        return self._replaced[int(number)].path + slash + rest
 
     def _take(self, path: bytes) -> None:
         for key, last_path in self._directories.take(path).items():

@@ -93,6 +93,14 @@ class InHand:
                 # How large it is the hasher sees.
                 self.submit(place, replace(look, is_void=False, again=again), 0)
 
+    def exchange(self, one: bytes, other: bytes) -> None:
+        """Let all beneath two directories, which have changed places, be looked at again, there and here."""
+        for old, new in ((one, other), (other, one)):
+            for path in [*self._index.beneath(old)]:
+                again = self._looks[path].as_dirty(path)._replace(path=new + path[len(old) :], moved_from=None)
+                self.make_void(path)
+                self._watch.dirty.put_back(again._replace(is_content=True))
+
     def release(self) -> None:
         """Ask for what may be read by now."""
         while self._held and self._bucket.seconds_until_free <= 0:

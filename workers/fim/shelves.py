@@ -38,6 +38,12 @@ class Shelves:
         self._drop(new)
         self._directories.rename(_PASSAGE, new)
 
+    def exchange(self, one: bytes, other: bytes) -> None:
+        """Let what is known in and beneath each of them be known in and beneath the other instead."""
+        self._directories.rename(one, _PASSAGE)
+        self._directories.rename(other, one)
+        self._directories.rename(_PASSAGE, other)
+
     def put(self, directory: bytes, key: bytes) -> None:
         """Put all that is known in and beneath *directory* on the shelf *key*; what was there is dropped."""
         self._drop_shelf(key)

@@ -47,7 +47,7 @@ class Walker:
         self._take_hints = take_hints
         self._entered = Entered()
         self.examiner = Examiner(watch, self.enter, self.leave)
-        self.moves = DirectoryMoves(watch, self.examiner)
+        self.moves = DirectoryMoves(watch, self.examiner, self._entered)
         self.scans = Scans(watch, plan, self._entered, self.list_later)
         self._waiting: dict[bytes, Visit] = {}
         self._listing: Iterator[None] | None = None
@@ -106,14 +106,14 @@ class Walker:
 
     def move(self, move: DirectoryMove) -> None:
         """Take note that a directory was renamed, as the backend has: what was known beneath it goes with it."""
-        old, new = move.old, move.new
-        self._entered.move(old, new)
-        self.examiner.links.move(old, new)
-        self.examiner.in_hand.move(old, new)
-        self._watch.dirty.move(old, new)
-        self.moves.add(move)
-        visit = self._waiting.pop(old, Visit("event"))._replace(is_deep=True)
-        self.list_later(new, visit if self._watch.scan is None else visit._replace(in_scan=True))
+        self.moves.take(move)
+        if self._listing is not None and (is_in(self._listed, move.old) or is_in(self._listed, move.new)):
+            # What it has read is of another directory than what is known there now.
+            self._listing = None
+        ways = ((move.old, move.new), (move.new, move.old)) if move.is_exchange else ((move.old, move.new),)
+        visits = [(new, self._waiting.pop(old, Visit("event"))) for old, new in ways]
+        for new, visit in visits:
+            self.list_later(new, visit._replace(is_deep=True, in_scan=visit.in_scan or self._watch.scan is not None))
 
     def drop(self, directory: bytes) -> None:
         """Leave a path and let go of all that goes on at and beneath it: something else stands there now."""
@@ -227,7 +227,7 @@ class Walker:
         """
         self._take_hints()
         self.moves.record()
-        return directory in self._entered
+        return directory in self._entered and self._listing is not None
 
     def _look_for_gone(self, directory: bytes, visit: Visit) -> Iterator[None]:
         """See to all known names in a directory that are not there: it has more than may be kept at once."""

@@ -207,6 +207,26 @@ class TestDirectories:
 
         assert sorted(running.told) == [("created", "a"), ("created", "b"), ("created", "file")]
 
+    def test_a_directory_is_told_before_what_is_in_it_though_its_own_turn_comes_later(self, start, watched):
+        running = start(debounce_seconds=0.5, max_delay_seconds=2.0)
+
+        (watched / "a" / "b").mkdir(parents=True)
+        (watched / "a" / "b" / "file").write_text("text")
+        running.settle()
+
+        assert running.told == [("created", "a"), ("created", "b"), ("created", "file")]
+
+    def test_what_is_found_in_a_directory_that_is_renamed_meanwhile_is_known_under_its_new_name(self, start, watched):
+        running = start(debounce_seconds=0.5, max_delay_seconds=2.0)
+
+        (watched / "a" / "b" / "c").mkdir(parents=True)
+        running.turn_until(lambda: running.told)
+        (watched / "a" / "b").rename(watched / "z")
+        running.settle()
+
+        assert sorted(running.watch.baseline.known_beneath(b"")) == [b"a", b"z", b"z/c"]
+        assert running.told == [("created", "a"), ("created", "b"), ("created", "c"), ("moved", "z")]
+
     def test_a_directory_made_again_is_compared_with_what_was_in_it(self, start, watched):
         (watched / "a").mkdir()
         (watched / "a" / "old").write_text("text")

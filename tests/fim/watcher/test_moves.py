@@ -402,21 +402,93 @@ class TestDirectories:
         assert moves(running) == [("deleted", b"drop", None), ("moved", b"b", b"a")]
         assert running.watch.baseline.known(b"b/keep").hashes
 
-    def test_two_that_change_places_are_known_as_they_are_then(self, start, watched, exchange):
+    def test_two_that_change_places_are_two_updates_with_each_other_s_name(self, start, watched, exchange):
+        for name in ("a", "b"):
+            (watched / name / "in").mkdir(parents=True)
+            (watched / name / "in" / name).write_text(name)
+        running = start()
+        hashed = running.life.counters.get("hash_jobs_submitted_total")
+
+        exchange(watched / "a", watched / "b")
+        running.settle()
+
+        assert sorted(moves(running)) == [("updated", b"a", b"b"), ("updated", b"b", b"a")]
+        assert running.life.counters.get("hash_jobs_submitted_total") == hashed
+        assert sorted(running.watch.baseline.known_beneath(b"")) == [b"a", b"a/in", b"a/in/b", b"b", b"b/in", b"b/in/a"]
+
+    def test_what_changes_in_two_that_have_changed_places_is_told_under_its_new_name(self, start, watched, exchange):
+        for name in ("a", "b"):
+            (watched / name).mkdir()
+            (watched / name / name).write_text(name)
+        running = start()
+
+        (watched / "a" / "a").write_text("before")
+        exchange(watched / "a", watched / "b")
+        running.settle()
+        (watched / "a" / "b").write_text("after")
+        running.settle()
+
+        assert running.told[2:] == [("updated", "a"), ("updated", "b")]
+        known = running.watch.baseline.known
+        assert [known(b"a/a"), known(b"b/b")] == [None, None]
+        assert [known(b"b/a").size, known(b"a/b").size] == [6, 5]
+
+    def test_two_that_change_places_twice_have_not_changed(self, start, watched, exchange):
         for name in ("a", "b"):
             (watched / name).mkdir()
             (watched / name / name).write_text(name)
         running = start()
 
         exchange(watched / "a", watched / "b")
-        running.settle()
-        (watched / "a" / "b").write_text("other")
+        exchange(watched / "a", watched / "b")
         running.settle()
 
-        known = running.watch.baseline.known
-        assert [known(b"a/a"), known(b"b/b")] == [None, None]
-        assert known(b"a/b").size == 5
-        assert known(b"b/a").hashes
+        assert running.told == []
+
+    def test_a_file_at_a_hasher_is_told_where_it_is_after_its_directory_has_changed_places(
+        self, start, watched, exchange
+    ):
+        for name in ("a", "b"):
+            (watched / name).mkdir()
+            (watched / name / "file").write_text(name)
+        running = start()
+        running.hold_hasher()
+        (watched / "a" / "file").write_text("after!")
+        running.turn_until(lambda: running.in_hand)
+
+        exchange(watched / "a", watched / "b")
+        running.turn_until(lambda: len(running.told) == 2)
+        running.resume_hasher()
+        running.settle()
+
+        assert [change.path for change in running.changes[2:]] == [os.fsencode(watched / "b" / "file")]
+        assert running.watch.baseline.known(b"b/file").size == 6
+        assert running.watch.baseline.known(b"a/file").size == 1
+
+    def test_one_that_takes_the_place_of_an_empty_one_is_one_update_with_its_old_name(self, start, watched):
+        (watched / "a" / "in").mkdir(parents=True)
+        (watched / "a" / "in" / "file").write_text("text")
+        (watched / "b").mkdir()
+        running = start()
+
+        (watched / "a").rename(watched / "b")
+        running.settle()
+
+        assert moves(running) == [("updated", b"b", b"a")]
+        assert sorted(running.watch.baseline.known_beneath(b"")) == [b"b", b"b/in", b"b/in/file"]
+
+    def test_of_what_was_in_the_one_whose_place_it_takes_each_is_deleted_before(self, start, watched):
+        for name in ("a", "b"):
+            (watched / name).mkdir()
+            (watched / name / name).write_text(name)
+        running = start()
+
+        (watched / "b" / "b").unlink()
+        (watched / "a").rename(watched / "b")
+        running.settle()
+
+        assert moves(running) == [("deleted", b"b", None), ("updated", b"b", b"a")]
+        assert sorted(running.watch.baseline.known_beneath(b"")) == [b"b", b"b/a"]
 
     def test_one_whose_move_could_not_be_stored_is_moved_later(self, start, watched):
         (watched / "a").mkdir()

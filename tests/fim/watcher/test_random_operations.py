@@ -128,18 +128,29 @@ def comparable(state: FileState) -> tuple[Any, ...]:
 def fold(known: dict[bytes, FileState], changes: Iterable[FileChange], root: bytes) -> dict[bytes, FileState]:
     """Return what somebody knows who knew *known* and read the changes."""
     folded = dict(known)
+    exchanged, aside = None, {}
     for change in changes:
         path = _relative(change.path, root)
-        if change.moved_from is not None:
-            old = _relative(change.moved_from, root)
+        old = None if change.moved_from is None else _relative(change.moved_from, root)
+        if old is None:
+            exchanged = None
+        elif (path, old) == exchanged:
+            folded |= {path + inner: state for inner, state in aside.items()}
+        else:
+            exchanged, aside = (old, path), _take_beneath(folded, path)
             folded.pop(old, None)
-            for inner in [inner for inner in folded if inner.startswith(old + b"/")]:
-                folded[path + inner[len(old) :]] = folded.pop(inner)
+            folded |= {path + inner: state for inner, state in _take_beneath(folded, old).items()}
         if change.after is None:
             del folded[path]
         else:
             folded[path] = change.after
     return folded
+
+
+def _take_beneath(folded: dict[bytes, FileState], directory: bytes) -> dict[bytes, FileState]:
+    """Take out what lies beneath a directory, and return it by what follows the directory's path."""
+    inner = [path for path in folded if path.startswith(directory + b"/")]
+    return {path[len(directory) :]: folded.pop(path) for path in inner}
 
 
 def _relative(path: bytes, root: bytes) -> bytes:

@@ -105,26 +105,40 @@ def test_a_directory_renamed_there_and_back_leaves_everything_watched(watched, m
     assert watched.actions == {f"{watched.root}/here/a/a/a": ["updated"]}
 
 
-def test_two_directories_that_change_places_are_compared_file_by_file(watched, exchange):
-    for name in ("one", "other"):
-        (watched.root / name).mkdir()
-        (watched.root / name / "file").write_text(name)
-    (watched.root / "other" / "alone").write_text("alone")
+def test_two_directories_that_change_places_are_two_updates(watched, exchange):
+    one, other = watched.root / "one", watched.root / "other"
+    for directory in (one, other):
+        directory.mkdir()
+        (directory / "file").write_text(directory.name)
+    (other / "alone").write_text("alone")
     watched.start()
 
     with watched.suspended():
-        exchange(watched.root / "one", watched.root / "other")
-    watched.wait_for("created", watched.root / "one" / "alone")
-    watched.wait_for("deleted", watched.root / "other" / "alone")
+        exchange(one, other)
+    watched.wait_for("updated", one)
+    watched.wait_for("updated", other)
     watched.settle()
-    for name in ("one", "other"):
-        (watched.root / name / "file").write_text(f"once more {name}")
+    for directory in (one, other):
+        (directory / "file").write_text(f"once more {directory.name}")
     watched.settle()
 
-    (one, other) = (watched.actions[f"{watched.root}/{name}/file"] for name in ("one", "other"))
-    assert one == other == ["updated", "updated"]
-    last = {change.path: change.file["size"] for change in watched.changes if change.path.endswith("/file")}
-    assert last == {f"{watched.root}/one/file": 13, f"{watched.root}/other/file": 15}
+    assert watched.actions == {str(path): ["updated"] for path in (one, other, one / "file", other / "file")}
+    came_from = {change.path: change.document["auditline"]["change"].get("moved_from") for change in watched.changes}
+    assert came_from[str(one)] == str(other)
+    assert came_from[str(other)] == str(one)
+
+
+def test_a_directory_renamed_over_an_empty_one_is_one_update(watched, make_tree):
+    make_tree(watched.root / "new")
+    (watched.root / "current").mkdir()
+    watched.start()
+
+    (watched.root / "new").rename(watched.root / "current")
+    change = watched.wait_for("updated", watched.root / "current")
+    watched.settle()
+
+    assert watched.actions == {f"{watched.root}/current": ["updated"]}
+    assert change.document["auditline"]["change"]["moved_from"] == f"{watched.root}/new"
 
 
 def test_of_a_removed_tree_all_paths_are_told_with_their_last_values(watched, make_tree):

@@ -94,6 +94,24 @@ def test_two_files_that_change_places_are_two_updates(corner, exchange):
     }
 
 
+def test_two_directories_that_change_places_are_two_updates(corner, exchange):
+    """Pitfall 9."""
+    for name in ("left", "right"):
+        (corner.root / name).mkdir()
+        (corner.root / name / name).touch()
+    corner.forget(4)
+
+    with corner.undisturbed():
+        exchange(corner.root / "left", corner.root / "right")
+    each_file = {
+        "left/left": ["deleted"],
+        "left/right": ["created"],
+        "right/right": ["deleted"],
+        "right/left": ["created"],
+    }
+    corner.wait_for_actions({"left": ["updated"], "right": ["updated"]} | corner.by_sight({}, each_file))
+
+
 def test_what_comes_in_is_created_and_what_goes_out_is_deleted(corner):
     """Pitfalls 10 and 11, of files."""
     known = corner.know(going="one")

@@ -174,6 +174,7 @@ class FanotifyBackend:
         if orphan is not None:
             self._marks.let_go(orphan)
         self._marks.remove_strays(key, directory_fd)
+        self._files.remove_strays(key, directory_fd)
         return True
 
     def forget(self, relative: bytes) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Container
 from auditline.workers.common.process_info import Process
 from auditline.workers.fim import fanotify_calls as calls
 from auditline.workers.fim.backend import MOST_WATCHED_FILES, HintKind
+from auditline.workers.fim.fanotify_marks import Strays
 from auditline.workers.fim.fanotify_records import Record
-from auditline.workers.fim.file_systems import file_system_of
+from auditline.workers.fim.file_systems import FSID_BYTES, file_system_of
 from auditline.workers.fim.hint_batch import ATTRIB, IS_DIRECTORY, WRITTEN, HintBatch
 from auditline.workers.fim.watched_paths import WatchedPaths
 
@@ -28,6 +29,7 @@ class FileMarks:
             calls.FAN_REPORT_FID | calls.FAN_UNLIMITED_QUEUE | calls.FAN_UNLIMITED_MARKS | reported
         )
         self._paths: WatchedPaths[bytes] = WatchedPaths()
+        self._strays = Strays(self.fd, _MASK)
         self._handles = calls.Handles()
 
     def __len__(self) -> int:
@@ -41,17 +43,23 @@ class FileMarks:
         if calls.mark(self.fd, calls.FAN_MARK_ADD | calls.FAN_MARK_DONT_FOLLOW, _MASK, parent_fd, name):
             return
         with contextlib.suppress(OSError):
-            orphan = self._paths.link(path, self._handles.key_of(file_system_of(parent_fd).fsid, parent_fd, name))
+            key = self._handles.key_of(file_system_of(parent_fd).fsid, parent_fd, name)
+            orphan = self._paths.link(path, key)
             if orphan is not None:
-                calls.unmark(self.fd, _MASK, parent_fd, orphan)
+                self._strays.add(orphan)
+            self.remove_strays(key, parent_fd)
 
     def forget(self, path: bytes) -> None:
         """Tell nothing of what lies at or beneath *path* any more."""
-        self._paths.take(path)
+        self._strays.add(*self._paths.take(path))
+
+    def remove_strays(self, key: bytes, directory_fd: int) -> None:
+        """Remove some of the marks that are of no use any more, on the file system of *key*."""
+        self._strays.remove_some(key[:FSID_BYTES], directory_fd, self._paths.first)
 
     def move(self, old: bytes, new: bytes) -> None:
         """Let what lies at *old*, and all beneath it, lie at *new*."""
-        self._paths.take(new)
+        self.forget(new)
         self._paths.move(old, new)
 
     @property

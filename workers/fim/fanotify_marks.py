@@ -1,6 +1,7 @@
 """Which directories and file systems fanotify has marks on."""
 
 import logging
+from collections.abc import Container
 
 from auditline.workers.fim import fanotify_calls as calls
 from auditline.workers.fim.file_systems import FSID_BYTES
@@ -27,6 +28,28 @@ ITSELF = calls.FAN_DELETE_SELF | calls.FAN_MOVE_SELF
 """What is told of a directory itself, where that is not told of it as an entry of another one."""
 
 
+class Strays:
+    """Marks that are of no use any more; they are removed when a descriptor of their file system is at hand."""
+
+    def __init__(self, group_fd: int, mask: int) -> None:
+        self._group_fd = group_fd
+        self._mask = mask
+        self._keys: dict[bytes, set[bytes]] = {}
+
+    def add(self, *keys: bytes) -> None:
+        """Have the marks of what these keys name removed; of what is deleted they are gone by themselves."""
+        for key in keys:
+            self._keys.setdefault(key[:FSID_BYTES], set()).add(key)
+
+    def remove_some(self, fsid: bytes, directory_fd: int, used: Container[bytes]) -> None:
+        """Remove some of the marks on the file system *fsid*, *directory_fd* being one of its directories."""
+        keys = self._keys.get(fsid, set())
+        for _ in range(min(len(keys), MOST_REMOVED_AT_ONCE)):
+            stray = keys.pop()
+            if stray not in used:
+                calls.unmark(self._group_fd, self._mask, directory_fd, stray)
+
+
 class Marks:
     """A mark on each directory; with very many, or if it is wanted, one on each file system."""
 
@@ -39,8 +62,7 @@ class Marks:
         self._group_fd = group_fd
         self._directories = directories
         self._most_inode_marks = most_inode_marks
-        # Directories that are watched no more and may exist: they are unmarked when a descriptor is at hand.
-        self._strays: dict[bytes, set[bytes]] = {}
+        self._strays = Strays(group_fd, ENTRIES | ITSELF)
         self._marked_file_systems: set[bytes] = set()
 
     def add(self, relative: bytes, directory_fd: int, key: bytes) -> int:
@@ -56,21 +78,14 @@ class Marks:
 
     def let_go(self, key: bytes) -> None:
         """Remove a mark when a descriptor of its file system is at hand; of what is deleted it is gone by itself."""
-        fsid = key[:FSID_BYTES]
-        if fsid not in self._marked_file_systems:
-            self._strays.setdefault(fsid, set()).add(key)
+        if key[:FSID_BYTES] not in self._marked_file_systems:
+            self._strays.add(key)
 
     def remove_strays(self, key: bytes, directory_fd: int) -> None:
         """Remove some of the marks that are of no use any more, on the file system of *key*."""
         fsid = key[:FSID_BYTES]
-        strays = self._strays.get(fsid)
-        if not strays:
-            return
-        is_marked = fsid in self._marked_file_systems
-        for _ in range(min(len(strays), MOST_REMOVED_AT_ONCE)):
-            stray = strays.pop()
-            if is_marked or stray not in self._directories.first:
-                calls.unmark(self._group_fd, ENTRIES | ITSELF, directory_fd, stray)
+        used: Container[bytes] = () if fsid in self._marked_file_systems else self._directories.first
+        self._strays.remove_some(fsid, directory_fd, used)
 
     def _add_directory(self, mask: int, directory_fd: int) -> int:
         return calls.mark(self._group_fd, calls.FAN_MARK_ADD | calls.FAN_MARK_ONLYDIR, mask, directory_fd)
@@ -83,6 +98,5 @@ class Marks:
         if fsid not in self._marked_file_systems:
             self._marked_file_systems.add(fsid)
             # Those that were marked one by one need that no more.
-            marked = {key for key, path in self._directories.first.items() if path and key.startswith(fsid)}
-            self._strays.setdefault(fsid, set()).update(marked)
+            self._strays.add(*(key for key, path in self._directories.first.items() if path and key.startswith(fsid)))
         return True

@@ -322,7 +322,8 @@ class InotifyBackend:
 
     def _follow(self, old: bytes, new: bytes) -> None:
         """Let what is watched in other ways lie at *new* and beneath it."""
-        self._files.take(new)
+        for watch in self._files.take(new):
+            self._let_go(watch)
         self._files.move(old, new)
         self._polling.move(old, new)
         if self._lacking:

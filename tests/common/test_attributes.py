@@ -144,6 +144,16 @@ def test_a_symbolic_link_tells_its_own_and_not_those_of_what_it_leads_to(file: P
     assert read_xattrs_at(opened(file.parent), b"link") == b""
 
 
+def test_those_that_only_some_processes_are_shown_are_left_out(tmp_path: Path, opened: Opened):
+    try:
+        os.setxattr(tmp_path, "trusted.mark", b"1")
+    except OSError as error:
+        pytest.skip(f"trusted attributes cannot be set here: {error.strerror}")
+    os.setxattr(tmp_path, "user.mark", b"2")
+
+    assert [xattr.name for xattr in unpack_xattrs(read_xattrs(opened(tmp_path)))] == [b"user.mark"]
+
+
 def test_what_is_gone_is_an_error(tmp_path: Path, opened: Opened):
     with pytest.raises(FileNotFoundError):
         read_xattrs_at(opened(tmp_path), b"gone")

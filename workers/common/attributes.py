@@ -69,7 +69,8 @@ class Xattr(NamedTuple):
 def read_xattrs(place: int | bytes) -> bytes:
     """Return the extended attributes of a descriptor or of a path, packed; of a symbolic link its own.
 
-    What may not be read is told as such.
+    What may not be read is told as such. Those that begin with `trusted.` are left out: processes without CAP_SYS_ADMIN
+    are not told that there are any, so that they would come and go with whoever looks.
 
     Raises:
         OSError: it is gone.
@@ -82,9 +83,8 @@ def read_xattrs(place: int | bytes) -> bytes:
             return b""
         _raise_if_gone(error)
         return pack_xattrs([Xattr(XattrKind.UNREADABLE, b"")])
-    if not names:
-        return b""
-    return pack_xattrs(_read_each(place, sorted(os.fsencode(name) for name in names)))
+    shown = sorted(os.fsencode(name) for name in names if not name.startswith("trusted."))
+    return pack_xattrs(_read_each(place, shown)) if shown else b""
 
 
 def read_xattrs_at(directory_fd: int, name: bytes) -> bytes:

@@ -56,7 +56,7 @@ def test_one_of_a_symbolic_link_is_its_own(start, watched):
     (watched / "link").symlink_to("file")
     running = start()
 
-    os.setxattr(watched / "link", "trusted.mark", b"seen", follow_symlinks=False)
+    os.setxattr(watched / "link", "security.mark", b"seen", follow_symlinks=False)
     running.settle()
 
     [change] = running.changes

@@ -36,8 +36,9 @@ def served(corner, wait_until):
 
 def make_known(corner, directory):
     """Return when what is there has been taken as known: what comes after that is told."""
-    marker = directory / "marker"
-    while not any(change.path.endswith("/served/marker") for change in corner.changes):
+    # By its name it is none of those that a test is told of: an earlier one may be told when a later one has been made.
+    marker = directory / ".settled-marker"
+    while not any(change.path.endswith("/served/.settled-marker") for change in corner.all_changes):
         marker.unlink(missing_ok=True)
         corner.settle()
         marker.touch()

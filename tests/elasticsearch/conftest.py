@@ -60,7 +60,7 @@ from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.settings import ElasticsearchSettings, Settings, StateSettings
 from auditline.workers.elasticsearch.worker import run
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-life = Life("sender", CounterPage.unshared(()))
+life = Life("sender", CounterPage.open(pathlib.Path(sys.argv[1]) / "sender.page", ()))
 life.take_signals()
 settings = Settings(state=StateSettings(directory=pathlib.Path(sys.argv[1])))
 run(life, settings, ElasticsearchSettings(name="es", **ast.literal_eval(sys.argv[2])))

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from auditline.workers.common.process_info import Process
 from auditline.workers.fim.dirty import DirtyPath
@@ -46,7 +46,7 @@ class DirectoriesFirst:
         self._known = directory
         return True
 
-    def processes(self, path: bytes) -> Sequence[Process]:
+    def processes(self, path: bytes) -> tuple[Process, ...]:
         """Return who touched *path*, as far as that is not recorded yet."""
         return self._watch.dirty.processes(path) or self.due.get(path, _NOT_DUE).processes
 

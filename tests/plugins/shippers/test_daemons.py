@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 EVENTS = 10_000
+MANY = pytest.param(100_000, marks=[pytest.mark.soak, pytest.mark.timeout(1000)])
 SHIPPERS = Path(str(files("auditline.plugins"))) / "shippers"
 
 
@@ -114,14 +115,15 @@ def test_every_event_arrives_byte_for_byte(shipper, wait_until):
     assert len(shipper.copy.read_bytes().splitlines()) == 4000
 
 
+@pytest.mark.parametrize("events", [EVENTS, MANY])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
-def test_no_event_is_lost_when_the_daemon_ends_in_the_middle(shipper, wait_until, number):
+def test_no_event_is_lost_when_the_daemon_ends_in_the_middle(shipper, wait_until, number, events):
     chance = random.Random(3)
     for part in range(4):
-        shipper.write(part * EVENTS // 4, (part + 1) * EVENTS // 4, counter=part + 1)
+        shipper.write(part * events // 4, (part + 1) * events // 4, counter=part + 1)
         # The moment is the point of it: anywhere in what the daemon does then.
         time.sleep(chance.uniform(0.05, 0.6))
         shipper.stop(number)
         shipper.start()
 
-    wait_until(lambda: not shipper.missing(EVENTS), 90)
+    wait_until(lambda: not shipper.missing(events), 90 * events / EVENTS)

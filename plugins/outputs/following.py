@@ -108,7 +108,22 @@ class Follower:
             if before is not None:
                 self._tell_missed(before, segment)
             self._end = Position(name, 0)
+        elif not self._has_begun:
+            self._end = self._line_of(before)
         self._has_begun = True
+
+    def _line_of(self, position: Position) -> Position:
+        """Return where the line begins in which *position* is: whole lines only, whatever somebody did to a cursor."""
+        segment, offset = position
+        if offset == 0 or os.pread(self._fd, 1, offset - 1) in (b"\n", b""):
+            return position
+        line = 0
+        while offset and not line:
+            start = max(0, offset - READ_BYTES)
+            line = os.pread(self._fd, offset - start, start).rfind(b"\n") + 1
+            offset = start + line
+        self._tell(f"{segment}: byte {position.offset} is within a line: begins with that line, at byte {offset}")
+        return Position(segment, offset)
 
     def _tell_missed(self, before: Position, segment: SegmentFile) -> None:
         if not self._has_begun and segment.counter > before.counter:

@@ -117,6 +117,11 @@ below = "2026-02-01T00:00:00+01:00"
             '.above must be a number, or a timestamp with a zone such as "2026-01-31T12:00:00Z", not 2026-01-01',
         ),
         (
+            'field = "a"\nabove = 99999999999999999999',
+            ".above must be a number, or a timestamp with a zone such as"
+            ' "2026-01-31T12:00:00Z", not 99999999999999999999',
+        ),
+        (
             'field = "a"\nnetwork = "10.0.0.1/8"',
             '.network must be a network such as "10.0.0.0/8" or "fd00::/8"; 10.0.0.0/8 may be meant, not "10.0.0.1/8"',
         ),

@@ -52,6 +52,29 @@ def test_a_position_leaves_out_what_lies_before_it(series, follow, numbers_in):
     assert numbers_in(lines) == [3, 4]
 
 
+@pytest.mark.parametrize("missing_bytes", [1, 7])
+def test_a_position_within_a_line_is_told_and_begins_with_that_line(series, follow, told, numbers_in, missing_bytes):
+    path = series.write(1, 1, 2, 3)
+    at = path.stat().st_size - missing_bytes
+
+    lines = read_all(follow(Position(path.name, at)))
+
+    assert numbers_in(lines) == [3]
+    assert told == [
+        f"{path.name}: byte {at} is within a line: begins with that line, at byte {at + missing_bytes - len(lines)}"
+    ]
+
+
+def test_a_position_within_a_first_line_of_any_length_begins_with_it(series, follow, told):
+    path = series.write(1)
+    path.write_bytes(b"x" * (READ_BYTES + 9) + b"\n")
+
+    lines = read_all(follow(Position(path.name, READ_BYTES + 5)))
+
+    assert len(lines) == READ_BYTES + 10
+    assert len(told) == 1
+
+
 def test_a_chunk_says_where_its_lines_are(series, follow):
     path = series.write(1, 1, 2)
     at = path.stat().st_size

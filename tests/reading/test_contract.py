@@ -71,6 +71,9 @@ def test_a_reader_that_stands_still_makes_the_stream_wait_and_costs_neither_memo
         (["read", "{folder}/segments"], 2),
         (["stream", "--cursor", "{folder}/cursor", "--max-events", "1"], 2),
         (["read", "--cursor", "{folder}/cursor", "--max-events", "0"], 2),
+        (["read", "--cursor", "", "{folder}/segments"], 2),
+        (["stream", "--cursor", "{folder}/", "{folder}/segments"], 2),
+        (["read", "--cursor", "{folder}/cursor", "--max-seconds", "nan"], 2),
         (["read", "--cursor", "{folder}/cursor", "--config", "{folder}/missing.toml"], 2),
     ],
 )

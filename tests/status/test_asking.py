@@ -59,6 +59,30 @@ def test_a_socket_that_a_killed_service_left_is_nobody(tmp_path):
         ask([tmp_path])
 
 
+def test_who_finds_the_queue_full_waits_for_a_place(tmp_path):
+    with ExitStack() as opened:
+        listener = opened.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(tmp_path / "status.sock"))
+        listener.listen(0)
+        first = opened.enter_context(socket.socket(socket.AF_UNIX))
+        first.connect(str(tmp_path / "status.sock"))
+        serving = threading.Timer(0.2, _answer_the_second, [listener])
+        serving.start()
+
+        answer = ask([tmp_path])
+        serving.join()
+
+    assert answer["status"] == {"pid": 5}
+
+
+def _answer_the_second(listener):
+    listener.accept()[0].close()
+    connection, _ = listener.accept()
+    connection.recv(100)
+    connection.sendall(b'{"status": {"pid": 5}, "about": {}}')
+    connection.close()
+
+
 def test_a_service_that_hangs_is_not_waited_for(answering):
     with pytest.raises(AuditlineError, match="does not answer within"):
         ask(answering(None), patience_seconds=0.2)

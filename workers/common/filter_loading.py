@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from auditline.workers.common.filter_settings import KEPT_FIELDS, AddSettings, ConditionSettings, Scalar, Value
 from auditline.workers.common.settings_file import Problems, Unwanted, fill_section, section_keys, show_value
@@ -134,12 +134,19 @@ def _read_regex(value: object) -> str:
 
 
 def _read_limit(value: object) -> float | str:
-    if isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value):
+    if _is_number(value):
         return value
     text = value.isoformat() if isinstance(value, datetime) else value
     if isinstance(text, str) and parse_timestamp(text):
         return text
     raise Unwanted('a number, or a timestamp with a zone such as "2026-01-31T12:00:00Z"')
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Say whether it can be compared with the numbers in events, which are floats where they are large."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return not math.isnan(value) if isinstance(value, float) else abs(value) < _LARGEST_INTEGER
 
 
 def _read_networks(value: object) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from auditline.workers.common.status_question import QUESTION, status_socket
 
 PATIENCE_SECONDS = 5.0
 MOST_ANSWER_BYTES = 64 * 1024**2
+_QUEUE_FULL_SECONDS = 0.02
 
 
 class NotRunning(AuditlineError):
@@ -47,8 +48,7 @@ def _ask_at(path: Path, patience_seconds: float) -> bytes:
     deadline = time.monotonic() + patience_seconds
     answer = bytearray()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(patience_seconds)
-        connection.connect(str(path))
+        _connect(connection, path, deadline)
         connection.sendall(QUESTION)
         while len(answer) <= MOST_ANSWER_BYTES:
             connection.settimeout(max(0.001, deadline - time.monotonic()))
@@ -57,6 +57,18 @@ def _ask_at(path: Path, patience_seconds: float) -> bytes:
                 break
             answer += data
     return bytes(answer)
+
+
+def _connect(connection: socket.socket, path: Path, deadline: float) -> None:
+    """Connect, also while others fill the queue: with a time limit the kernel lets nobody wait in front of it."""
+    connection.settimeout(max(0.001, deadline - time.monotonic()))
+    while True:
+        try:
+            return connection.connect(str(path))
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                raise TimeoutError from error
+            time.sleep(_QUEUE_FULL_SECONDS)
 
 
 def _read_answer(answer: bytes, path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The options of `auditline read` and `auditline stream`."""
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +65,7 @@ def stream(options: Namespace) -> Exit:
 
 def _add_common(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--cursor", type=Path, required=True, metavar="FILE", help="keeps up to where events were delivered")
+    add("--cursor", type=_file, required=True, metavar="FILE", help="keeps up to where events were delivered")
     line_help = f"longer lines lose their longest texts, and say so (default: {_DEFAULT_MAX_LINE})"
     add("--max-line", type=_count, default=_DEFAULT_MAX_LINE, metavar="BYTES", help=line_help)
     directory_help = "where the segments are (default: outputs.segments.directory)"
@@ -88,15 +88,23 @@ def _options(options: Namespace) -> "ReadOptions":
     )
 
 
+def _file(text: str) -> Path:
+    if text.endswith("/") or not (path := Path(text)).name:
+        raise ArgumentTypeError(f"{text!r} is no name of a file")
+    return path
+
+
 def _count(text: str) -> int:
-    count = int(text)
-    if count < 1:
-        raise ValueError(text)
-    return count
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
     if not 0 <= seconds < float("inf"):
-        raise ValueError(text)
+        raise ArgumentTypeError(f"{text!r} is no number of seconds from 0 on")
     return seconds

@@ -41,7 +41,7 @@ from auditline.workers.supervisor.stdin_source import StdinSource
 
 Page = Mapping[str, int]
 
-_OUTCOMES = ("written", "filtered", "missed", "rejected")
+_OUTCOMES = ("written", "missed", "rejected")
 _STOPPED = (b"T", b"t")
 """Of a process: by a signal, or by a debugger. Source: proc(5)."""
 
@@ -171,6 +171,9 @@ def _describe_output(
     """Return what is known of an output without looking at its segments."""
     name = output.name
     events = _sum_slots(router, name, "events")
+    if f"output_{name}_events_total" in router:
+        # Where there are several series they do not get what is filtered.
+        events -= _sum_slots(router, name, "events_filtered")
     waits_since = router.get(output_waits_since(name), 0)
     error_number = router.get(output_error(name), 0)
     sender_error = facts.get(f"sender-{name}", {}).get("last_error")

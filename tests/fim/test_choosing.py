@@ -11,6 +11,7 @@ import pytest
 
 from auditline.workers.common.privileges import Capability, held_capabilities
 from auditline.workers.common.settings import BackendName, FimSettings
+from auditline.workers.fim import choosing
 from auditline.workers.fim.backend import Hint, HintKind
 from auditline.workers.fim.choosing import ChosenBackend, open_backend
 
@@ -94,9 +95,9 @@ def public() -> Iterator[Path]:
         yield Path(directory)
 
 
-def try_as(prefix: list[str], root: Path, wanted: str = "auto") -> list[str]:
+def try_as(prefix: list[str], root: Path, wanted: str = "auto", *, script: str = TRY) -> list[str]:
     done = subprocess.run(
-        [*prefix, sys.executable, "-c", TRY, root, wanted], capture_output=True, text=True, check=False
+        [*prefix, sys.executable, "-c", script, root, wanted], capture_output=True, text=True, check=False
     )
     if done.returncode and ("setpriv" in done.stderr or "unshare" in done.stderr or "ModuleNotFound" in done.stderr):
         pytest.skip(f"no such process can be started here: {done.stderr}")
@@ -167,6 +168,43 @@ def test_the_next_best_takes_the_place_of_one_that_stops_working(root, watch, ch
     assert backend.reason == "fanotify cannot be read any more: Bad file descriptor"
     assert [hint.path for hint in backend.read()] == [b"a"]
     assert "everything is watched anew, and compared" in caplog.text
+
+
+@needs_fanotify
+def test_one_that_has_stopped_working_is_taken_again_later(root, watch, choose, monkeypatch):
+    monkeypatch.setattr(choosing, "FIRST_RETRY_SECONDS", 0.0)
+    backend = choose("auto")
+    watch(backend, root)
+    break_descriptor(backend, backend._backend._group_fd)
+
+    hints = backend.read()
+    watch(backend, root)
+    (root / "a").touch()
+
+    assert hints == [Hint(HintKind.RESTARTED, b"", is_directory=True)]
+    assert (backend.name, backend.reason) == ("fanotify", "the best that there is")
+    assert [hint.path for hint in backend.read()] == [b"a"]
+
+
+@needs_fanotify
+def test_until_then_the_next_best_is_kept_and_each_time_for_longer(choose):
+    backend = choose("auto")
+
+    times = [backend.seconds_until_due]
+    break_descriptor(backend, backend._backend._group_fd)
+    times.append(backend.seconds_until_due)
+    hints = backend.read()
+
+    assert times[0] is None
+    assert times[1] == pytest.approx(choosing.FIRST_RETRY_SECONDS, abs=60)
+    assert backend._retry_seconds == 2 * choosing.FIRST_RETRY_SECONDS
+    assert (hints, backend.name) == ([], "inotify")
+
+
+def test_what_will_never_work_is_not_tried_again(public):
+    script = TRY + "print(backend.may_be_fanotify, backend.seconds_until_due)"
+
+    assert try_as(["unshare", "--user", "--map-root-user"], public, script=script)[-1] == "False None"
 
 
 def test_after_the_last_that_can_stop_working_all_is_polled(root, watch, choose):

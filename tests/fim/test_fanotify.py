@@ -394,6 +394,20 @@ def test_directories_that_are_refused_are_left_to_inotify(root, open_one, watch,
     assert f"some directories are left to inotify: fanotify refused a mark: {os.strerror(number)}" in caplog.text
 
 
+def test_why_directories_are_left_to_another_is_told_as_long_as_there_are_any(root, open_one, watch, refusing):
+    (root / "a").mkdir()
+    backend = open_one()
+    watch(backend, root, "")
+    refusing(errno.EXDEV)
+    watch(backend, root, "a")
+    troubles = [backend.trouble]
+
+    backend.forget(b"a")
+    troubles.append(backend.trouble)
+
+    assert troubles == ["fanotify refused a mark: Invalid cross-device link", ""]
+
+
 def test_what_is_left_to_inotify_makes_the_descriptor_readable(root, open_one, watch, refusing, wait_until):
     backend = open_one()
     refusing(errno.EXDEV)

@@ -109,6 +109,15 @@ def lower_privileges(
     die_with_parent(death_signal, parent_pid)
 
 
+def give_up(capabilities: Iterable[int]) -> None:
+    """Go on without *capabilities*, held or not.
+
+    Raises:
+        PrivilegeError: the kernel refused.
+    """
+    _write_sets(held_capabilities().difference(capabilities))
+
+
 def die_with_parent(death_signal: int, parent_pid: int) -> None:
     """Get *death_signal* when the thread that forked us ends; end at once if *parent_pid* is not our parent any more.
 

@@ -18,6 +18,10 @@ class BackendError(AuditlineError):
     """A backend cannot be opened, or has stopped working: another one is to be opened."""
 
 
+class BackendRuledOut(BackendError):
+    """It will never work in this process: it lacks the right, or the kernel is too old."""
+
+
 class HintKind(Enum):
     """Why to look."""
 

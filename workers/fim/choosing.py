@@ -1,11 +1,13 @@
-"""Which backend a watch gets: the best that works here, and the next best when one stops working."""
+"""Which backend a watch gets: the best that works, when that stops working the next best, later the best again."""
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Container
+import math
+import time
+from collections.abc import Callable, Container
 
 from auditline.workers.common.settings import BackendName, FimSettings
-from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
+from auditline.workers.fim.backend import Backend, BackendError, BackendRuledOut, Hint, HintKind
 from auditline.workers.fim.fanotify import Choices, See, open_fanotify
 from auditline.workers.fim.inotify import open_inotify
 from auditline.workers.fim.polling import Polling
@@ -20,6 +22,10 @@ _LADDERS: dict[BackendName, tuple[BackendName, ...]] = {
     "poll": (),
 }
 """What is tried in turn for each setting; polling comes last, and always works."""
+FIRST_RETRY_SECONDS = 300.0
+"""Before a better one is tried again; twice as long after each time that one has stopped working,"""
+LONGEST_RETRY_SECONDS = 86_400.0
+"""but no longer than this."""
 
 
 def open_backend(
@@ -37,7 +43,7 @@ def open_backend(
 
 
 class ChosenBackend:
-    """The best backend that works; when it stops working, the next best. A `Backend`."""
+    """The best backend that works; when it stops working, the next best, until it works again. A `Backend`."""
 
     def __init__(
         self, settings: FimSettings, wanted: BackendName, see: See | None, own_pids: Callable[[], Container[int]]
@@ -45,9 +51,20 @@ class ChosenBackend:
         self._poll_seconds = settings.poll_seconds
         self._wanted = wanted
         self._choices = Choices(open_other=self._open_other, see=see, own_pids=own_pids)
-        self._failed: dict[str, str] = {}
+        self._ladder = [*_LADDERS[wanted]]
+        """What may be tried: without those that will never work here."""
+        self._failed: dict[BackendName, str] = {}
         """Those that have stopped working, and how."""
-        self._backend = self._open(_LADDERS[wanted])
+        self._rung: BackendName | None = None
+        """Which of the ladder is open; None: none of them."""
+        self._retry_seconds = FIRST_RETRY_SECONDS
+        self._retry_at = math.inf
+        self._backend = self._open()
+
+    @property
+    def may_be_fanotify(self) -> bool:
+        """Whether it is fanotify, or may be some day."""
+        return any(name.startswith("fanotify") for name in self._ladder)
 
     @property
     def name(self) -> str:
@@ -87,7 +104,9 @@ class ChosenBackend:
     @property
     def seconds_until_due(self) -> float | None:
         """See `Backend`."""
-        return self._backend.seconds_until_due
+        due = self._backend.seconds_until_due
+        seconds_until_retry = max(0.0, self._retry_at - time.monotonic())
+        return seconds_until_retry if due is None and seconds_until_retry < math.inf else due
 
     def watch(self, relative: bytes, directory_fd: int) -> bool:
         """See `Backend`."""
@@ -118,14 +137,18 @@ class ChosenBackend:
 
     def read(self) -> list[Hint]:
         """See `Backend`."""
+        if time.monotonic() >= self._retry_at and self._open_better():
+            return [Hint(HintKind.RESTARTED, b"", is_directory=True)]
         try:
             return self._backend.read()
         except BackendError as error:
             logger.error("%s: everything is watched anew, and compared", error)  # noqa: TRY400 - it says all
-            self._failed[self._backend.name] = str(error)
+            if self._rung is not None:
+                self._failed[self._rung] = str(error)
             with contextlib.suppress(OSError):
                 self._backend.close()
-            self._backend = self._open(_LADDERS[self._wanted])
+            self._backend = self._open()
+            self._retry_seconds = min(2 * self._retry_seconds, LONGEST_RETRY_SECONDS)
             return [Hint(HintKind.RESTARTED, b"", is_directory=True)]
 
     def polling_took(self, seconds: float) -> None:
@@ -136,25 +159,55 @@ class ChosenBackend:
         """See `Backend`."""
         self._backend.close()
 
-    def _open(self, ladder: Collection[BackendName]) -> Backend:
+    def _open(self) -> Backend:
         """Open the best one and say in the log which it is, and why."""
         shortcomings: list[str] = []
         backend: Backend | None = None
-        for name in ladder:
+        self._rung = None
+        for name in [*self._ladder]:
             if name in self._failed:
                 shortcomings.append(self._failed[name])
                 continue
             try:
                 backend = self._open_one(name, "; ".join(shortcomings) or self._say_wanted())
+                self._rung = name
                 break
             except BackendError as error:
                 shortcomings.append(str(error))
+                if isinstance(error, BackendRuledOut):
+                    self._ladder.remove(name)
         if backend is None:
             reason = "; ".join(shortcomings) or self._say_wanted()
-            backend = Polling(self._poll_seconds, reason=reason, is_wanted=not ladder)
+            backend = Polling(self._poll_seconds, reason=reason, is_wanted=self._wanted == "poll")
         is_degraded = bool(shortcomings) and (bool(self._failed) or self._wanted != "auto")
         logger.log(logging.WARNING if is_degraded else logging.INFO, "%s: %s", backend.name, backend.reason)
+        self._plan_retry()
         return backend
+
+    @property
+    def _better(self) -> list[BackendName]:
+        """Those that are better than the one that is open."""
+        return self._ladder[: self._ladder.index(self._rung)] if self._rung is not None else [*self._ladder]
+
+    def _plan_retry(self) -> None:
+        self._retry_at = time.monotonic() + self._retry_seconds if self._better else math.inf
+
+    def _open_better(self) -> bool:
+        """Try again what is better than what is open; return whether one of it works now, and is open instead."""
+        for name in self._better:
+            try:
+                backend = self._open_one(name, self._say_wanted())
+            except BackendError:
+                continue
+            self._failed.pop(name, None)
+            with contextlib.suppress(OSError):
+                self._backend.close()
+            self._backend, self._rung = backend, name
+            logger.info("%s can be used again: everything is watched anew, and compared", backend.name)
+            self._plan_retry()
+            return True
+        self._plan_retry()
+        return False
 
     def _open_one(self, name: BackendName, reason: str) -> Backend:
         if name == "inotify":

@@ -16,12 +16,13 @@ from typing import NamedTuple
 from auditline.workers.common.privileges import Capability, held_capabilities
 from auditline.workers.common.process_info import Process
 from auditline.workers.fim import fanotify_calls as calls
-from auditline.workers.fim.backend import Backend, BackendError, Hint, HintKind
+from auditline.workers.fim.backend import Backend, BackendError, BackendRuledOut, Hint, HintKind
 from auditline.workers.fim.fanotify_files import FileMarks
 from auditline.workers.fim.fanotify_marks import ENTRIES, ITSELF, MOST_INODE_MARKS, Marks
 from auditline.workers.fim.fanotify_records import Record, parse_records
 from auditline.workers.fim.file_systems import file_system_of
 from auditline.workers.fim.hint_batch import CREATE, DELETE, IS_DIRECTORY, HintBatch
+from auditline.workers.fim.path_tree import is_in
 from auditline.workers.fim.watched_paths import WatchedPaths
 
 logger = logging.getLogger(__name__)
@@ -68,26 +69,27 @@ def open_fanotify(choices: Choices) -> "FanotifyBackend":
             calls.FAN_REPORT_DFID_NAME | calls.FAN_UNLIMITED_QUEUE | calls.FAN_UNLIMITED_MARKS | reported
         )
     except OSError as error:
-        raise BackendError(_explain(error)) from error
+        raise _explain(error) from error
     try:
         flags = calls.FAN_MARK_ADD | calls.FAN_MARK_ONLYDIR
         if calls.mark(group_fd, flags, ENTRIES, calls.AT_FDCWD, b"/") == errno.EINVAL:
-            raise BackendError("fanotify tells of renames from Linux 5.17 on")
+            raise BackendRuledOut("fanotify tells of renames from Linux 5.17 on")
         calls.mark(group_fd, calls.FAN_MARK_FLUSH, 0, calls.AT_FDCWD)
         return FanotifyBackend(group_fd, FileMarks(reported), choices)
     except (OSError, BackendError) as error:
         os.close(group_fd)
-        raise error if isinstance(error, BackendError) else BackendError(_explain(error)) from error
+        raise error if isinstance(error, BackendError) else _explain(error) from error
 
 
-def _explain(error: OSError) -> str:
+def _explain(error: OSError) -> BackendError:
     if error.errno == errno.EPERM:
         is_held = Capability.SYS_ADMIN in held_capabilities()
         where = "CAP_SYS_ADMIN counts only outside of user namespaces" if is_held else "CAP_SYS_ADMIN is missing"
-        return f"fanotify cannot be used: {where}"
+        return BackendRuledOut(f"fanotify cannot be used: {where}")
     if error.errno == errno.EMFILE:
-        return "no fanotify group is left: raise fs.fanotify.max_user_groups, or RLIMIT_NOFILE"
-    return f"fanotify cannot be used: {error.strerror}"
+        return BackendError("no fanotify group is left: raise fs.fanotify.max_user_groups, or RLIMIT_NOFILE")
+    is_unknown = error.errno in (errno.ENOSYS, errno.EINVAL)
+    return (BackendRuledOut if is_unknown else BackendError)(f"fanotify cannot be used: {error.strerror}")
 
 
 class FanotifyBackend:
@@ -103,6 +105,8 @@ class FanotifyBackend:
         self._own_pids = choices.own_pids
         self._other: Backend | None = None
         self._trouble = ""
+        self._refused: set[bytes] = set()
+        """Directories that are left to the other backend because fanotify may not mark them."""
         self._gathered: list[tuple[Record, Process | None]] = []
         self._directories: WatchedPaths[bytes] = WatchedPaths()
         self._apart: WatchedPaths[bytes] = WatchedPaths()
@@ -148,7 +152,7 @@ class FanotifyBackend:
     def trouble(self) -> str:
         """See `Backend`."""
         other = self._other.trouble if self._other is not None else ""
-        return "; ".join(filter(None, (self._trouble, other)))
+        return "; ".join(filter(None, (self._trouble if self._refused else "", other)))
 
     @property
     def seconds_until_due(self) -> float | None:
@@ -169,6 +173,7 @@ class FanotifyBackend:
             return self._leave_to_other(relative, directory_fd, error_number)
         if self._other is not None:
             self._other.forget(relative)
+            self._refused.discard(relative)
         self._apart.unlink(relative)
         orphan = self._directories.link(relative, key)
         if orphan is not None:
@@ -185,6 +190,7 @@ class FanotifyBackend:
         self._apart.take(relative)
         if self._other is not None:
             self._other.forget(relative)
+            self._refused = {path for path in self._refused if not is_in(path, relative)}
 
     def move(self, old: bytes, new: bytes) -> None:
         """See `Backend`."""
@@ -234,6 +240,8 @@ class FanotifyBackend:
         self._files.move(old, new)
         self._apart.take(new)
         self._apart.move(old, new)
+        if self._refused:
+            self._refused = {new + path[len(old) :] if is_in(path, old) else path for path in self._refused}
 
     def _take_files(self, batch: HintBatch[bytes]) -> None:
         """Take what is told of files and directories that are marked by themselves."""
@@ -263,6 +271,7 @@ class FanotifyBackend:
             self._marks.let_go(orphan)
         if error_number:
             self._trouble = f"fanotify refused a mark: {os.strerror(error_number)}"
+            self._refused.add(relative)
         if self._other is None:
             self._other = self._open_other()
             if self._other.fd is not None:

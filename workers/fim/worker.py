@@ -21,6 +21,7 @@ from auditline.workers.common.leave import take_leave
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.own_files import OwnFiles
+from auditline.workers.common.privileges import Capability, give_up
 from auditline.workers.common.recorded_count import RecordedCount
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
@@ -97,17 +98,20 @@ def run(life: Life, settings: Settings, plan: WatchPlan, own: OwnFiles) -> None:
     relax_collector()
     try:
         while not life.stopping:
+            backend = open_backend(settings.fim, plan.backend, see=actors.see, own_pids=own_processes.pids)
             watch = Watch(
                 scope=make_scope(plan, own, baseline),
                 settings=settings.fim,
                 counters=life.counters,
-                backend=open_backend(settings.fim, plan.backend, see=actors.see, own_pids=own_processes.pids),
+                backend=backend,
                 baseline=baseline,
                 pool=pool,
                 dirty=dirty,
                 gaps=gaps,
                 actors=actors,
             )
+            if not backend.may_be_fanotify:
+                give_up((Capability.SYS_ADMIN, Capability.SYS_PTRACE))
             with contextlib.closing(watch.backend), contextlib.closing(watch.mounts):
                 Watcher(life, watch, plan, producer).run(is_start=is_start)
             is_start = False

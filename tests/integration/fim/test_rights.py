@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from auditline.workers.common.privileges import Capability
+
 NO_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 ADMIN_ALONE = ("setpriv", "--bounding-set=-all,+sys_admin", "--inh-caps=-all")
 NAMESPACE = ("unshare", "--user", "--map-root-user")
@@ -57,6 +59,17 @@ def test_everything_is_told_and_what_is_missing_is_said(watched, prefix, backend
     assert_told(watched)
     assert f": {backend}: " in watched.run.stderr
     assert missing in watched.run.stderr
+
+
+def test_a_watcher_that_cannot_use_fanotify_gives_up_the_rights_that_only_that_needs(watched):
+    prefix = ("setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin")
+    if os.geteuid() != 0 or subprocess.run([*prefix, "true"], check=False).returncode:
+        pytest.skip("only root has rights to give up")
+    watched.start(prefix=prefix)
+
+    permitted = int(watched.run.status_of(watched.title)["CapPrm"], 16)
+
+    assert permitted == 1 << Capability.DAC_READ_SEARCH
 
 
 def test_an_ordinary_user_is_told_everything_and_what_is_missing(nobodys_watched):

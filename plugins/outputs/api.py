@@ -2,7 +2,8 @@
 
 Order of a turn: `write(lines)` for every output; then, output by output, `others_attached = ...` and `pump()`; then
 what is done is the minimum of `done_sequence` over all outputs (one that is detached holds nothing back). The last
-attached output is never detached: it is blocked instead. No call but `close` waits for a destination.
+attached output that takes all events is never detached: it is blocked instead. No call but `close` waits for a
+destination.
 
 The balance of every output holds at any moment and over a kill -9 of the router::
 
@@ -53,8 +54,11 @@ class Output(Protocol):
 
     name: str
     schema: str
+    takes_all: bool
+    """Every event comes to it: no filter is before it."""
     others_attached: bool
-    """Set by the router before each `pump`: another output takes the events. The last attached one blocks instead."""
+    """Set by the router before each `pump`: another output takes all events, or, for one that is gone, some of them.
+    The last attached one blocks instead."""
 
     @property
     def done_sequence(self) -> int:

@@ -56,6 +56,7 @@ class ElasticsearchOutput:
     def __init__(self, settings: ElasticsearchSettings, context: OutputContext) -> None:
         self.name = settings.name
         self.schema = settings.schema
+        self.takes_all = True
         self.is_gone = False
         self.write_fd: int | None = None
         self._others_attached = False

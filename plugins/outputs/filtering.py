@@ -28,6 +28,7 @@ class FilteredOutput:
         self.name, self.schema = output.name, output.schema
         self._includes = any_of(settings.include) if settings.include else None
         self._excludes = any_of(settings.exclude) if settings.exclude else None
+        self.takes_all = output.takes_all and self._includes is None and self._excludes is None
         self._editor = LineEditor(settings.add) if settings.add else None
         self._counters = counters
         self._filtered = slot_of(self.name, "events_filtered")

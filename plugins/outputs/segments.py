@@ -35,6 +35,7 @@ class SegmentsOutput:
         """*is_private*: a process of ours alone reads them, and where its cursor cannot be read it needs them all."""
         self.name = settings.name
         self.schema = settings.schema
+        self.takes_all = True
         self.others_attached = False
         self.is_attached = True
         self.is_gone = False

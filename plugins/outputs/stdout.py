@@ -53,6 +53,7 @@ class StdoutOutput:
     def __init__(self, settings: StdoutSettings, context: OutputContext) -> None:
         self.name = settings.name
         self.schema = settings.schema
+        self.takes_all = True
         self.others_attached = False
         self.done_sequence = 0
         self.error_number = 0

@@ -10,6 +10,8 @@ from auditline.workers.common.settings import Settings, StdoutSettings, show_set
 from auditline.workers.common.settings_file import to_toml
 from auditline.workers.common.settings_loading import load_settings
 
+A_LIMIT = 'a number, or a timestamp with a zone such as "2026-01-31T12:00:00Z"'
+
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
@@ -114,12 +116,11 @@ below = "2026-02-01T00:00:00+01:00"
         ),
         (
             'field = "a"\nabove = 2026-01-01',
-            '.above must be a number, or a timestamp with a zone such as "2026-01-31T12:00:00Z", not 2026-01-01',
+            f".above must be {A_LIMIT}, not 2026-01-01",
         ),
         (
             'field = "a"\nabove = 99999999999999999999',
-            ".above must be a number, or a timestamp with a zone such as"
-            ' "2026-01-31T12:00:00Z", not 99999999999999999999',
+            f".above must be {A_LIMIT}, not 99999999999999999999",
         ),
         (
             'field = "a"\nnetwork = "10.0.0.1/8"',

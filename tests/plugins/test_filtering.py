@@ -168,6 +168,17 @@ def test_a_line_that_cannot_be_read_is_let_through(context, segments, tmp_path, 
     output.close(0)
 
 
+@pytest.mark.parametrize(
+    ("settings", "takes_all"),
+    [({"include": EVEN}, False), ({"exclude": EVEN}, False), ({"add": AddSettings(tags=("x",))}, True), ({}, True)],
+)
+def test_only_what_nothing_is_left_out_of_takes_all(context, segments, settings, takes_all):
+    output = open_output(segments(**settings), context)
+
+    assert output.takes_all is takes_all
+    output.close(0)
+
+
 def test_a_filter_is_the_output_in_all_else(context, segments):
     output = open_output(segments(include=EVEN), context)
 

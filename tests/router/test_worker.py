@@ -62,6 +62,7 @@ class HeldOutput:
 
     name: str = "held"
     schema: str = "audit"
+    takes_all: bool = True
     others_attached: bool = False
     done_sequence: int = 0
     pending_bytes: int = 0

@@ -60,7 +60,9 @@ class Destinations:
     def pump(self) -> None:
         """Let every output do what is due."""
         for output in self.outputs:
-            output.others_attached = any(other.is_attached for other in self.outputs if other is not output)
+            others = [other for other in self.outputs if other is not output and other.is_attached]
+            # Nobody will read any more what one that is gone would have had beside them.
+            output.others_attached = any(other.takes_all for other in others) or (output.is_gone and bool(others))
             output.pump()
 
     def confirm(self, sequence: int) -> None:

@@ -148,7 +148,7 @@ class Examiner:
             self.in_hand.come_again(look.as_dirty(path))
         elif not is_to_be_hashed(status, watch.settings):
             self._settle_unhashed(path, status, look)
-        elif status.st_nlink > 1 and not look.is_content:
+        elif status.st_nlink > 1:
             self._look_at_one_of_several(path, status, look)
         else:
             self.in_hand.submit(path, look, status.st_size)
@@ -265,6 +265,7 @@ class Examiner:
 
     def is_stored(self) -> None:
         """Note that the transaction was committed."""
+        self.links.is_stored()
         self._recorded_beneath = 0
         self.directories_first.forget()
         self._settled.clear()
@@ -298,10 +299,10 @@ class Examiner:
 
     def _look_at_one_of_several(self, path: bytes, status: os.stat_result, look: Look) -> None:
         """Take what a hasher said of the same file under another name, or is about to say; else ask one."""
-        hashed = self.links.hashed(status)
+        hashed = None if look.is_content else self.links.hashed(status)
         if hashed is not None:
             self._settle(path, hashed, look)
-        elif self.links.wait(path, status):
+        elif self.links.wait(path, status, is_content=look.is_content):
             self.in_hand.wait(path, look)
         else:
             self.in_hand.submit(path, look, status.st_size)

@@ -32,6 +32,8 @@ class Links:
         self._results: OrderedDict[Snapshot, FileState] = OrderedDict()
         self._readers: dict[Snapshot, bytes] = {}
         """Under which name a file is at a hasher,"""
+        self._fresh: set[Snapshot] = set()
+        """those that were given to hashers in the transaction that goes on, and so after all that has been told,"""
         self._waiting: dict[bytes, tuple[Snapshot, list[bytes]]] = {}
         """and the other names for which that one's answer counts as well."""
 
@@ -87,25 +89,33 @@ class Links:
         """Return what a hasher has lately said of the same file, unchanged since, under another name."""
         return self._results.get(_snapshot(status))
 
-    def wait(self, path: bytes, status: os.stat_result) -> bool:
+    def wait(self, path: bytes, status: os.stat_result, *, is_content: bool = False) -> bool:
         """Say whether the same file is at a hasher under another name, whose answer counts for *path* as well.
 
-        If not, it is *path* from now on.
+        If not, it is *path* from now on. *is_content*: it was written to, which its times need not show, so that only
+        what is read from now on counts.
         """
         snapshot = _snapshot(status)
-        reader = self._readers.setdefault(snapshot, path)
-        if reader == path:
+        reader = self._readers.get(snapshot)
+        if reader is None or reader == path or (is_content and snapshot not in self._fresh):
+            self._readers[snapshot] = path
+            self._fresh.add(snapshot)
             self._waiting[path] = (snapshot, [])
             return False
         self._waiting[reader][1].append(path)
         return True
+
+    def is_stored(self) -> None:
+        """Note that a transaction has ended: hints may be read, and hashers begin to read, from now on."""
+        self._fresh.clear()
 
     def answered(self, path: bytes, state: FileState | None) -> tuple[list[bytes], bool]:
         """Return the other names that waited for an answer about *path*, and whether it is one for them."""
         snapshot, names = self._waiting.pop(path, (None, []))
         if snapshot is None:
             return [], False
-        self._readers.pop(snapshot, None)
+        if self._readers.get(snapshot) == path:
+            del self._readers[snapshot]
         if state is None or state.hash_state != STABLE or _snapshot_of(state) != snapshot:
             return names, False
         self._results[snapshot] = state

@@ -23,6 +23,41 @@ def test_a_file_with_many_names_is_hashed_once(start, watched):
     assert all(state.hashes and state.links == 100 for state in states)
 
 
+def test_one_whose_names_are_all_touched_is_hashed_once(start, watched):
+    """Pitfall 13."""
+    (watched / "f0").write_text("before")
+    for number in range(1, 100):
+        os.link(watched / "f0", watched / f"f{number}")
+    running = start()
+
+    for number in range(100):
+        (watched / f"f{number}").write_text("after!")
+    running.settle()
+
+    # Half of the names may have waited for long enough when the last one is told.
+    assert running.life.counters.get("hash_jobs_submitted_total") <= 5
+    assert sorted(running.told) == sorted(("updated", f"f{number}") for number in range(100))
+    assert len({running.watch.baseline.known(b"f%d" % number).hashes for number in range(100)}) == 1
+
+
+def test_a_write_while_another_name_is_at_a_hasher_is_looked_at_by_itself(start, watched):
+    (watched / "one").write_text("before")
+    os.link(watched / "one", watched / "two")
+    running = start()
+    running.hold_hasher()
+    (watched / "one").write_text("after!")
+    running.turn_until(lambda: running.in_hand)
+
+    (watched / "two").write_text("at last")
+    os.utime(watched / "two", ns=(10**18, 10**18))
+    running.turn_until(lambda: not running.watch.dirty)
+    running.resume_hasher()
+    running.settle()
+
+    assert running.watch.baseline.known(b"one").hashes == running.watch.baseline.known(b"two").hashes
+    assert {running.watch.baseline.known(name).size for name in (b"one", b"two")} == {7}
+
+
 def test_a_write_through_one_name_is_told_of_all(start, watched):
     for directory in ("a", "b"):
         (watched / directory).mkdir()

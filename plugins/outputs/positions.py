@@ -10,6 +10,7 @@ allowed. A cursor that is missing or is not of this form holds nothing back.
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,10 @@ def read_position(path: Path) -> tuple[Position, dict[str, Any]]:
         OSError: it cannot be read; FileNotFoundError: there is none.
         ValueError: it holds no position.
     """
-    with path.open("rb") as file:
+    # A shipper's user may have put anything there: nobody waits for the other end of a pipe.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError(f"{path}: is no regular file")
         text = file.read(_MOST_BYTES)
     try:
         value = json.loads(text)

@@ -201,7 +201,9 @@ def test_a_mistake_in_what_is_added_is_told(problems, additions, problem):
     assert problems(f"[outputs.stdout.add]\n{additions}\n") == [f"outputs.stdout.add{problem}"]
 
 
-names = st.lists(st.text(st.characters(exclude_characters=".", codec="utf-8"), min_size=1, max_size=4), min_size=1)
+names = st.lists(
+    st.text(st.characters(exclude_characters=".", codec="utf-8"), min_size=1, max_size=4), min_size=1, max_size=20
+)
 dotted = names.map(".".join).filter(lambda name: name.partition(".")[0] not in ("@timestamp", "event", "auditline"))
 scalars = st.booleans() | st.integers(-(2**63), 2**63) | st.floats(-1e9, 1e9) | st.text(max_size=5)
 plain_conditions = st.one_of(

@@ -55,6 +55,13 @@ def problems_of(file):
     return [problem.removeprefix(f"{file}: ") for problem in caught.value.problems]
 
 
+@pytest.mark.parametrize("table", ["[[outputs.stdout.exclude{}]]\nfield = 'a'", "[outputs.stdout.add.fields{}]\nb = 1"])
+def test_tables_that_are_nested_too_deeply_are_told(write, table):
+    file = write(table.format(".all" * 1500))
+
+    assert len(problems_of(file)) == 1
+
+
 def test_an_empty_file_gives_the_defaults(write):
     file = write("")
 

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -38,6 +39,15 @@ def test_a_damaged_cursor_is_put_aside_and_told(cursor, content):
         assert opened.position is None
         assert "begins with the oldest event" in opened.note
     assert cursor.with_name("cursor.damaged").read_bytes() == content
+
+
+def test_nobody_waits_for_the_other_end_of_a_pipe_in_the_place_of_a_cursor(cursor):
+    os.mkfifo(cursor)
+
+    with Cursor.open(cursor, HOST) as opened:
+        assert opened.position is None
+        assert "is no regular file" in opened.note
+    assert cursor.with_name("cursor.damaged").is_fifo()
 
 
 def test_a_cursor_of_another_host_is_not_followed(cursor):

@@ -15,7 +15,8 @@ _GROUPS = ("all", "any", "none")
 _ALONE = ("equals", "one_of", "exists")
 """Operators beside which no other one says anything more."""
 _LARGEST_INTEGER = 2**64
-_DOTTED = re.compile(r"[^.]+(\.[^.]+)*")
+_DOTTED = re.compile(r"[^.]+(\.[^.]+){0,19}")
+"""Elasticsearch takes objects within objects up to 20 levels deep, unless it is told otherwise."""
 
 
 def read_conditions(tables: object, section: str, problems: Problems) -> tuple[ConditionSettings, ...]:

@@ -8,6 +8,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+from auditline.workers.common.errors import SettingsError
 from auditline.workers.common.filter_loading import read_additions, read_conditions
 from auditline.workers.common.settings import (
     AuditSettings,
@@ -53,6 +54,13 @@ def reload_settings(settings: Settings) -> Settings:
 
 
 def _load(path: Path | None, places: Places) -> Settings:
+    try:
+        return _load_nested(path, places)
+    except RecursionError as error:
+        raise SettingsError([f"{path or DEFAULT_FILE}: tables are nested too deeply"]) from error
+
+
+def _load_nested(path: Path | None, places: Places) -> Settings:
     tables = read_toml(path or DEFAULT_FILE, is_needed=path is not None)
     source = None if tables is None else path or DEFAULT_FILE
     problems = Problems(str(source or "defaults"))

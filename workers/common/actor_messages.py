@@ -19,6 +19,8 @@ class Question(NamedTuple):
     """Not before this, in nanoseconds since 1970."""
     number: int = 0
     """Of the question: the same path and pid may be asked about for another change."""
+    file: str = ""
+    """The `file_key` of what stands there, if it may have been made by a name that does not tell the path."""
 
 
 class Answer(NamedTuple):
@@ -48,9 +50,20 @@ class Answer(NamedTuple):
     """As in the question."""
 
 
+def file_key(device: int, inode: int) -> str:
+    """Return what tells a file from all others of its time, as records of the kernel have it.
+
+    Source: kernel/auditsc.c, audit_log_name().
+    """
+    return f"{inode} dev={os.major(device):02x}:{os.minor(device):02x}"
+
+
 def encode_questions(questions: Iterable[Question]) -> bytes:
     """Return JSON in ASCII; paths are UTF-8 with surrogateescape."""
-    rows = [(os.fsdecode(path), pid, since_ns, number) for path, pid, since_ns, number in questions]
+    rows = [
+        (os.fsdecode(path), pid, since_ns, number, file) if file else (os.fsdecode(path), pid, since_ns, number)
+        for path, pid, since_ns, number, file in questions
+    ]
     return json.dumps(rows, separators=(",", ":")).encode()
 
 
@@ -61,7 +74,7 @@ def decode_questions(payload: bytes) -> list[Question]:
         ValueError: *payload* is not of that form.
     """
     try:
-        return [Question(os.fsencode(path), *map(int, numbers)) for path, *numbers in json.loads(payload)]
+        return [_question(*row) for row in json.loads(payload)]
     except (TypeError, RecursionError) as error:
         raise ValueError(f"questions of a watcher are damaged: {error}") from error
 
@@ -81,6 +94,10 @@ def decode_answers(payload: bytes) -> list[Answer]:
         return [_answer(**members) for members in json.loads(payload)]
     except (TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"answers to a watcher are damaged: {error}") from error
+
+
+def _question(path: str, pid: int, since_ns: int, number: int, file: str = "") -> Question:
+    return Question(os.fsencode(path), int(pid), int(since_ns), int(number), str(file))
 
 
 def _members(answer: Answer) -> Iterator[tuple[str, object]]:

@@ -91,10 +91,10 @@ class Actors:
         """Return what is known of who made a record just read, as `ProcessCache.see`; None: nobody wants to know."""
         return None if self._is_off else self._cache.see(pid, pidfd)
 
-    def note(self, path: bytes, process: Process | None, since_ns: int) -> None:
+    def note(self, path: bytes, process: Process | None, since_ns: int, file: str = "") -> None:
         """A hint about *path* has come: ask the router who did that, once for each process.
 
-        *since_ns* is a time before which it cannot have been: when hints were last read.
+        *since_ns* is a time before which it cannot have been: when hints were last read. *file*: see `Question`.
         """
         if not self._asks:
             return
@@ -115,7 +115,7 @@ class Actors:
             if not who[1]:
                 # By now it may be another one.
                 asked.answer = None
-            self._put_question(path, asked, self._since(process, since_ns) if is_alone else since_ns)
+            self._put_question(path, asked, self._since(process, since_ns) if is_alone else since_ns, file)
 
     def renew(self, path: bytes) -> None:
         """What was told of *path* has been recorded, and since then something else was: that is of its own."""
@@ -173,11 +173,11 @@ class Actors:
         """What was told of *path* has been recorded, or was nothing: what comes now is about another change."""
         self._asked.drop(path)
 
-    def _put_question(self, path: bytes, asked: _Asked, since_ns: int) -> None:
+    def _put_question(self, path: bytes, asked: _Asked, since_ns: int, file: str = "") -> None:
         """Ask who changed *path* after *since_ns*; not now, if too much is asked already."""
         if len(self._questions) < MOST_QUESTIONS:
             asked.number, asked.asked = next(self._numbers), self._clock()
-            self._questions.append(Question(path, asked.who[0], since_ns, asked.number))
+            self._questions.append(Question(path, asked.who[0], since_ns, asked.number, file))
 
     def _answer(self, path: bytes, process: Process | None) -> Answer | None:
         asked = _find(self._asked.get(path) or [], _who(process))

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Sequence
 
+from auditline.workers.common.actor_messages import file_key
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.file_entry import DetectedBy
 from auditline.workers.common.file_state import HASHED, QUARANTINED, UNREAD, UNREADABLE, UNSTABLE, FileState
@@ -113,14 +114,16 @@ class Examiner:
             look = Look(known, dirty.detected_by, dirty.is_new, dirty.is_content, processes=dirty.processes)
             self.look(path, status, look)
 
-    def wait_for_actor(self, path: bytes, since_ns: int, again: DirtyPath) -> bool:
+    def wait_for_actor(self, path: bytes, status: os.stat_result, since_ns: int, again: DirtyPath) -> bool:
         """Ask who made something after *since_ns*, and look at it, as *again* says, when there was time to answer.
 
         False: it must be looked at now.
         """
         watch = self._watch
-        watch.actors.note(watch.scope.absolute(path), None, since_ns)
-        if not watch.actors.asks or len(watch.dirty) >= MOST_WAITING:
+        if not watch.actors.asks:
+            return False
+        watch.actors.note(watch.scope.absolute(path), None, since_ns, file_key(status.st_dev, status.st_ino))
+        if len(watch.dirty) >= MOST_WAITING:
             return False
         watch.dirty.put_back(again, watch.settings.debounce_seconds)
         return True

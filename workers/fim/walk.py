@@ -344,7 +344,7 @@ class Walker:
             return
         if state is None and visit.since_ns and scan is None and not visit.is_found:
             again = DirtyPath(path, visit.is_new, visit.detected_by)
-            if self.examiner.wait_for_actor(path, visit.since_ns, again):
+            if self.examiner.wait_for_actor(path, status, visit.since_ns, again):
                 return
         look = Look(
             state,

@@ -79,8 +79,8 @@ class Actors(Protocol):
     def asks(self) -> bool:
         """Whether anybody is there who may answer."""
 
-    def note(self, path: bytes, process: Process | None, since_ns: int) -> None:
-        """A hint about *path* has come; what it is about happened after *since_ns*."""
+    def note(self, path: bytes, process: Process | None, since_ns: int, file: str = "") -> None:
+        """A hint about *path* has come; what it is about happened after *since_ns*. *file*: see `Question`."""
 
     def ask(self) -> None:
         """Send the questions that have come together."""
@@ -103,7 +103,7 @@ class NoActors:
 
     asks = False
 
-    def note(self, path: bytes, process: Process | None, since_ns: int) -> None:
+    def note(self, path: bytes, process: Process | None, since_ns: int, file: str = "") -> None:
         """See `Actors`."""
 
     def ask(self) -> None:

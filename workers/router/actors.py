@@ -20,6 +20,7 @@ from auditline.workers.router.file_calls import (
     Registers,
     call_of,
     changed_paths,
+    made_files,
     registers_of,
     time_ns_of,
 )
@@ -36,6 +37,8 @@ QUESTION_SECONDS = 2.0
 DEED_SECONDS = 10.0
 MOST_DEEDS = 4096
 MOST_QUESTIONS = 16384
+_Place = str | tuple[int | str, str]
+"""An absolute path; or a pid, or what tells a file from others, and the last part of a name."""
 _ANY_PLACE = ""
 """Beside a pid: whatever it did. No path ends with it."""
 MOST_SAME = 8
@@ -45,13 +48,14 @@ MOST_SAME = 8
 class _Deed:
     """One event in which a process changed files."""
 
-    __slots__ = ("event", "event_id", "paths", "registers", "seen", "time_ns")
+    __slots__ = ("event", "event_id", "places", "registers", "seen", "time_ns")
 
-    def __init__(self, event: Event, event_id: str, registers: Registers, paths: list[str], seen: float) -> None:
+    def __init__(self, event: Event, event_id: str, registers: Registers, places: list["_Place"], seen: float) -> None:
         self.event = event
         self.event_id = event_id
         self.registers = registers
-        self.paths = paths
+        self.places = places
+        """Under what one finds it."""
         self.time_ns = time_ns_of(event)
         self.seen = seen
 
@@ -87,10 +91,10 @@ class Actors:
         """False: nobody is there to ask, so that nothing need be kept."""
         self._kept: deque[tuple[Event, str]] = deque(maxlen=KEPT_EVENTS)
         self._deeds: deque[_Deed] = deque()
-        # By absolute path, and by pid and last part; the latest ones at the end.
-        self._by_place: dict[str | tuple[int, str], list[_Deed]] = {}
+        # The latest ones at the end.
+        self._by_place: dict[_Place, list[_Deed]] = {}
         self._queue: deque[_Waiting] = deque()
-        self._waiting: dict[str | tuple[int, str], list[_Waiting]] = {}
+        self._waiting: dict[_Place, list[_Waiting]] = {}
         self._answers: dict[bytes, list[Answer]] = {}
         self._warning = RepeatedWarning(logger, every=1000)
 
@@ -159,10 +163,11 @@ class Actors:
         paths = changed_paths(event, call, registers) if registers is not None else []
         if registers is None or not paths:
             return
-        deed = _Deed(event, event_id, registers, paths, self._clock())
+        places = [*_places(registers.pid, paths), *made_files(event, call, registers)]
+        deed = _Deed(event, event_id, registers, places, self._clock())
         self._deeds.append(deed)
         concerned: dict[_Waiting, None] = {}
-        for place in _places(registers.pid, paths):
+        for place in places:
             same = self._by_place.setdefault(place, [])
             same.append(deed)
             del same[:-MOST_SAME]
@@ -173,7 +178,7 @@ class Actors:
     def _deeds_of(self, waiting: _Waiting) -> list[_Deed]:
         """Return what was done to the path of a question, in order."""
         found: dict[_Deed, None] = {}
-        for place in _places(waiting.question.pid, [waiting.text]):
+        for place in _places_of(waiting):
             found.update(dict.fromkeys(self._by_place.get(place, ())))
         return sorted(found, key=lambda deed: deed.time_ns)
 
@@ -227,7 +232,7 @@ class Actors:
             _remove(self._waiting, place, waiting)
 
     def _forget(self, deed: _Deed) -> None:
-        for place in _places(deed.registers.pid, deed.paths):
+        for place in deed.places:
             _remove(self._by_place, place, deed)
 
 
@@ -236,7 +241,7 @@ def is_for_actors_only(event: Event) -> bool:
     return event.types[0] == types.SYSCALL and types.OF_SYSTEM_CALLS.issuperset(event.types)
 
 
-def _places(pid: int, paths: list[str]) -> Iterator[str | tuple[int, str]]:
+def _places(pid: int, paths: list[str]) -> Iterator[_Place]:
     """Yield under what one finds *paths*: absolute ones, and the last parts of all, if it is known who did it."""
     for path in paths:
         if path.startswith("/"):
@@ -245,14 +250,16 @@ def _places(pid: int, paths: list[str]) -> Iterator[str | tuple[int, str]]:
             yield pid, path.rpartition("/")[2]
 
 
-def _places_of(waiting: _Waiting) -> Iterator[str | tuple[int, str]]:
+def _places_of(waiting: _Waiting) -> Iterator[_Place]:
     """Yield under what one finds a question: what it asks about, and its pid."""
     yield from _places(waiting.question.pid, [waiting.text])
     if waiting.question.pid:
         yield waiting.question.pid, _ANY_PLACE
+    if waiting.question.file:
+        yield waiting.question.file, waiting.text.rpartition("/")[2]
 
 
-def _remove(lists: dict[str | tuple[int, str], list[_Any]], place: str | tuple[int, str], member: _Any) -> None:
+def _remove(lists: dict[_Place, list[_Any]], place: _Place, member: _Any) -> None:
     members = lists.get(place, [])
     if member in members:
         members.remove(member)

@@ -23,6 +23,7 @@ _REGISTERS = re.compile(
     r" ppid=([0-9]{1,10}) pid=([0-9]{1,10})"
 ).search
 _NAMED = re.compile(r"name=(\"[^\"]*\"|[0-9A-F]+) .*?(?:nametype|objtype)=([A-Z]+)").search
+_MADE = re.compile(r"name=(\"[^\"]*\"|[0-9A-F]+) inode=([0-9]+ dev=[0-9a-f]+:[0-9a-f]+) .*?nametype=CREATE").search
 _FLAGS = re.compile(r"oflag=0?([0-7]+)").search
 _ACCESS_MODE, _TRUNCATE = 3, 0o1000
 """Of the flags of open(2). Source: asm-generic/fcntl.h; alpha, whose O_TRUNC is another one, is not met."""
@@ -122,6 +123,14 @@ def changed_paths(event: Event, call: Call, registers: Registers) -> list[str]:
         for name, name_type in _names(event)
         if name_type not in ("PARENT", "UNKNOWN") and (may_write or name_type == "CREATE")
     ]
+
+
+def made_files(event: Event, call: Call, registers: Registers) -> list[tuple[str, str]]:
+    """Return the `file_key` and the last part of the name of what was made by a name that does not tell its path."""
+    if _is_relative_to_cwd(call, registers):
+        return []
+    found = (_MADE(body) for kind, body in zip(event.types, event.bodies, strict=True) if kind == types.PATH)
+    return [(match[2], _path(text_of(match[1]), None)) for match in found if match]
 
 
 def time_ns_of(event: Event) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from auditline.workers.common.actor_messages import Answer, Question, decode_questions, encode_answers
+from auditline.workers.common.actor_messages import Answer, Question, decode_questions, encode_answers, file_key
 from auditline.workers.common.process_info import Process
 from auditline.workers.common.settings import Settings
 from auditline.workers.fim.actors import Actors
@@ -20,10 +20,11 @@ class Router:
         self.is_answering = True
 
     def send(self, payload: bytes) -> bool:
-        for path, pid, since_ns, number in decode_questions(payload):
-            self.questions.append(Question(path, pid, since_ns, number))
+        for question in decode_questions(payload):
+            self.questions.append(question)
             if self.is_answering:
-                told = Answer(path, pid, "exact", len(self.questions), "host-1", number=number)
+                pid, number = len(self.questions), question.number
+                told = Answer(question.path, question.pid, "exact", pid, "host-1", number=number)
                 self.actors.take([encode_answers([told])])
         return True
 
@@ -60,6 +61,16 @@ def test_who_made_a_change_is_told(running, watched):
     running.settle()
 
     assert actors(running) == [("f", 1)]
+
+
+def test_of_what_is_found_in_a_new_directory_it_is_asked_by_its_inode_as_well(running, watched, router):
+    (watched / "new").mkdir()
+    (watched / "new" / "in").write_text("text")
+    running.settle()
+
+    status = (watched / "new" / "in").stat()
+    asked = {question.file for question in router.questions if question.path.endswith(b"/in")}
+    assert file_key(status.st_dev, status.st_ino) in asked
 
 
 def test_who_wrote_the_same_is_not_told_to_have_made_a_later_change(running, watched, router):

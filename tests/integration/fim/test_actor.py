@@ -40,6 +40,19 @@ for number in range(int(sys.argv[1])):
 """Touches one file with each process, as another user who has logged in as a third one."""
 
 
+COPY = """
+import os
+
+os.mkdir("new")
+new = os.open("new", os.O_RDONLY)
+os.mkdir("deep", dir_fd=new)
+deep = os.open("deep", os.O_RDONLY, dir_fd=new)
+for number in range(20):
+    os.close(os.open(f"f{number}", os.O_CREAT | os.O_WRONLY, dir_fd=deep))
+"""
+"""Fills a directory as `cp -r` does: nothing that it gives the kernel is a whole path."""
+
+
 def make_files(root: Any, count: int) -> None:
     root.chmod(0o777)
     (root / "source").write_text("source\n")
@@ -139,6 +152,23 @@ def test_with_rules_it_is_known_who_filled_a_directory_just_made(
         for change in watched.changes
     }
     assert told == {"x": "mkdir", "x/y": "mkdir", "x/y/f": "sh", "x/g": "sh"}
+
+
+@pytest.mark.kernel
+def test_with_rules_it_is_known_who_made_what_by_names_relative_to_a_descriptor(
+    kernel_audit: AuditControl, watched: Any
+) -> None:
+    watched.start(fim=DEFAULTS | {"actor": "audit"}, audit="")
+
+    subprocess.run([sys.executable, "-c", COPY], cwd=watched.root, check=True)
+    watched.settle()
+
+    told = {
+        os.path.relpath(change.path, watched.root): change.document["auditline"].get("actor", {}).get("executable")
+        for change in watched.changes
+    }
+    names = {"new", "new/deep", *(f"new/deep/f{number}" for number in range(20))}
+    assert told == dict.fromkeys(names, os.path.realpath(sys.executable))
 
 
 @pytest.mark.kernel

@@ -1,5 +1,6 @@
 """Whose process changed a file: the right one, or nobody."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auditline.workers.common.actor_messages import Answer, Question, decode_answers, encode_questions
+from auditline.workers.common.actor_messages import Answer, Question, decode_answers, encode_questions, file_key
 from auditline.workers.router import actors as actors_module
 from auditline.workers.router.actors import Actors, is_for_actors_only
 from auditline.workers.router.event import Event
@@ -44,6 +45,39 @@ def test_a_write_of_the_process_that_the_kernel_named_is_exact(actors: Actors, m
     assert (answer.path, answer.asked_pid, answer.match, answer.event_id) == (PATH, 4711, "exact", "host-1")
     assert (answer.pid, answer.executable, answer.name) == (4711, "/usr/bin/touch", "touch")
     assert (answer.uid, answer.login_uid, answer.session, answer.parent_pid) == (65534, 1000, 3, 4000)
+
+
+MADE = Question(PATH, 0, 0, file=file_key(os.makedev(0xFE, 0), 786_440))
+BY_DESCRIPTOR = ("5", "7ffe", "241", "1b6")
+
+
+def test_what_was_made_by_a_name_relative_to_a_descriptor_is_known_by_its_inode(
+    actors: Actors, make_write: Make
+) -> None:
+    actors.note(make_write('"f"', pid=4711, given=BY_DESCRIPTOR), "host-1")
+
+    actors.ask(PEER, encode_questions([MADE]))
+
+    assert shown(told(actors)) == [("exact", 4711, "/usr/bin/touch")]
+
+
+def test_a_question_about_an_inode_waits_for_its_event(actors: Actors, make_write: Make) -> None:
+    actors.ask(PEER, encode_questions([MADE]))
+
+    actors.note(make_write('"f"', pid=4711, given=BY_DESCRIPTOR), "host-1")
+
+    assert shown(told(actors)) == [("exact", 4711, "/usr/bin/touch")]
+
+
+@pytest.mark.parametrize(("path", "inode"), [(b"/watched/g", 786_440), (PATH, 786_441)])
+def test_another_name_or_another_inode_is_another_file(
+    actors: Actors, make_write: Make, path: bytes, inode: int
+) -> None:
+    actors.note(make_write('"f"', pid=4711, given=BY_DESCRIPTOR), "host-1")
+
+    actors.ask(PEER, encode_questions([Question(path, 0, 0, file=file_key(os.makedev(0xFE, 0), inode))]))
+
+    assert told(actors) == []
 
 
 def test_a_question_waits_for_its_event(actors: Actors, make_write: Make) -> None:

@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
@@ -93,7 +94,9 @@ def read_xattrs_at(directory_fd: int, name: bytes) -> bytes:
     Raises:
         OSError: it is gone, or /proc is not mounted.
     """
-    # The call that takes a directory is Linux 6.13's, and Python has none for it.
+    if _has_none(directory_fd, name):
+        return b""
+    # The calls that take a directory are Linux 6.13's, and Python has none for them.
     return read_xattrs(b"/proc/self/fd/%d/%b" % (directory_fd, name))
 
 
@@ -249,6 +252,8 @@ _STATX_INO = 0x100
 _STATX_TIMES_AND_SIZE = 0x40 | 0x80 | 0x200
 _HAS_NO_STATX = (errno.ENOSYS, errno.EPERM)
 """Before Linux 4.11, or refused by a container's filter."""
+_SYS_LISTXATTRAT = 465
+"""The same on all architectures. Source: asm-generic/unistd.h, scripts/syscall.tbl."""
 _buffer = ctypes.create_string_buffer(256)
 _ADDRESS = ctypes.addressof(_buffer)
 _ATTRIBUTES = struct.Struct("=8xQ40xQ")
@@ -268,6 +273,20 @@ def _inode() -> int:
     return int(_INODE.unpack_from(_buffer)[0])
 
 
+def _has_none(directory_fd: int, name: bytes) -> bool:
+    """Say whether the kernel says at once that an entry has no extended attribute, as most have none."""
+    if not _knows_listxattrat():
+        return False
+    listed: int = _syscall(_SYS_LISTXATTRAT, directory_fd, name, _AT_SYMLINK_NOFOLLOW, None, ctypes.c_size_t(0))
+    return listed == 0
+
+
+@lru_cache
+def _knows_listxattrat() -> bool:
+    listed: int = _syscall(_SYS_LISTXATTRAT, -1, b"/", _AT_SYMLINK_NOFOLLOW, None, ctypes.c_size_t(0))
+    return listed >= 0 or ctypes.get_errno() not in _HAS_NO_STATX
+
+
 def _no_statx(*_arguments: object) -> int:
     ctypes.set_errno(errno.ENOSYS)
     return -1
@@ -283,3 +302,5 @@ def _find_statx() -> Callable[..., int]:
 
 
 _call_statx = _find_statx()
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long

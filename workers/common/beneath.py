@@ -115,20 +115,29 @@ class Root:
             OSError: as `open_directory`.
         """
         parent, _, name = relative.rpartition(b"/")
+        if self._parents is not None:
+            return os.dup(self._hold(parent, self._parents)), name
         return self.open_for_lookup(parent), name
 
     @contextlib.contextmanager
     def holding_parents(self) -> Iterator[None]:
-        """Within the block `lstat` looks each directory up only once: for many paths, one after the other.
+        """Within the block `lstat` and `open_parent` look each directory up only once, until `release_parents`.
 
-        It should be short, because these directories stay the same ones meanwhile, whatever their paths come to name.
+        These directories stay the same ones meanwhile, whatever their paths come to name.
         """
         self._parents = {}
         try:
             yield
         finally:
-            self._release_parents(self._parents)
+            self.release_parents()
             self._parents = None
+
+    def release_parents(self) -> None:
+        """Look directories up anew: a path has come to name another one."""
+        for directory_fd in (self._parents or {}).values():
+            os.close(directory_fd)
+        if self._parents:
+            self._parents.clear()
 
     def lstat(self, relative: bytes) -> os.stat_result:
         """Return what is there; of a symbolic link, the link itself.
@@ -139,27 +148,22 @@ class Root:
         if not relative:
             return os.fstat(self._fd)
         if self._parents is not None:
-            return self._lstat_in_held(relative, self._parents)
+            parent, _, name = relative.rpartition(b"/")
+            return os.lstat(name, dir_fd=self._hold(parent, self._parents))
         parent_fd, name = self.open_parent(relative)
         try:
             return os.lstat(name, dir_fd=parent_fd)
         finally:
             os.close(parent_fd)
 
-    def _lstat_in_held(self, relative: bytes, parents: dict[bytes, int]) -> os.stat_result:
-        directory, _, name = relative.rpartition(b"/")
+    def _hold(self, directory: bytes, parents: dict[bytes, int]) -> int:
+        """Return a descriptor to look names up in a directory with, which is closed when *parents* are released."""
         directory_fd = parents.get(directory)
         if directory_fd is None:
             if len(parents) >= _MOST_PARENTS:
-                self._release_parents(parents)
+                self.release_parents()
             directory_fd = parents[directory] = self.open_for_lookup(directory)
-        return os.lstat(name, dir_fd=directory_fd)
-
-    @staticmethod
-    def _release_parents(parents: dict[bytes, int]) -> None:
-        for directory_fd in parents.values():
-            os.close(directory_fd)
-        parents.clear()
+        return directory_fd
 
     def readlink(self, relative: bytes) -> bytes:
         """Return what a symbolic link holds.
@@ -179,6 +183,8 @@ class Root:
 
     def _open(self, relative: bytes, flags: int) -> int:
         """Return a descriptor of the directory at *relative*; no part of the way may be a symbolic link."""
+        if len(relative) <= _LONGEST_PATH:
+            return _open_beneath(self._fd, relative or b".", flags)
         *longer, last = _pieces(relative)
         fd = self._fd
         for piece in longer:

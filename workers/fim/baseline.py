@@ -7,7 +7,7 @@ the other. All that was committed survives kill -9.
 
 import logging
 import secrets
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -156,6 +156,14 @@ class Baseline:
     def look_ahead(self, paths: Collection[bytes]) -> None:
         """Read what `known` and `has_directory` will be asked for each of *paths*, in less time than one by one."""
         self._seen.look_ahead(paths)
+
+    def must_look_for(self, directory: bytes) -> bool:
+        """Say whether a statement is needed to find out if anything in *directory* is known."""
+        return not self._directories.is_remembered(directory)
+
+    def look_for(self, directories: Iterable[bytes]) -> None:
+        """Find out if anything in each of *directories* is known, in less time than one by one."""
+        self._directories.look_ahead(directories)
 
     def known_page(self, directory: bytes, after: bytes, most: int) -> list[tuple[bytes, FileState]]:
         """Return what lies directly in *directory*: *most* names greater than *after*, in order, fewer at the end."""

@@ -81,6 +81,10 @@ class Directories:
             return self._database.row("SELECT 1 FROM directories WHERE path = ?", (path,)) is not None
         return known is not None
 
+    def is_remembered(self, path: bytes) -> bool:
+        """Return whether it is known without a statement what `find` and `has` say."""
+        return path in self._ids or path in self._missing
+
     def look_ahead(self, paths: Iterable[bytes]) -> None:
         """Find out what `find` and `has` will be asked for each of *paths*, some at a time."""
         self._missing = set()

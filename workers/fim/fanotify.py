@@ -221,13 +221,18 @@ class FanotifyBackend:
 
     def read(self) -> list[Hint]:
         """See `Backend`."""
-        batch = HintBatch(self._directories, self._marks.let_go)
         gathered, self._gathered = self._gathered, []
+        data = _read_some(self._group_fd)
+        if not (gathered or data or len(self._files) or self._other is not None):
+            # A walk asks after each directory.
+            return []
+        batch = HintBatch(self._directories, self._marks.let_go)
         self._take(gathered, batch)
         left = MOST_READ_BYTES
-        while left > 0 and (data := _read_some(self._group_fd)):
+        while data:
             self._take(self._look_up(data, self._directories.first), batch)
             left -= len(data)
+            data = _read_some(self._group_fd) if left > 0 else b""
         for old, new in batch.moves:
             self._follow(old, new)
         if len(self._files):

@@ -12,8 +12,8 @@ class Listing:
     most_at_once = 1000
     """Entries; a directory may have millions."""
 
-    def __init__(self, descriptor: int) -> None:
-        """List the directory that *descriptor* stands for, which is closed with this.
+    def __init__(self, descriptor: int, status: os.stat_result) -> None:
+        """List the directory that *descriptor* stands for, which is closed with this; *status* is its own.
 
         Raises:
             OSError: it cannot be listed.
@@ -22,8 +22,7 @@ class Listing:
         # does that.
         os.lseek(descriptor, 0, os.SEEK_SET)
         self._descriptor = descriptor
-        self.status = os.fstat(descriptor)
-        """Its own."""
+        self.status = status
         self._entries = os.scandir(descriptor)
         self.is_at_end = False
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import stat
@@ -16,10 +17,10 @@ from auditline.workers.fim.directory_moves import DirectoryMove, DirectoryMoves
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.entered import Entered
 from auditline.workers.fim.examine import Examiner
-from auditline.workers.fim.file_systems import pseudo_kind
 from auditline.workers.fim.listing import Entries, Listing
 from auditline.workers.fim.look import FORBIDDEN, VANISHED, Entrance, Look
 from auditline.workers.fim.path_tree import is_in
+from auditline.workers.fim.pseudo import PseudoFileSystems
 from auditline.workers.fim.scans import Scans
 from auditline.workers.fim.visit import Visit
 from auditline.workers.fim.watch import Scan, Watch
@@ -34,6 +35,8 @@ MOST_IN_HAND = 2_000
 MOST_UNBROKEN = 64
 """When a slice is over, the rest of a part of a directory is seen to all the same if it has no more entries than this:
 what is looked at after a pause must be looked up again."""
+MOST_AHEAD = 63
+"""So many directories that are listed next are looked for together with the one that is listed now."""
 RETRY_SECONDS = 10.0
 """Before a directory is tried again that could not be opened, for another reason than rights."""
 
@@ -56,8 +59,7 @@ class Walker:
         self._slice_end = 0.0
         self._reports_all = False
         """All that is in a directory that is listed is reported: ask for none of it."""
-        self._skipped: set[bytes] = set()
-        """Where the kernel's own file systems are mounted."""
+        self._pseudo = PseudoFileSystems(watch.scope)
 
     @property
     def is_idle(self) -> bool:
@@ -133,22 +135,32 @@ class Walker:
         began = time.monotonic()
         self._slice_end = began + SLICE_SECONDS
         self._reports_all = self._watch.scope.reports_alike()
-        has_turn = False
-        while (self._listing is not None or self._waiting) and len(self.examiner.in_hand) < MOST_IN_HAND:
-            if self._listing is None:
-                directory, visit = self._waiting.popitem()
-                has_turn = has_turn or visit.is_turn
-                self._listing, self._listed = self._list(directory, visit), directory
-            if next(self._listing, _DONE) is _DONE:
-                self._listing = None
-            if self._is_slice_over:
-                break
+        self._pseudo.begin_slice()
+        with contextlib.nullcontext() if self._watch.root is None else self._watch.root.holding_parents():
+            has_turn = self._list_waiting()
         if has_turn:
             self._watch.backend.polling_took(time.monotonic() - began)
         if self._listing is None and not self._waiting:
             self.scans.tell_limits()
             if self._watch.scan is not None and not self.examiner.in_hand.scan_jobs:
                 self.scans.finish(self._watch.scan)
+
+    def _list_waiting(self) -> bool:
+        """List until the slice is over; return whether the turn of any directory that is polled had come."""
+        has_turn = False
+        while (self._listing is not None or self._waiting) and len(self.examiner.in_hand) < MOST_IN_HAND:
+            if self._listing is None:
+                directory, visit = self._waiting.popitem()
+                has_turn = has_turn or visit.is_turn
+                if self._watch.baseline.must_look_for(directory):
+                    next_ones = itertools.islice(reversed(self._waiting), MOST_AHEAD)
+                    self._watch.baseline.look_for([directory, *next_ones])
+                self._listing, self._listed = self._list(directory, visit), directory
+            if next(self._listing, _DONE) is _DONE:
+                self._listing = None
+            if self._is_slice_over:
+                break
+        return has_turn
 
     @property
     def _is_slice_over(self) -> bool:
@@ -174,6 +186,8 @@ class Walker:
 
     def _compare_all(self, directory: bytes, listing: Listing, visit: Visit, scan: Scan | None) -> Iterator[None]:
         entries = listing.read()
+        if directory and not entries and not self._watch.baseline.has_directory(directory):
+            return
         if not self._catch_up(directory):
             return
         if not directory:
@@ -296,10 +310,12 @@ class Walker:
             return None
         listing = None
         try:
-            if not watch.scope.opens(directory, os.fstat(descriptor)) or self._is_pseudo(directory, descriptor):
+            status = os.fstat(descriptor)
+            is_pseudo = self._pseudo.is_one(directory, descriptor, status.st_dev)
+            if not watch.scope.opens(directory, status) or is_pseudo:
                 return None
             watch.backend.watch(directory, descriptor)
-            listing = Listing(descriptor)
+            listing = Listing(descriptor, status)
         except OSError as error:
             self._cannot_list(directory, error)
             return None
@@ -312,15 +328,6 @@ class Walker:
         watch.counters.add("directories_listed_total")
         return listing
 
-    def _is_pseudo(self, directory: bytes, descriptor: int) -> bool:
-        """Say whether a directory is of the kernel's own making; the watched one itself is wanted all the same."""
-        kind = pseudo_kind(descriptor) if directory else None
-        if kind is not None and directory not in self._skipped and len(self._skipped) < MOST_IN_HAND:
-            self._skipped.add(directory)
-            shown = os.fsdecode(self._watch.scope.absolute(directory))
-            logger.info("%s is not watched: what is in a %s file system is made when it is read", shown, kind)
-        return kind is not None
-
     def _descend(self, path: bytes, scan: Scan | None, visit: Visit) -> None:
         if not self._watch.scope.enters(path):
             if self._watch.scope.reports(path):
@@ -329,7 +336,7 @@ class Walker:
                 for inner in self._watch.baseline.known_beneath(path):
                     self._watch.baseline.keep(inner, None)
         elif scan is not None or visit.is_deep or path not in self._entered:
-            self.list_later(path, visit._replace(is_turn=False))
+            self.list_later(path, visit._replace(is_turn=False) if visit.is_turn else visit)
 
     def _look(
         self, path: bytes, status: os.stat_result, state: FileState | None, visit: Visit, scan: Scan | None

@@ -267,6 +267,8 @@ class Watcher:
         read_before_ns, self._hints_read_ns = self._hints_read_ns, began_ns
         if not hints:
             return
+        if watch.root is not None:
+            watch.root.release_parents()
         self._gathering.note()
         watch.counters.add("hints_received_total", len(hints))
         self._follower.follow(hints, read_before_ns)

@@ -65,7 +65,7 @@ def test_what_is_made_in_a_directory_between_opening_and_watching_it_is_listed(c
     descriptor = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
 
     (new / "file").touch()
-    listing = Listing(descriptor)
+    listing = Listing(descriptor, os.fstat(descriptor))
     entries = listing.read()
     listing.close()
 

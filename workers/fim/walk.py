@@ -186,6 +186,9 @@ class Walker:
 
     def _compare_all(self, directory: bytes, listing: Listing, visit: Visit, scan: Scan | None) -> Iterator[None]:
         entries = listing.read()
+        if self._watch.gaps.has_open:
+            # Not sooner: a directory of a device that fails can be opened, and not listed.
+            self._watch.gaps.end_unread(self._watch.scope.absolute(directory), "listed")
         if directory and not entries and not self._watch.baseline.has_directory(directory):
             return
         if not self._catch_up(directory):
@@ -323,8 +326,6 @@ class Walker:
             if listing is None:
                 os.close(descriptor)
         self._entered.add(directory)
-        if watch.gaps.has_open:
-            watch.gaps.end_unread(watch.scope.absolute(directory), "listed")
         watch.counters.add("directories_listed_total")
         return listing
 

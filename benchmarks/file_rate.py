@@ -6,6 +6,9 @@ One process makes files of 512 bytes in a hundred directories at a steady rate; 
 events, one watch, sha256, its output a pipe) tells of each. The delay is from the end of the writing to the last line:
 what is behind by then was not told in time. CPU is of each process of ours, for one file. The rates are tried one
 after the other; the service keeps up with one while the delay is at most 2 s and no file is missing.
+
+What the writing itself costs depends on where: 20 µs a file on a file system in memory (`--in /dev/shm`), 80 to 400 on
+ext4 on a disk, whose journal also slows down all who look at what is in its directories. Watching adds 5 to 10.
 """
 
 import argparse

@@ -11,10 +11,13 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from auditline import plugins, workers
 
 PATIENCE_SECONDS = 300
 FILES_PER_DIRECTORY = 100
@@ -88,9 +91,10 @@ def service(directory: Path, settings: str) -> Iterator[Service]:
     configuration.write_text(places + settings)
     configuration.chmod(0o600)
     command = [sys.executable, "-m", "auditline.workers.supervisor", "run", "--config", str(configuration)]
+    environment = _environment()
     with (
         (directory / "diagnostics").open("wb") as diagnostics,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=diagnostics) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=diagnostics, env=environment) as process,
     ):
         try:
             yield Service(process)
@@ -100,6 +104,18 @@ def service(directory: Path, settings: str) -> Iterator[Service]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=30)
+
+
+@cache
+def _environment() -> dict[str, str]:
+    """Return that of a service: with its bytecode at hand, as it is where a package was installed.
+
+    Without it a start costs three times as much, because everything is compiled.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    folders = [folder for package in (workers, plugins) for folder in package.__path__]
+    subprocess.run([sys.executable, "-m", "compileall", "-q", *folders], env=environment, check=True)
+    return environment
 
 
 def file_settings(root: Path, more: str = "") -> str:

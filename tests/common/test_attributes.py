@@ -144,6 +144,32 @@ def test_a_symbolic_link_tells_its_own_and_not_those_of_what_it_leads_to(file: P
     assert read_xattrs_at(opened(file.parent), b"link") == b""
 
 
+@pytest.mark.parametrize("name", [b"", b"file", b"bare", b"link", b"gone"])
+def test_a_kernel_that_lists_them_by_directory_and_one_that_does_not_tell_the_same(
+    file: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch, name: bytes
+):
+    os.setxattr(file, "user.one", b"1")
+    (file.parent / "bare").write_text("")
+    (file.parent / "link").symlink_to("file")
+    directory_fd = opened(file.parent)
+
+    told = told_of(directory_fd, name)
+    monkeypatch.setattr(attributes, "_SYS_LISTXATTRAT", 9999)
+    attributes._knows_listxattrat.cache_clear()
+    told_without = told_of(directory_fd, name)
+    attributes._knows_listxattrat.cache_clear()
+
+    assert told == told_without
+
+
+def told_of(directory_fd: int, name: bytes) -> bytes | int | None:
+    """Return the attributes, or the number of the error."""
+    try:
+        return read_xattrs_at(directory_fd, name)
+    except OSError as error:
+        return error.errno
+
+
 def test_those_that_only_some_processes_are_shown_are_left_out(tmp_path: Path, opened: Opened):
     try:
         os.setxattr(tmp_path, "trusted.mark", b"1")

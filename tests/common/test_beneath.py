@@ -454,3 +454,21 @@ class TestHoldingParents:
 
         assert before.st_ino == after.st_ino
         assert errno_of(root.lstat, b"a/other") == errno.ENOENT
+
+    def test_one_that_was_released_is_looked_up_anew(self, folder: Path, root: Root):
+        with root.holding_parents():
+            root.lstat(b"a/other")
+            (folder / "a").rename(folder / "c")
+            root.release_parents()
+            error = errno_of(root.lstat, b"a/other")
+
+        assert error == errno.ENOENT
+
+    def test_the_parent_that_a_caller_opens_is_the_callers(self, root: Root):
+        with root.holding_parents():
+            parent_fd, name = root.open_parent(b"a/other")
+            os.close(parent_fd)
+            status = root.lstat(b"a/other")
+
+        assert name == b"other"
+        assert status == root.lstat(b"a/other")

@@ -140,6 +140,7 @@ class BaselineMachine(RuleBasedStateMachine):
             self.baseline.mark_walked()
         elif kind == "look ahead":
             self.baseline.look_ahead(PATHS)
+            self.baseline.look_for(DIRECTORIES)
         elif path is not None:
             self.baseline.keep(path, what)
         self.model.write(kind, path, what)

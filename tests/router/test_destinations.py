@@ -1,6 +1,7 @@
 """All outputs as one: which of them may do without the events, because another has them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,10 @@ class Told:
         """Nothing is due."""
 
 
+def pump(*outputs: Any) -> None:
+    Destinations(outputs).pump()
+
+
 @pytest.mark.parametrize(
     ("other", "is_taken"),
     [
@@ -31,7 +36,7 @@ class Told:
 def test_an_output_may_do_without_events_that_another_has_all_of(other, is_taken):
     output = Told()
 
-    Destinations([output, other]).pump()
+    pump(output, other)
 
     assert output.others_attached is is_taken
 
@@ -39,7 +44,7 @@ def test_an_output_may_do_without_events_that_another_has_all_of(other, is_taken
 def test_where_each_output_takes_some_events_none_may_do_without_its_own():
     outputs = [Told(takes_all=False), Told(takes_all=False)]
 
-    Destinations(outputs).pump()
+    pump(*outputs)
 
     assert [output.others_attached for output in outputs] == [False, False]
 
@@ -47,6 +52,6 @@ def test_where_each_output_takes_some_events_none_may_do_without_its_own():
 def test_of_one_whose_reader_has_gone_the_others_need_not_take_all():
     gone, other = Told(is_attached=False, is_gone=True), Told(takes_all=False)
 
-    Destinations([gone, other]).pump()
+    pump(gone, other)
 
     assert gone.others_attached

@@ -156,7 +156,7 @@ class Actors:
         if process is not None and not process.pid:
             process = None
         pid = NO_PID if process is None else process.pid
-        answer = self._answer(path, process)
+        answer = self._answer(path, process) if self._asks else None
         if process is None and answer is None:
             return None
         actor = self._describe(process, answer) if answer is not None else self._described_alone(process)
@@ -164,7 +164,9 @@ class Actors:
             actor["match"] = "none" if answer is None else answer.match
         if answer is not None and answer.event_id is not None:
             actor["event_id"] = answer.event_id
-        others = len({(other.pid, other.start_ticks) for other in processes if other.pid != pid})
+        others = 0
+        if len(processes) > 1:
+            others = len({(other.pid, other.start_ticks) for other in processes if other.pid != pid})
         if others := max(others, answer.others if answer is not None else 0):
             actor["others"] = others
         return actor

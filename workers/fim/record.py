@@ -56,7 +56,8 @@ class Recorder:
                 watch.actors.renew(absolute)
         if after is None:
             watch.gaps.end_unread(absolute, "deleted")
-        self._tell_other_names(path, before, after, moved_from)
+        if before is not None or (after is not None and after.links > 1):
+            self._tell_other_names(path, before, after, moved_from)
 
     def _tell_other_names(
         self, path: bytes, before: FileState | None, after: FileState | None, moved_from: bytes | None

@@ -35,9 +35,16 @@ settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side: those of a file share its processes, and no two want the kernel's audit at once."""
+    """Where tests run side by side: those of a file share its processes, and no two want the kernel's audit at once.
+
+    Those of Elasticsearch share one server, which takes half a minute to start.
+    """
     for item in items:
         group = "kernel" if item.get_closest_marker("kernel") else str(item.path)
+        if "elasticsearch_home" in getattr(item, "fixturenames", ()):
+            group = "elasticsearch"
+            # Whoever comes first waits for it, on a busy machine for minutes.
+            item.add_marker(pytest.mark.timeout(360))
         item.add_marker(pytest.mark.xdist_group(group))
 
 

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,9 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,6 @@ http.port: {port}
 transport.host: 127.0.0.1
 transport.port: {transport_port}
 discovery.type: single-node
-xpack.security.enabled: false
 action.auto_create_index: "+logs-*"
 """
 
@@ -70,9 +72,21 @@ run(life, settings, ElasticsearchSettings(name="es", **ast.literal_eval(sys.argv
 class Node:
     """A server with a folder of its own; its data outlive a kill."""
 
-    def __init__(self, home: Path, java: Path, folder: Path, extra: str = "") -> None:
+    def __init__(
+        self,
+        home: Path,
+        java: Path,
+        folder: Path,
+        extra: str = "",
+        tls: ssl.SSLContext | None = None,
+        authorization: str = "",
+    ) -> None:
         self.port = _free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
+        self._tls = tls
+        self._headers = {"content-type": "application/json"}
+        if authorization:
+            self._headers["authorization"] = authorization
         self._home = home
         self._environment = {
             "ES_JAVA_HOME": str(java),
@@ -86,7 +100,8 @@ class Node:
         shutil.copytree(home / "config", folder / "config")
         (folder / "tmp").mkdir()
         settings = _SETTINGS.format(folder=folder, port=self.port, transport_port=_free_port())
-        (folder / "config/elasticsearch.yml").write_text(settings + extra)
+        security = f"xpack.security.enabled: {'true' if tls else 'false'}\n"
+        (folder / "config/elasticsearch.yml").write_text(settings + security + extra)
         options = (home / "config/jvm.options").read_text()
         kept = [line for line in options.splitlines() if "-Xlog" not in line and "jdk.incubator.vector" not in line]
         (folder / "config/jvm.options").write_text("\n".join([*kept, "-Xms512m", "-Xmx512m", ""]))
@@ -111,9 +126,16 @@ class Node:
     def kill(self) -> None:
         """Kill the server as a power cut of the process would."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        group = self._process.pid
+        os.killpg(group, signal.SIGKILL)
         self._process.wait()
         self._process = None
+        deadline = time.monotonic() + 60
+        # Its last process has the lock on the data until it is gone.
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(group, 0)
+                time.sleep(0.05)
 
     def stop(self) -> None:
         """End it."""
@@ -121,27 +143,23 @@ class Node:
             self.kill()
 
     def ask(self, method: str, path: str, body: object | None = None) -> Any:
-        """Return what it answers, as JSON."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"content-type": "application/json"}
-        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        """Return what it answers, as JSON; a body that is a text is sent as it is."""
+        data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, self._headers, method=method)
+        with urllib.request.urlopen(request, timeout=30, context=self._tls) as response:
             return json.loads(response.read() or b"{}")
 
     def ids(self, stream: str) -> list[str]:
-        """Return the ids of all documents of a data stream, those that are there twice twice."""
+        """Return the ids of all documents of a data stream, or of all that match; those that are there twice twice."""
         self.ask("POST", f"/{stream}/_refresh")
+        walk = self.ask("POST", f"/{stream}/_pit?keep_alive=5m")["id"]
+        body: dict[str, Any] = {"size": 5000, "sort": ["_shard_doc"], "_source": False, "pit": {"id": walk}}
         found: list[str] = []
-        after: list[Any] = []
-        while True:
-            body: dict[str, Any] = {"size": 5000, "sort": ["n", "_doc"], "_source": False}
-            if after:
-                body["search_after"] = after
-            hits = self.ask("POST", f"/{stream}/_search", body)["hits"]["hits"]
-            if not hits:
-                return found
+        while hits := self.ask("POST", "/_search", body)["hits"]["hits"]:
             found += [hit["_id"] for hit in hits]
-            after = hits[-1]["sort"]
+            body["search_after"] = hits[-1]["sort"]
+        self.ask("DELETE", "/_pit", {"id": walk})
+        return found
 
     def _answers(self) -> bool:
         try:
@@ -187,6 +205,12 @@ class Sending:
         """End the process, if there is one."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def is_alive(self) -> bool:
@@ -261,6 +285,18 @@ def node(server_folder: Path, elasticsearch_home: Path, java: Path) -> Iterator[
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="session")
+def make_node(elasticsearch_home: Path, java: Path) -> Callable[..., Node]:
+    """Make a server that is not as the others are; whoever makes it stops it."""
+    return partial(Node, elasticsearch_home, java)
+
+
+@pytest.fixture(scope="session")
+def make_sending() -> Callable[[Node, Path], Sending]:
+    """Make a sender for another server."""
+    return Sending
 
 
 @pytest.fixture

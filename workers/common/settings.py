@@ -135,7 +135,7 @@ class ElasticsearchSettings(OutputSettings):
     ca_file: str = ""
     """Whose certificates are trusted; empty: those that the client brings."""
     ca_fingerprint: str = ""
-    """SHA-256 of the server's certificate, which alone is trusted then."""
+    """SHA-256 of a certificate in the server's chain, which alone is trusted then."""
     client_certificate: str = ""
     client_key: str = ""
     """Empty: it is in the file of the certificate."""

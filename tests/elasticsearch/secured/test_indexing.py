@@ -8,12 +8,13 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from auditline.workers.common.attributes import FLAGS, Xattr, XattrKind, pack_xattrs
 from auditline.workers.common.drift_entry import Drift
-from auditline.workers.common.file_entry import Coverage, FileChange
+from auditline.workers.common.file_entry import Action, Coverage, FileChange
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.hashes import ALGORITHMS, pack_digests, start_digests
 from auditline.workers.elasticsearch.template_fields import read_fields
@@ -45,7 +46,7 @@ XATTRS = pack_xattrs(
 )
 FILE = FileState(
     mode=0o106755, uid=0, gid=0, size=6, inode=7, device=0xFE00, links=1, mtime_ns=SECOND, ctime_ns=SECOND,
-    atime_ns=SECOND, rdev=0, target=None, hashes=pack_digests(ALGORITHMS, start_digests(ALGORITHMS)),
+    atime_ns=SECOND, rdev=0, target=None, hashes=pack_digests([*ALGORITHMS], start_digests([*ALGORITHMS])),
     hash_state="stable", checked_ns=2 * SECOND, xattrs=XATTRS, flags=sum(FLAGS.values()),
 )  # fmt: skip
 LINK = FILE._replace(mode=0o120777, hashes=b"", hash_state="", target=b"/opt/x", xattrs=b"", flags=0)
@@ -59,7 +60,15 @@ ACTOR = {
     "confidence": "exact", "source": "audit", "match": "exact", "event_id": "0-1.0-1",
 }  # fmt: skip
 CHANGES = [
-    FileChange(action=action, path=path, before=before, after=after, detected_by="event", time_ns=SECOND, **more)
+    FileChange(
+        action=cast("Action", action),
+        path=path,
+        before=before,
+        after=after,
+        detected_by="event",
+        time_ns=SECOND,
+        **more,
+    )
     for action, path, before, after, more in (
         ("created", b"/srv/a.conf", None, FILE, {"actor": ACTOR}),
         ("updated", b"/srv/a.conf", FILE, OTHER, {}),
@@ -174,7 +183,8 @@ def values_of(value, path=""):
 
 def unlike(documents):
     """Return documents each of which has something that none before it has, also what is longer."""
-    seen, chosen = set(), []
+    seen: set[object] = set()
+    chosen = []
     for document in documents:
         size = len(json.dumps(document)) // 8192
         has = {*values_of(document), *((path, size) for path, _ in values_of(document))}

@@ -97,6 +97,7 @@ def doubt(sending):
 
     newest = max(sending.segments.iterdir())
     cursor = Cursor.open(cursor_path(sending.state, "es", "audit"), host_id(sending.state))
+    assert cursor.position is not None
     cursor.note_sent(cursor.position, Position(newest.name, newest.stat().st_size))
     cursor.close()
 

@@ -11,10 +11,11 @@ allowed. A cursor that is missing or is not of this form holds nothing back.
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from auditline.plugins.outputs.segment_files import DIRECTORY_MODE, SEGMENT_MODE, parse_counter
+from auditline.plugins.outputs.segment_files import DIRECTORY_MODE, SEGMENT_MODE, SegmentFile, parse_counter
 
 _MOST_BYTES = 4096
 
@@ -48,6 +49,23 @@ def read_position(path: Path) -> tuple[Position, dict[str, Any]]:
     except RecursionError as error:
         raise ValueError(f"{path}: nested too deeply") from error
     return parse_position(value, path), value
+
+
+def find_position(path: Path) -> Position | None:
+    """Return the position in the file at *path*; None: it is not there, holds no position, or may not be read."""
+    with suppress(OSError, ValueError):
+        return read_position(path)[0]
+    return None
+
+
+def offset_behind(segment: SegmentFile, position: Position | None) -> int:
+    """Return from where on a segment lies behind *position*, None: at the beginning; its size: nothing of it does."""
+    if position is None:
+        return 0
+    here, there = (segment.counter, segment.path.name), (position.counter, position.segment)
+    if here == there:
+        return position.offset
+    return segment.size if here < there else 0
 
 
 def parse_position(value: Any, path: Path) -> Position:

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from auditline.plugins.outputs.positions import Position
+from auditline.plugins.outputs.positions import Position, find_position
 from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.status import positions
-from auditline.workers.status.positions import Lag, cursor_age, measure, measure_bytes, read_cursor
+from auditline.workers.status.positions import Lag, cursor_age, measure, measure_bytes
 
 
 def measured(directory, position=None) -> Lag:
@@ -94,7 +94,7 @@ def test_a_cursor_is_read_with_its_age(tmp_path):
     path.write_text(json.dumps({"segment": "auditline-000000000007-0badcafe.jsonl", "offset": 5, "host": "h"}))
     os.utime(path, (time.time() - 50, time.time() - 50))
 
-    assert read_cursor(path) == Position("auditline-000000000007-0badcafe.jsonl", 5)
+    assert find_position(path) == Position("auditline-000000000007-0badcafe.jsonl", 5)
     assert 50 <= (cursor_age(path) or 0) < 100
 
 
@@ -102,6 +102,6 @@ def test_a_cursor_is_read_with_its_age(tmp_path):
 def test_what_is_no_cursor_is_none(tmp_path, text):
     (tmp_path / "cursor").write_text(text)
 
-    assert read_cursor(tmp_path / "cursor") is None
-    assert read_cursor(tmp_path / "nowhere") is None
+    assert find_position(tmp_path / "cursor") is None
+    assert find_position(tmp_path / "nowhere") is None
     assert cursor_age(tmp_path / "nowhere") is None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from auditline.plugins.outputs.elasticsearch import RESEND, cursor_path, dead_letter_directory, resend_directory
-from auditline.plugins.outputs.positions import Position, read_position
+from auditline.plugins.outputs.positions import Position, find_position, offset_behind
 from auditline.plugins.outputs.segment_files import DirectoryLock, SegmentFile, count_lines, list_segments, segment_name
 from auditline.workers.common.disk import sync_directory
 from auditline.workers.common.errors import BusyError, StorageError
@@ -43,7 +43,7 @@ def list_letters(state_directory: Path, output: str) -> Iterator[KeptLetter]:
     Raises:
         StorageError: they cannot be read.
     """
-    done = _read_cursor(state_directory, output)
+    done = find_position(cursor_path(state_directory, output, RESEND))
     try:
         for segment in list_segments(resend_directory(state_directory, output)):
             yield from (KeptLetter(letter, is_waiting=True) for letter in _read_behind(segment, done))
@@ -69,7 +69,8 @@ def give_back(state_directory: Path, settings: ElasticsearchSettings) -> GivenBa
             return GivenBack(0, 0)
         lock = DirectoryLock(resends)
         try:
-            given_back = _move(segments, resends, _read_cursor(state_directory, settings.name), settings)
+            done = find_position(cursor_path(state_directory, settings.name, RESEND))
+            given_back = _move(segments, resends, done, settings)
             sync_directory(resends)
             sync_directory(letters)
         finally:
@@ -114,20 +115,8 @@ def _move(
 
 
 def _read_behind(segment: SegmentFile, done: Position | None) -> Iterator[Letter]:
-    offset = 0
-    if done is not None and segment.counter <= done.counter:
-        if segment.path.name != done.segment:
-            return
-        offset = done.offset
     with suppress(FileNotFoundError):  # sent, or given back, since it was listed
-        yield from read_letters(segment.path, offset)
-
-
-def _read_cursor(state_directory: Path, output: str) -> Position | None:
-    """Return up to where the sender has had answers; None: it has had none, or begins anew."""
-    with suppress(OSError, ValueError):
-        return read_position(cursor_path(state_directory, output, RESEND))[0]
-    return None
+        yield from read_letters(segment.path, offset_behind(segment, done))
 
 
 def _unusable(output: str, error: OSError) -> StorageError:

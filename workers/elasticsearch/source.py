@@ -1,7 +1,6 @@
 """A series of private segments of one output, and the cursor that follows them."""
 
 import logging
-import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from itertools import accumulate
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from auditline.plugins.outputs.cursor import Cursor
 from auditline.plugins.outputs.following import Chunk, Follower
-from auditline.plugins.outputs.positions import Position
+from auditline.plugins.outputs.positions import Position, offset_behind
 from auditline.plugins.outputs.segment_files import list_segments
 from auditline.workers.elasticsearch.documents import Document
 
@@ -91,14 +90,7 @@ class Source:
     def lag_bytes(self) -> int:
         """Return how much of the segments is not answered yet."""
         done = self._cursor.position
-        total = 0
-        with os.scandir(self.directory) as entries:
-            for entry in entries:
-                if done is None or entry.name > done.segment:
-                    total += entry.stat().st_size
-                elif entry.name == done.segment:
-                    total += entry.stat().st_size - done.offset
-        return total
+        return sum(segment.size - offset_behind(segment, done) for segment in list_segments(self.directory))
 
     def close(self) -> None:
         """Let another process have the cursor."""

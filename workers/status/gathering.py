@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from auditline.plugins.outputs.elasticsearch import KINDS, cursor_path, spool_directory
+from auditline.plugins.outputs.positions import find_position
 from auditline.plugins.outputs.segment_files import list_segments
-from auditline.workers.status.positions import Lag, cursor_age, measure, measure_bytes, read_cursor
+from auditline.workers.status.positions import Lag, cursor_age, measure, measure_bytes
 
 
 def complete(status: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def _complete_output(name: str, output: dict[str, Any], more: Mapping[str, Any],
         return {**output, "cursor": _end_of(Path(more["directory"]))}
     if output["type"] != "elasticsearch":
         return output
-    cursors = {kind: read_cursor(cursor_path(state, name, kind)) for kind in KINDS}
+    cursors = {kind: find_position(cursor_path(state, name, kind)) for kind in KINDS}
     lags = [measure(spool_directory(state, name, kind), cursors[kind]) for kind in KINDS]
     known = [lag for lag in lags if lag is not None]
     return {
@@ -54,7 +55,7 @@ def _describe_cursors(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
         for cursor in output.get("cursors", ()):
             age_seconds = cursor_age(Path(cursor))
             described[cursor] = {
-                "lag_bytes": measure_bytes(Path(output["directory"]), read_cursor(Path(cursor))),
+                "lag_bytes": measure_bytes(Path(output["directory"]), find_position(Path(cursor))),
                 "age_seconds": None if age_seconds is None else round(age_seconds, 1),
             }
     return described

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from auditline.plugins.outputs.positions import Position, read_position
+from auditline.plugins.outputs.positions import Position, offset_behind
 from auditline.plugins.outputs.segment_files import SegmentFile, list_segments
 
 COUNTED_BYTES = 64 * 1024**2
@@ -25,13 +25,6 @@ class Lag(NamedTuple):
     events: int
     seconds: float
     """Age of the oldest event; 0: there is none."""
-
-
-def read_cursor(path: Path) -> Position | None:
-    """Return where a cursor stands; None: it is not there, holds no position, or may not be read."""
-    with suppress(OSError, ValueError):
-        return read_position(path)[0]
-    return None
 
 
 def cursor_age(path: Path) -> float | None:
@@ -68,17 +61,8 @@ def measure(directory: Path, position: Position | None) -> Lag | None:
 
 def _parts(segments: Iterable[SegmentFile], position: Position | None) -> list[tuple[Path, int, int]]:
     """Return path, offset and size of what is left of each segment that has anything left."""
-    parts = []
-    for segment in segments:
-        offset = 0
-        if position is not None:
-            here = (segment.counter, segment.path.name)
-            if here < (position.counter, position.segment):
-                continue
-            offset = position.offset if segment.path.name == position.segment else 0
-        if segment.size > offset:
-            parts.append((segment.path, offset, segment.size - offset))
-    return parts
+    begun = ((segment, offset_behind(segment, position)) for segment in segments)
+    return [(segment.path, offset, segment.size - offset) for segment, offset in begun if segment.size > offset]
 
 
 def _count(path: Path, offset: int, most_bytes: int) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
 from auditline.workers.common.text import make_safe, tell
 from auditline.workers.supervisor import dead_letter_options, reading_options, setup_options, status_options
+from auditline.workers.supervisor.chosen_settings import load_chosen
 from auditline.workers.supervisor.replay_options import DESCRIPTION, EXAMPLE, add_replay_options, join_times, replay
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _run(options: Namespace) -> Exit:
     # service and each worker turn the collector on.
     gc.disable()
     try:
-        settings = _load_settings(options)
+        settings = load_chosen(options)
         if settings.audit.enabled and settings.audit.socket != "stdin":
             _check_rules(settings)
         from auditline.workers.supervisor.service import run_command
@@ -74,7 +75,7 @@ def _leave(_number: int, _frame: object) -> NoReturn:
 
 
 def _config_check(options: Namespace) -> Exit:
-    settings = _load_settings(options)
+    settings = load_chosen(options)
     from auditline.workers.supervisor.stdin_source import find_idle_settings
 
     for warning in (*_check_rules(settings), *find_idle_settings(settings.audit), *_check_watches(settings)):
@@ -114,7 +115,7 @@ def _config_show(options: Namespace) -> Exit:
     from auditline.workers.common.settings import show_settings
 
     # TOML is UTF-8, whatever the locale says.
-    sys.stdout.buffer.write(show_settings(_load_settings(options)).encode())
+    sys.stdout.buffer.write(show_settings(load_chosen(options)).encode())
     return Exit.OK
 
 
@@ -135,25 +136,19 @@ def _rules_list(options: Namespace) -> Exit:
 
     if options.kernel:
         return list_kernel_command(sys.stdout)
-    return list_command(_load_settings(options), options.files, sys.stdout)
+    return list_command(load_chosen(options), options.files, sys.stdout)
 
 
 def _rules_load(options: Namespace) -> Exit:
     from auditline.workers.control.kernel_commands import load_command
 
-    return load_command(_load_settings(options), options.files, sys.stdout, deletes_others=options.delete_others)
+    return load_command(load_chosen(options), options.files, sys.stdout, deletes_others=options.delete_others)
 
 
 def _rules_delete(options: Namespace) -> Exit:
     from auditline.workers.control.kernel_commands import delete_command
 
-    return delete_command(_load_settings(options), options.files, sys.stdout, deletes_all=options.all)
-
-
-def _load_settings(options: Namespace) -> "Settings":
-    from auditline.workers.common.settings_loading import load_settings
-
-    return load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
+    return delete_command(load_chosen(options), options.files, sys.stdout, deletes_all=options.all)
 
 
 def _build_parser() -> ArgumentParser:

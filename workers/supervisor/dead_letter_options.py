@@ -1,7 +1,6 @@
 """`auditline dead-letters list` and `resend`: their options, and what they print."""
 
 import json
-import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit, SettingsError
 from auditline.workers.common.text import make_safe
+from auditline.workers.supervisor.chosen_settings import load_chosen
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -81,9 +81,8 @@ def _resend(options: Namespace) -> Exit:
 
 def _load(options: Namespace) -> tuple[Path, list["ElasticsearchSettings"]]:
     from auditline.workers.common.settings import ElasticsearchSettings
-    from auditline.workers.common.settings_loading import load_settings
 
-    settings = load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
+    settings = load_chosen(options)
     outputs = [output for output in settings.outputs if isinstance(output, ElasticsearchSettings)]
     chosen = [output for output in outputs if options.output in (None, output.name)]
     if not chosen:

@@ -1,12 +1,12 @@
 """The options of `auditline read` and `auditline stream`."""
 
-import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit
+from auditline.workers.supervisor.chosen_settings import load_chosen
 
 if TYPE_CHECKING:
     from auditline.workers.reading.commands import ReadOptions
@@ -74,10 +74,9 @@ def _add_common(parser: ArgumentParser) -> None:
 
 def _options(options: Namespace) -> "ReadOptions":
     from auditline.workers.common.settings import SegmentsSettings
-    from auditline.workers.common.settings_loading import load_settings
     from auditline.workers.reading.commands import ReadOptions
 
-    settings = load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
+    settings = load_chosen(options)
     segments = next((each for each in settings.outputs if isinstance(each, SegmentsSettings)), None)
     directory = options.directory or (segments or SegmentsSettings(name="segments")).directory
     return ReadOptions(

@@ -1,11 +1,11 @@
 """The options of `auditline setup elasticsearch`."""
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from auditline.workers.common.errors import Exit, SettingsError
+from auditline.workers.supervisor.chosen_settings import load_chosen
 
 DESCRIPTION = """\
 Lets the cluster of each output of type elasticsearch have templates for its data streams: types for all fields, of
@@ -28,10 +28,9 @@ def add_setup_options(parser: ArgumentParser) -> None:
 def setup_elasticsearch(options: Namespace) -> Exit:
     """Run `setup elasticsearch`."""
     from auditline.workers.common.settings import ElasticsearchSettings
-    from auditline.workers.common.settings_loading import load_settings
     from auditline.workers.elasticsearch.setup import SetupOptions, setup_command
 
-    settings = load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
+    settings = load_chosen(options)
     outputs = [output for output in settings.outputs if isinstance(output, ElasticsearchSettings)]
     chosen = SetupOptions(is_dry_run=options.dry_run, export=options.export, has_alias=options.auditbeat_alias)
     if not outputs:

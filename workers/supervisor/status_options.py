@@ -1,6 +1,5 @@
 """`auditline status`, `test output` and `check-shipper`: their options, and the destinations that are tried."""
 
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit
 from auditline.workers.common.text import make_safe
+from auditline.workers.supervisor.chosen_settings import load_chosen
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -57,7 +57,7 @@ def add_status_commands(commands: "Commands", add_command: AddCommand, add_confi
 def _status(options: Namespace) -> Exit:
     from auditline.workers.status.commands import status_command
 
-    return status_command(_run_directories(_load(options)), sys.stdout, as_json=options.json)
+    return status_command(_run_directories(load_chosen(options)), sys.stdout, as_json=options.json)
 
 
 def _run_directories(settings: "Settings") -> list[Path]:
@@ -69,7 +69,7 @@ def _run_directories(settings: "Settings") -> list[Path]:
 
 
 def _test_output(options: Namespace) -> Exit:
-    settings = _load(options)
+    settings = load_chosen(options)
     results = []
     for output in settings.enabled_outputs:
         is_good, text = _probe(output, settings)
@@ -106,15 +106,9 @@ def _check_shipper(options: Namespace) -> Exit:
     from auditline.workers.common.settings import SegmentsSettings
     from auditline.workers.status.shipper import check_shipper
 
-    outputs = [each for each in _load(options).outputs if isinstance(each, SegmentsSettings)]
+    outputs = [each for each in load_chosen(options).outputs if isinstance(each, SegmentsSettings)]
     wanted = options.directory.absolute() if options.directory else None
     default = outputs[0] if outputs else SegmentsSettings(name="segments")
     chosen = next((each for each in outputs if each.directory == wanted), None)
     cursors = chosen.cursors if chosen else (default.cursors if wanted is None else ())
     return check_shipper(wanted or default.directory, cursors, sys.stdout)
-
-
-def _load(options: Namespace) -> "Settings":
-    from auditline.workers.common.settings_loading import load_settings
-
-    return load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)

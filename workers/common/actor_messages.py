@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
+from auditline.workers.common.file_state import device_number
+
 Match = Literal["exact", "probable"]
 
 
@@ -51,11 +53,8 @@ class Answer(NamedTuple):
 
 
 def file_key(device: int, inode: int) -> str:
-    """Return what tells a file from all others of its time, as records of the kernel have it.
-
-    Source: kernel/auditsc.c, audit_log_name().
-    """
-    return f"{inode} dev={os.major(device):02x}:{os.minor(device):02x}"
+    """Return what tells a file from all others of its time, as records of the kernel have it."""
+    return f"{inode} dev={device_number(device)}"
 
 
 def encode_questions(questions: Iterable[Question]) -> bytes:

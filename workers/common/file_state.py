@@ -106,6 +106,11 @@ def to_plain(state: FileState | None) -> list[Any] | None:
     return [*state[:11], target, state.hashes.hex(), *state[13:15], state.xattrs.hex(), state.flags]
 
 
+def device_number(device: int) -> str:
+    """Return `MAJOR:MINOR` in hex, as the kernel's records have it. Source: kernel/auditsc.c, audit_log_name()."""
+    return f"{os.major(device):02x}:{os.minor(device):02x}"
+
+
 def from_plain(plain: Any) -> FileState | None:
     """Return the state that `to_plain` was given.
 

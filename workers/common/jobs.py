@@ -179,7 +179,7 @@ def process_start_ticks(pid: int) -> int | None:
 def is_process_stopped(pid: int) -> bool:
     """Say whether a signal or a debugger has stopped a process, and not the kernel or its own doing."""
     stat = read_stat(pid)
-    return stat is not None and stat.state in (b"T", b"t")
+    return stat is not None and stat.is_stopped
 
 
 def leases_in_work(pages_directory: Path) -> set[int]:

@@ -20,6 +20,16 @@ class ProcessStat(NamedTuple):
     start_ticks: int
     """When it started, in clock ticks since boot."""
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal or a debugger has stopped it, and not the kernel or its own doing."""
+        return self.state in (b"T", b"t")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is left of it but its pid."""
+        return self.state in (b"Z", b"X")
+
 
 def read_stat(pid: int, proc: Path = PROC) -> ProcessStat | None:
     """Return what is said of the process that has this pid now; None: there is none, or it may not be looked at."""

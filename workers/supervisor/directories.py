@@ -237,5 +237,5 @@ def _take_lock(descriptor: int, directory: Path, patience_seconds: float) -> Non
 
 
 def _is_running(pid: int) -> bool:
-    stat = read_stat(pid)
-    return stat is not None and stat.state not in (b"Z", b"X")
+    process = read_stat(pid)
+    return process is not None and not process.has_ended

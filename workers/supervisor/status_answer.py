@@ -42,8 +42,6 @@ from auditline.workers.supervisor.stdin_source import StdinSource
 Page = Mapping[str, int]
 
 _OUTCOMES = ("written", "missed", "rejected")
-_STOPPED = (b"T", b"t")
-"""Of a process: by a signal, or by a debugger. Source: proc(5)."""
 
 
 class StatusAnswer:
@@ -152,7 +150,7 @@ def _describe_process(report: WorkerReport) -> dict[str, Any]:
 
 def _is_stopped(worker: Worker) -> bool:
     stat = read_stat(worker.pid) if worker.is_alive else None
-    return stat is not None and stat.state in _STOPPED
+    return stat is not None and stat.is_stopped
 
 
 def _sum_losses(pages: Mapping[str, Page]) -> dict[str, int]:

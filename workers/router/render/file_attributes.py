@@ -1,6 +1,5 @@
 """What is known of a file, attribute by attribute, as words of a document."""
 
-import os
 import stat
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -18,6 +17,7 @@ from auditline.workers.common.file_state import (
     UNREADABLE,
     UNSTABLE,
     FileState,
+    device_number,
 )
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.common.timestamps import timestamp_of_ns
@@ -162,11 +162,6 @@ def _target(shown: Shown) -> str | None:
 
 def _rdev(shown: Shown) -> str | None:
     return device_number(shown.state.rdev) if stat.S_IFMT(shown.state.mode) in _DEVICES else None
-
-
-def device_number(number: int) -> str:
-    """Return `MAJOR:MINOR` in hex, as the kernel writes it in its records."""
-    return f"{os.major(number):02x}:{os.minor(number):02x}"
 
 
 _OF_SCHEMA = (

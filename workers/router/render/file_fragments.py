@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from auditline.workers.common.file_entry import FileChange
-from auditline.workers.common.file_state import FileState
+from auditline.workers.common.file_state import FileState, device_number
 from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.envelope import ecs_envelope, own_document
@@ -19,7 +19,6 @@ from auditline.workers.router.render.file_attributes import (
     HASH_LABELS,
     TYPES,
     Shown,
-    device_number,
     differences,
     digests_of,
 )

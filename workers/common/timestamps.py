@@ -21,6 +21,12 @@ def parse_timestamp(text: str) -> datetime | None:
         return None
 
 
+def seconds_since(timestamp: str, now: float) -> float:
+    """Return by how much a timestamp is before *now*, in seconds since 1970; 0: it is not, or is no timestamp."""
+    moment = parse_timestamp(timestamp)
+    return max(0.0, now - moment.timestamp()) if moment else 0.0
+
+
 @lru_cache(maxsize=64)
 def timestamp_of_second(seconds: str) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS` in UTC; a time beyond the year 9999 is its last second."""

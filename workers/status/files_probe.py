@@ -3,6 +3,7 @@
 import os
 import shutil
 from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 
 from auditline.plugins.outputs.elasticsearch import spool_directory
@@ -43,7 +44,7 @@ def _probe_directory(directory: Path) -> int:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         if os.write(descriptor, b"probe\n") != len(b"probe\n"):
-            raise OSError(28, os.strerror(28), os.fspath(path))
+            raise OSError(ENOSPC, os.strerror(ENOSPC), os.fspath(path))
     except OSError as error:
         error.filename = os.fspath(path)
         raise

@@ -4,18 +4,18 @@ import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from auditline.plugins.outputs.positions import Position, offset_behind
 from auditline.plugins.outputs.segment_files import SegmentFile, list_segments
+from auditline.workers.common.timestamps import seconds_since
 
 COUNTED_BYTES = 64 * 1024**2
 """Beyond so much the number of events is estimated from the rest."""
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 64
-_TIMESTAMP = re.compile(rb'\{"@timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3})Z"')
+_TIMESTAMP = re.compile(rb'\{"@timestamp":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z)"')
 
 
 class Lag(NamedTuple):
@@ -83,13 +83,5 @@ def _age_of_first(parts: Iterable[tuple[Path, int, int]]) -> float:
             match = _TIMESTAMP.match(file.read(_HEAD_BYTES))
             # What no line of ours begins with is the rest of a torn one: the next segment has an event.
             if match is not None:
-                return _age(match[1].decode())
+                return seconds_since(match[1].decode(), time.time())
     return 0.0
-
-
-def _age(timestamp: str) -> float:
-    try:
-        moment = datetime.fromisoformat(timestamp).replace(tzinfo=UTC)
-    except ValueError:
-        return 0.0
-    return max(0.0, time.time() - moment.timestamp())

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from auditline.workers.common.progress import show_bytes
 from auditline.workers.common.text import make_safe
+from auditline.workers.common.timestamps import seconds_since
 
 Json = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ def show_age(seconds: float) -> str:
 
 
 def _show_state(status: Json, reasons: Sequence[str]) -> Iterator[str]:
-    up_seconds = max(0.0, time.time() - datetime.fromisoformat(status["since"]).timestamp())
+    up_seconds = seconds_since(status["since"], time.time())
     yield f"auditline {status['version']}, pid {status['pid']}, up {show_age(up_seconds)}: {status['state'].upper()}"
     yield from (f"  ! {reason}" for reason in reasons)
 

@@ -116,10 +116,9 @@ def _to_text(output: str, kept: "KeptLetter", now: float) -> str:
 
 
 def _age_seconds(timestamp: str, now: float) -> int:
-    from auditline.workers.common.timestamps import parse_timestamp
+    from auditline.workers.common.timestamps import seconds_since
 
-    moment = parse_timestamp(timestamp)
-    return max(0, round(now - moment.timestamp())) if moment else 0
+    return round(seconds_since(timestamp, now))
 
 
 def _in_words(seconds: int) -> str:

@@ -14,7 +14,7 @@ from auditline.workers.status.shipper import check_shipper, find_longest_line
 
 def check(directory, *cursors):
     stdout = io.StringIO()
-    code = check_shipper(directory, cursors, stdout)
+    code = check_shipper(directory, cursors, stdout, read_line_bytes=32_000)
     return code, stdout.getvalue()
 
 

@@ -14,8 +14,6 @@ from auditline.workers.status.positions import cursor_age, measure
 from auditline.workers.status.text import show_age
 
 SEGMENTS_GLOB = "auditline-*.jsonl"
-READ_LINE_BYTES = 32_000
-"""What `auditline read` and `stream` print at most, unless they are told otherwise."""
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 256
 _EVENT_ID = re.compile(rb'\{"@timestamp":"[^"]*","event":\{"id":"([^"\\]*)"')
@@ -48,8 +46,10 @@ class LongestLine(NamedTuple):
     event_id: str = ""
 
 
-def check_shipper(directory: Path, cursors: Sequence[Path], stdout: TextIO) -> Exit:
+def check_shipper(directory: Path, cursors: Sequence[Path], stdout: TextIO, *, read_line_bytes: int) -> Exit:
     """Print what a shipper meets in *directory*, and how far those with *cursors* are.
+
+    *read_line_bytes* is what `auditline read` and `stream` print at most, unless they are told otherwise.
 
     Raises:
         StorageError: the segments cannot be read.
@@ -61,7 +61,12 @@ def check_shipper(directory: Path, cursors: Sequence[Path], stdout: TextIO) -> E
         raise StorageError(f"{error.filename or directory} cannot be read: {error.strerror}") from error
     if not segments:
         raise StorageError(f"{directory} has no segments: is an output of type segments enabled, and has it an event?")
-    lines = [*_show_segments(directory, segments, longest), *_show_limits(longest), *_show_cursors(directory, cursors)]
+    lines = [
+        *_show_segments(directory, segments, longest),
+        f"read, stream  print at most {read_line_bytes:,} bytes (--max-line)",
+        *_show_limits(longest, read_line_bytes),
+        *_show_cursors(directory, cursors),
+    ]
     stdout.write("".join(f"{make_safe(line)}\n" for line in lines))
     return Exit.OK
 
@@ -110,16 +115,15 @@ def _show_segments(directory: Path, segments: Sequence[SegmentFile], longest: Lo
     yield f"to follow     {directory / SEGMENTS_GLOB}"
     yield "              each is written once, never renamed or cut, and deleted when it is old"
     yield f"longest line  {longest.bytes:,} bytes, event {longest.event_id}" if longest.bytes else "longest line  none"
-    yield f"read, stream  print at most {READ_LINE_BYTES:,} bytes (--max-line)"
 
 
-def _show_limits(longest: LongestLine) -> Iterator[str]:
+def _show_limits(longest: LongestLine, read_line_bytes: int) -> Iterator[str]:
     yield ""
     yield "shippers as they come"
     name_width = max(len(limit.shipper) for limit in LIMITS)
     setting_width = max(len(limit.setting) for limit in LIMITS)
     for limit in LIMITS:
-        met = longest.bytes if limit.takes == "segments" else min(longest.bytes, READ_LINE_BYTES)
+        met = longest.bytes if limit.takes == "segments" else min(longest.bytes, read_line_bytes)
         verdict = "enough until now" if met <= limit.bytes else _advise(limit, met)
         yield f"  {limit.shipper:{name_width}}  {limit.setting:{setting_width}}  {limit.bytes:>6,}  {verdict}"
 

@@ -21,7 +21,7 @@ Prints the events that the segments hold behind the cursor and those that come, 
 any more: for a shipper that keeps a command running. The cursor follows what has been read. SIGTERM ends it within
 0.2 s."""
 STREAM_EXAMPLE = "auditline stream --cursor /var/lib/syslog-ng/auditline.cursor"
-_DEFAULT_MAX_LINE = 32_000
+DEFAULT_MAX_LINE = 32_000
 
 
 def add_read_options(parser: ArgumentParser) -> None:
@@ -66,8 +66,8 @@ def stream(options: Namespace) -> Exit:
 def _add_common(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--cursor", type=_file, required=True, metavar="FILE", help="keeps up to where events were delivered")
-    line_help = f"longer lines lose their longest texts, and say so (default: {_DEFAULT_MAX_LINE})"
-    add("--max-line", type=_count, default=_DEFAULT_MAX_LINE, metavar="BYTES", help=line_help)
+    line_help = f"longer lines lose their longest texts, and say so (default: {DEFAULT_MAX_LINE})"
+    add("--max-line", type=_count, default=DEFAULT_MAX_LINE, metavar="BYTES", help=line_help)
     directory_help = "where the segments are (default: outputs.segments.directory)"
     add("directory", nargs="?", type=Path, metavar="DIRECTORY", help=directory_help)
 

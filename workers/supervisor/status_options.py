@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from auditline.workers.common.errors import Exit
 from auditline.workers.common.text import make_safe
 from auditline.workers.supervisor.chosen_settings import load_chosen
+from auditline.workers.supervisor.reading_options import DEFAULT_MAX_LINE
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -111,4 +112,4 @@ def _check_shipper(options: Namespace) -> Exit:
     default = outputs[0] if outputs else SegmentsSettings(name="segments")
     chosen = next((each for each in outputs if each.directory == wanted), None)
     cursors = chosen.cursors if chosen else (default.cursors if wanted is None else ())
-    return check_shipper(wanted or default.directory, cursors, sys.stdout)
+    return check_shipper(wanted or default.directory, cursors, sys.stdout, read_line_bytes=DEFAULT_MAX_LINE)

@@ -134,10 +134,8 @@ class Root:
 
     def release_parents(self) -> None:
         """Look directories up anew: a path has come to name another one."""
-        for directory_fd in (self._parents or {}).values():
-            os.close(directory_fd)
-        if self._parents:
-            self._parents.clear()
+        while self._parents:
+            os.close(self._parents.popitem()[1])
 
     def lstat(self, relative: bytes) -> os.stat_result:
         """Return what is there; of a symbolic link, the link itself.

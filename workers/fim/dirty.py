@@ -116,9 +116,7 @@ class Dirty:
     ) -> None:
         """Note a hint about *path*; a move is one about *moved_from* as well, in a call of its own."""
         now = self._clock()
-        waiting = self._waiting.get(path)
-        if waiting is None:
-            waiting = _Waiting(path, now, detected_by)
+        waiting = self._place(path, now, detected_by)
         waiting.take(detected_by, () if process is None else (process,), is_new=is_new, is_content=is_content)
         due = max(waiting.due, min(now + self._debounce_seconds, waiting.first + self._max_delay_seconds))
         self._queue_up(waiting, due)
@@ -128,9 +126,7 @@ class Dirty:
     def put_back(self, dirty: DirtyPath, pause_seconds: float = 0.0) -> None:
         """Take back what could not be looked at; it is due in *pause_seconds*."""
         now = self._clock()
-        waiting = self._waiting.get(dirty.path)
-        if waiting is None:
-            waiting = _Waiting(dirty.path, now, dirty.detected_by)
+        waiting = self._place(dirty.path, now, dirty.detected_by)
         waiting.take_all(dirty)
         self._queue_up(waiting, max(waiting.due, now + pause_seconds))
         if dirty.moved_from is not None and waiting.moved_from is None:
@@ -194,6 +190,10 @@ class Dirty:
         """Forget all."""
         for members in (self._waiting, self._targets, self._index, self._sources, self._queue):
             members.clear()
+
+    def _place(self, path: bytes, now: float, detected_by: DetectedBy) -> _Waiting:
+        waiting = self._waiting.get(path)
+        return _Waiting(path, now, detected_by) if waiting is None else waiting
 
     def _queue_up(self, waiting: _Waiting, due: float) -> None:
         waiting.due = due

@@ -22,7 +22,7 @@ from auditline.workers.fim.fanotify_marks import ENTRIES, ITSELF, MOST_INODE_MAR
 from auditline.workers.fim.fanotify_records import Record, parse_records
 from auditline.workers.fim.file_systems import file_system_of
 from auditline.workers.fim.hint_batch import CREATE, DELETE, IS_DIRECTORY, HintBatch
-from auditline.workers.fim.path_tree import is_in
+from auditline.workers.fim.path_tree import is_in, moved
 from auditline.workers.fim.watched_paths import WatchedPaths
 
 logger = logging.getLogger(__name__)
@@ -246,7 +246,7 @@ class FanotifyBackend:
         self._apart.take(new)
         self._apart.move(old, new)
         if self._refused:
-            self._refused = {new + path[len(old) :] if is_in(path, old) else path for path in self._refused}
+            self._refused = moved(self._refused, old, new)
 
     def _take_files(self, batch: HintBatch[bytes]) -> None:
         """Take what is told of files and directories that are marked by themselves."""

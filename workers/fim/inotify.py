@@ -17,7 +17,7 @@ from typing import NamedTuple
 from auditline.workers.fim.backend import MOST_WATCHED_FILES, BackendError, Hint, HintKind
 from auditline.workers.fim.file_systems import remote_kind
 from auditline.workers.fim.hint_batch import HintBatch
-from auditline.workers.fim.path_tree import is_in
+from auditline.workers.fim.path_tree import moved
 from auditline.workers.fim.polling import Polling
 from auditline.workers.fim.watched_paths import WatchedPaths
 
@@ -327,7 +327,7 @@ class InotifyBackend:
         self._files.move(old, new)
         self._polling.move(old, new)
         if self._lacking:
-            self._lacking = {new + path[len(old) :] if is_in(path, old) else path for path in self._lacking}
+            self._lacking = moved(self._lacking, old, new)
 
 
 def _show_limit(name: str) -> str:

@@ -1,5 +1,7 @@
 """Paths of directories, so kept that those beneath one are found without looking at all others."""
 
+from collections.abc import Iterable
+
 
 class PathTree:
     """A set of relative paths; to take one takes time for what lies beneath it, not for all."""
@@ -32,6 +34,11 @@ class PathTree:
         siblings.discard(path)
         if not siblings:
             self._children.pop(parent, None)
+
+
+def moved(paths: Iterable[bytes], old: bytes, new: bytes) -> set[bytes]:
+    """Return *paths* as they are when what is at *old* and beneath it is at *new*."""
+    return {new + path[len(old) :] if is_in(path, old) else path for path in paths}
 
 
 def is_in(path: bytes, directory: bytes) -> bool:

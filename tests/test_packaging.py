@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from auditline.workers.router.fingerprint import compiled_sources
+from auditline.workers.common.fingerprint import compiled_sources
 
 TREE = Path(__file__).parent.parent
 FOLDERS = [
@@ -94,10 +94,11 @@ def test_the_source_distribution_is_complete(tracked_files, source):
 
 def test_a_wheel_without_what_is_compiled_is_built_where_there_is_no_compiler(source):
     with zipfile.ZipFile(build("wheel", source, CC="/nonexistent/cc")) as wheel:
-        modules = {name for name in wheel.namelist() if name.startswith("auditline/workers/router/compil")}
+        modules = {name for name in wheel.namelist() if "/compil" in name and "/common/" not in name}
 
-    sources = {f"auditline/workers/router/compiled_source/{path.name}" for path in compiled_sources()}
-    assert modules == {"auditline/workers/router/compiling.py", *sources}
+    folders = [TREE / "workers" / package for package in ("router", "hasher")]
+    sources = [source for folder in folders for source in (folder / "compiling.py", *compiled_sources(folder))]
+    assert modules == {f"auditline/{source.relative_to(TREE)}" for source in sources}
 
 
 def test_continuous_integration_runs_the_command_that_the_readme_gives():

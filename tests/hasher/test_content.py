@@ -25,7 +25,7 @@ from auditline.workers.common.file_state import (
     FileState,
 )
 from auditline.workers.common.hashes import unpack_digests
-from auditline.workers.hasher import page_cache, snapshot
+from auditline.workers.hasher import page_cache, small_file, snapshot
 from auditline.workers.hasher.content import BUFFER_BYTES, SLICE_BYTES, Content, Fit, read_small
 from auditline.workers.hasher.snapshot import Order, look_at, look_in_slices
 
@@ -122,6 +122,7 @@ def test_where_nobody_says_what_is_cached_it_is_left_as_reading_leaves_it(
     (tmp_path / "file").write_bytes(data)
     make_cold(tmp_path / "file")
     monkeypatch.setattr(page_cache, "_syscall", lambda *_arguments: -1)
+    monkeypatch.setattr(small_file, "COMPILED", None)
 
     state = look(folder)
 
@@ -240,6 +241,7 @@ def test_a_file_that_cannot_be_read_has_its_attributes_and_says_why(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "preadv", fail)
+    monkeypatch.setattr(small_file, "COMPILED", None)
     result = look_at(b"file", folder, SHA256)
 
     assert result.state is not None

@@ -34,7 +34,7 @@ FLAGS = MappingProxyType(
     }
 )
 """Those of statx's attributes that belong to a file, and not to where it is mounted. Source: linux/stat.h."""
-_ALL_FLAGS = sum(FLAGS.values())
+KEPT_FLAGS = sum(FLAGS.values())
 
 _HEAD = struct.Struct("<BHI")
 _LENGTH = struct.Struct("<Q")
@@ -115,7 +115,7 @@ def flags_unless_changed(fd: int, status: os.stat_result) -> int | None:
         and modify_s * _SECOND + modify_ns == status.st_mtime_ns
         and size == status.st_size
     )
-    return flags & known & _ALL_FLAGS if is_same else None
+    return flags & known & KEPT_FLAGS if is_same else None
 
 
 def _times_and_size(status: os.stat_result) -> tuple[int, int, int]:
@@ -266,7 +266,7 @@ _SECOND = 1_000_000_000
 
 def _flags() -> int:
     values, known = _ATTRIBUTES.unpack_from(_buffer)
-    return int(values & known & _ALL_FLAGS)
+    return int(values & known & KEPT_FLAGS)
 
 
 def _inode() -> int:

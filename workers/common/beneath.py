@@ -219,7 +219,7 @@ def open_regular(name: bytes, directory_fd: int) -> tuple[int, os.stat_result]:
 
 
 def _reopen(place: int) -> int:
-    name, own_fd = b"%d" % place, _own_descriptors(os.getpid())
+    name, own_fd = b"%d" % place, own_descriptors()
     try:
         return os.open(name, _READ | os.O_NOATIME, dir_fd=own_fd)
     except PermissionError:
@@ -227,13 +227,17 @@ def _reopen(place: int) -> int:
         return os.open(name, _READ, dir_fd=own_fd)
 
 
-@lru_cache(maxsize=1)
-def _own_descriptors(_pid: int) -> int:
+def own_descriptors() -> int:
     """Return a descriptor of /proc/self/fd, opened once in each process: to look it up each time costs as much again.
 
     Raises:
         OSError: /proc is not mounted.
     """
+    return _own_descriptors_of(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _own_descriptors_of(_pid: int) -> int:
     try:
         return os.open("/proc/self/fd", os.O_PATH | _DIRECTORY)
     except FileNotFoundError as error:

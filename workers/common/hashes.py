@@ -27,10 +27,11 @@ class Algorithm:
     number: int
     """Stands for it before a stored digest; never given to another algorithm."""
     digest_bytes: int
-    make: Callable[[], Digest]
+    make: Callable[..., Digest]
+    """Called with nothing, or with the first of the content."""
 
 
-def _openssl(name: str) -> Callable[[], Digest]:
+def _openssl(name: str) -> Callable[..., Digest]:
     # Some, such as sha512_256, are known by OpenSSL alone; under FIPS md5 is allowed for what is not security.
     return partial(hashlib.new, name, usedforsecurity=False)
 
@@ -72,6 +73,12 @@ def is_available(name: str) -> bool:
 def start_digests(names: Sequence[str]) -> list[Digest]:
     """Return one digest for each of *names*, to be fed with the same content."""
     return [ALGORITHMS[name].make() for name in names]
+
+
+def hash_whole(names: Sequence[str], content: memoryview) -> bytes:
+    """Return the digests of a content that is there as a whole, as `pack_digests` does."""
+    algorithms = [ALGORITHMS[name] for name in names]
+    return b"".join([b"%c%b" % (each.number, each.make(content).digest()) for each in algorithms])
 
 
 def pack_digests(names: Sequence[str], digests: Sequence[Digest]) -> bytes:

@@ -18,7 +18,7 @@ _BLOCK_BYTES = 512  # what st_blocks counts, whatever the file system's own are
 
 # On whole pages, because the kernel copies to other addresses at half the speed; private, because hashers are forked
 # after this was imported and must not read into one another's memory.
-_buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+BUFFER = memoryview(mmap.mmap(-1, BUFFER_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 _zeros = memoryview(bytes(BUFFER_BYTES))
 
 
@@ -37,10 +37,10 @@ def read_small(fd: int, size: int) -> memoryview | None:
         OSError: it cannot be read.
     """
     was_cold = size > 0 and is_cold(fd, 0, size)
-    count = os.preadv(fd, [_buffer[: size + 1]], 0)
+    count = os.preadv(fd, [BUFFER[: size + 1]], 0)
     if was_cold:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-    return _buffer[:size] if count == size else None
+    return BUFFER[:size] if count == size else None
 
 
 class Content:
@@ -82,7 +82,7 @@ class Content:
         else:
             # Never more than one byte too many: that one tells that the file grows.
             wanted = min(BUFFER_BYTES, left + 1, self._data[1] - self._position if self._has_holes else BUFFER_BYTES)
-            chunk = _buffer[: os.preadv(self._fd, [_buffer[:wanted]], self._position)]
+            chunk = BUFFER[: os.preadv(self._fd, [BUFFER[:wanted]], self._position)]
         if not chunk:
             return Fit.SHORTER if left else Fit.EXACT
         self._take(chunk[:left])

@@ -23,6 +23,7 @@ from auditline.workers.common.file_state import (
 from auditline.workers.common.hashes import pack_digests, start_digests
 from auditline.workers.common.jobs import LARGE_BYTES, Lane, Lease, Outcome, Result
 from auditline.workers.hasher.content import BUFFER_BYTES, Content, Fit, read_small
+from auditline.workers.hasher.small_file import look_at_small
 
 MOST_TRIES = 4
 """A file that changes each time while it is read is unstable."""
@@ -60,6 +61,10 @@ def look_at(name: bytes, directory_fd: int, order: Order) -> Result:
     """Return what the file *name* in a directory is, in one go."""
     checked_ns = time.time_ns()
     try:
+        if order.hashes and not _HAS_COARSE_TIMES:
+            state = look_at_small(name, directory_fd, order.hashes, order.largest, checked_ns)
+            if state is not None:
+                return Result(Outcome.LOOKED_AT, state)
         fd, status = open_regular(name, directory_fd)
     except OSError as error:
         return refusal(error)

@@ -1,11 +1,11 @@
 """The hottest functions of the router in C, where they could be built; what they do stands in Python, too."""
 
-import importlib
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol, cast
 
-from auditline.workers.router.fingerprint import make_fingerprint
+from auditline.workers.common.compiled import find_compiled
 
 logger = logging.getLogger(__name__)
 
@@ -30,28 +30,7 @@ class Compiled(Protocol):
     """That of the sources it was built of."""
 
 
-def find_compiled() -> Compiled | None:
-    """Return the compiled module; None where there is none, or one that was built of other sources than these.
-
-    An older one would stop the router, or answer by older rules without a word: an update of the sources alone leaves
-    it where it was.
-    """
-    try:
-        found = cast("Compiled", importlib.import_module(MODULE))
-    except ImportError:
-        return None
-    try:
-        wanted = make_fingerprint()
-    except OSError as error:
-        logger.warning("%s is not used: what it was built of cannot be read: %s", MODULE, error)
-        return None
-    if getattr(found, "fingerprint", None) != wanted:
-        logger.warning("%s is not used: it was built of other sources; install auditline again to build it", MODULE)
-        return None
-    return found
-
-
-COMPILED = find_compiled()
+COMPILED = cast("Compiled | None", find_compiled(MODULE, Path(__file__).parent))
 """None where there was no compiler when auditline was installed; the rest is slower then, and the same."""
 
 

@@ -18,8 +18,7 @@ def open_output(settings: OutputSettings, context: OutputContext) -> Output:
 
     Raises:
         SettingsError: there is no such kind of output.
-        BusyError: another instance writes there.
-        StorageError: it cannot be written at all.
+        StorageError: stdout is closed.
     """
     place = _KINDS.get(settings.type)
     if place is None:

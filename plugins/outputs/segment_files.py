@@ -7,8 +7,9 @@ random hex digits, so that no name is ever used twice, whatever happens to direc
 import fcntl
 import os
 import re
+import stat
 from dataclasses import dataclass
-from errno import EEXIST, ENOSPC
+from errno import EEXIST, ENOSPC, EPERM
 from pathlib import Path
 
 SEGMENT_MODE = 0o640
@@ -105,7 +106,7 @@ class DirectoryLock:
 
         Raises:
             BlockingIOError: somebody else writes there.
-            OSError: it cannot be made or opened.
+            OSError: it cannot be made or opened, or everybody may write to it.
         """
         self._directory = directory
         self._descriptor = _lock_directory(directory)
@@ -135,6 +136,8 @@ def _lock_directory(directory: Path) -> int:
             raise
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        if os.fstat(descriptor).st_mode & stat.S_IWOTH:
+            raise PermissionError(EPERM, "all users may write to it")
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
         os.close(descriptor)

@@ -2,16 +2,16 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from errno import EBUSY
 from pathlib import Path
 
 from auditline.plugins.outputs.positions import Position
 from auditline.plugins.outputs.retention import Retention
-from auditline.plugins.outputs.segment_files import DirectoryLock, SegmentWriter, list_segments
+from auditline.plugins.outputs.segment_files import DirectoryLock, SegmentFile, SegmentWriter, list_segments
 from auditline.plugins.outputs.sync import Syncer
 from auditline.workers.common.diagnostics import RepeatedWarning
-from auditline.workers.common.errors import BusyError, StorageError
 from auditline.workers.common.settings import SegmentsSettings
 
 logger = logging.getLogger(__name__)
@@ -26,19 +26,17 @@ _PROBE = ".auditline-space"
 
 
 class SegmentSeries:
-    """Appends to the newest segment; an OSError of any call says why it cannot be done now."""
+    """Appends to the newest segment, once it is open; an OSError of any call says why it cannot be done now."""
 
     def __init__(
         self, settings: SegmentsSettings, count_dropped: Callable[[int, int], None], *, is_private: bool
     ) -> None:
-        """Make the directory if need be, and lock it.
-
-        Raises:
-            BusyError: another instance writes there.
-            StorageError: it cannot be made or read.
-        """
         self._name = settings.name
         self._settings = settings
+        self._lock: DirectoryLock | None = None
+        self.found: Sequence[SegmentFile] = ()
+        """What was there when it was opened."""
+        self._held_bytes = 0
         self._writer: SegmentWriter | None = None
         self._syncer = Syncer()
         self._is_unsynced = self._is_new = False
@@ -46,16 +44,27 @@ class SegmentSeries:
         self._retention = Retention(settings, count_dropped, is_private=is_private)
         self._cannot_sync = RepeatedWarning(logger, every=60, level=logging.ERROR)
         self._cannot_delete = RepeatedWarning(logger, every=60)
+
+    @property
+    def is_open(self) -> bool:
+        """The directory is there, and ours alone to write to."""
+        return self._lock is not None
+
+    def open(self) -> None:
+        """Make the directory if need be, lock it, and see what is there."""
+        directory = self._settings.directory
         try:
-            self._lock = DirectoryLock(settings.directory)
-            self.found = list_segments(settings.directory)
+            lock = DirectoryLock(directory)
         except BlockingIOError as error:
-            raise BusyError(f"outputs.{self._name}: another instance writes to {settings.directory}") from error
-        except OSError as error:
-            problem = f"outputs.{self._name}: {settings.directory} cannot be used: {error.strerror}"
-            raise StorageError(problem) from error
+            raise OSError(EBUSY, "another instance writes there") from error
+        try:
+            self.found = list_segments(directory)
+        except OSError:
+            lock.release()
+            raise
+        self._lock = lock
         with suppress(OSError):  # what a process left that was killed while it probed
-            (settings.directory / _PROBE).unlink()
+            (directory / _PROBE).unlink()
         self._held_bytes = sum(segment.size for segment in self.found)
 
     @property
@@ -81,7 +90,7 @@ class SegmentSeries:
 
     def begin(self, last_counter: int) -> Position:
         """Begin the next segment, after *last_counter* and all that are there; return its beginning."""
-        self._lock.refresh()
+        self._refresh_lock()
         counters = [segment.counter for segment in list_segments(self._settings.directory)]
         writer = SegmentWriter(self._settings.directory, max(last_counter, *counters, 0) + 1)
         self._retire()
@@ -133,7 +142,7 @@ class SegmentSeries:
         """Say whether PROBE_BYTES can be written in the directory; only writing knows quotas and reserves."""
         path = self._settings.directory / _PROBE
         try:
-            self._lock.refresh()
+            self._refresh_lock()
             with path.open("wb", buffering=0) as file:
                 has_space = file.write(bytes(PROBE_BYTES)) == PROBE_BYTES
         except OSError:
@@ -155,7 +164,14 @@ class SegmentSeries:
         """Finish the current segment and unlock the directory."""
         self._retire()
         self._syncer.close(deadline_seconds)
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _refresh_lock(self) -> None:
+        if self._lock is None:
+            raise RuntimeError("it was not opened")
+        self._lock.refresh()
 
     def _retire(self) -> None:
         writer, self._writer = self._writer, None

@@ -13,7 +13,6 @@ from auditline.plugins.outputs.segment_series import SegmentSeries
 from auditline.plugins.outputs.tally import Tally
 from auditline.plugins.outputs.written_count import WrittenCount
 from auditline.workers.common.diagnostics import RepeatedWarning
-from auditline.workers.common.errors import StorageError
 from auditline.workers.common.settings import SegmentsSettings
 
 logger = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ class SegmentsOutput:
 
     A process begins a new segment with its first line, and another one before a line that would not fit. On a full
     disk the rest of a line that was written in part is the first thing that follows, in the same file; where the
-    line counts as missed, because the output was detached, too.
+    line counts as missed, because the output was detached, too. A directory that cannot be had is like a full disk.
     """
 
     def __init__(self, settings: SegmentsSettings, context: OutputContext, *, is_private: bool = False) -> None:
@@ -42,6 +41,8 @@ class SegmentsOutput:
         self.error_number = 0
         self.write_fd: int | None = None
         self.done_sequence = 0
+        self._directory = settings.directory
+        self._is_synced = settings.sync == "batch"
         self._clock = context.clock
         self._counters = context.counters
         self._tally = Tally(context.counters, settings.name)
@@ -56,9 +57,10 @@ class SegmentsOutput:
         self._cannot_write = RepeatedWarning(logger, every=60, level=logging.ERROR)
         self._series = SegmentSeries(settings, self._count_dropped, is_private=is_private)
         self._written = WrittenCount(context.counters, self._tally, settings.name)
-        self._written.recover(self._series.found)
         self._confirmed = ConfirmedPosition(context.state_directory / "outputs" / f"{settings.name}.json")
-        self._resent_ids = self._find_written(is_synced=settings.sync == "batch")
+        self._resent_ids: set[str] = set()
+        self._are_resends_over = False
+        self._try_to_open(self._clock())
 
     @property
     def pending_bytes(self) -> int:
@@ -94,7 +96,8 @@ class SegmentsOutput:
             self._write_out(now)
         if self.is_attached and self._is_failing and self.others_attached:
             self._detach()
-        self._series.tend(now, self._written_sequence())
+        if self._series.is_open:
+            self._series.tend(now, self._written_sequence())
         self._update_done()
         self._confirmed.store_if_due(now)
 
@@ -106,6 +109,7 @@ class SegmentsOutput:
 
     def end_resends(self) -> None:
         """Forget the ids of lines that nobody handed over again."""
+        self._are_resends_over = True
         self._resent_ids.clear()
         self._confirmed.end_resends()
 
@@ -125,18 +129,33 @@ class SegmentsOutput:
         self._is_closed = True
         self._confirmed.store_if_due(self._clock(), is_urgent=True)
 
-    def _find_written(self, *, is_synced: bool) -> set[str]:
+    def _try_to_open(self, now: float) -> bool:
+        """Return whether the directory is open; what keeps it from being so is told."""
+        if self._series.is_open:
+            return True
+        try:
+            self._series.open()
+            self._resent_ids = self._find_written()
+        except OSError as error:
+            # It is tried again as a whole: without the ids events might come twice.
+            self._series.close(0)
+            self._note_error(error, now)
+            return False
+        if self._are_resends_over:
+            self._resent_ids.clear()
+            self._confirmed.end_resends()
+        self._written.recover(self._series.found)
+        return True
+
+    def _find_written(self) -> set[str]:
         """Return the ids of lines that a predecessor wrote and that may be handed over again."""
         segments = self._series.found
         if not segments:
             return set()
         position = self._confirmed.start_at(Position(segments[0].path.name, 0))
-        try:
-            tail = read_tail(segments, position)
-            if is_synced:
-                self._series.sync(tail.files)
-        except OSError as error:
-            raise StorageError(f"outputs.{self.name}: {error.filename} cannot be read: {error.strerror}") from error
+        tail = read_tail(segments, position)
+        if self._is_synced:
+            self._series.sync(tail.files)
         if not tail.is_complete:
             text = "outputs.%s: only the newest %d ids behind %s are known: older events may come twice"
             logger.warning(text, self.name, len(tail.ids), position.segment)
@@ -152,7 +171,19 @@ class SegmentsOutput:
             self._confirmed.note_resent(lines[-1].sequence)
         return new
 
+    def _note_error(self, error: OSError, now: float) -> None:
+        self._is_failing, self.error_number = True, error.errno or EIO
+        self._retry_at = now + RETRY_SECONDS
+        if self._series.is_open:
+            self._cannot_write.tell("outputs.%s: cannot write: %s", self.name, error.strerror)
+        else:
+            path = error.filename or self._directory
+            text = "outputs.%s: %s cannot be used: %s; it is tried again each second"
+            self._cannot_write.tell(text, self.name, path, error.strerror)
+
     def _write_out(self, now: float) -> None:
+        if not self._try_to_open(now):
+            return
         try:
             try:
                 self._write_queue()
@@ -161,9 +192,7 @@ class SegmentsOutput:
                     raise
                 self._write_queue()
         except OSError as error:
-            self._is_failing, self.error_number = True, error.errno or EIO
-            self._retry_at = now + RETRY_SECONDS
-            self._cannot_write.tell("outputs.%s: cannot write: %s", self.name, error.strerror)
+            self._note_error(error, now)
         else:
             self._is_failing, self.error_number = False, 0
             self._cannot_write.end()
@@ -210,6 +239,8 @@ class SegmentsOutput:
             if now < self._retry_at:
                 return
             self._retry_at = now + RETRY_SECONDS
+            if not self._try_to_open(now):
+                return
             if not (self._series.has_space() or (self._series.delete_old() and self._series.has_space())):
                 return
         self.is_attached = True

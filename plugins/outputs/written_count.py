@@ -31,8 +31,8 @@ class WrittenCount:
             return
         uncounted = self._counters.get(self._before) + count_lines(path, offset) - self._tally.outcome("written")
         if uncounted > 0:
+            self._tally.take(uncounted)
             self._tally.add("written", uncounted)
-            self._tally.forget_pending()
 
     def begin(self, position: Position) -> None:
         """Note that a write at *position* is to come."""

@@ -3,10 +3,6 @@ import shutil
 import stat
 import time
 
-import pytest
-
-from auditline.workers.common.errors import BusyError, StorageError
-
 
 def _names(directory):
     return sorted(path.name for path in directory.glob("*.jsonl"))
@@ -107,11 +103,18 @@ def test_modes_do_not_depend_on_the_umask(tmp_path, open_segments, make_lines):
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o750
 
 
-def test_a_second_instance_on_the_same_directory_is_refused(open_segments):
-    open_segments()
+def test_a_second_instance_on_the_same_directory_waits_for_the_first(tmp_path, open_segments, clock, caplog):
+    first = open_segments()
+    second = open_segments(name="other")
+    told = f"outputs.other: {tmp_path}/log cannot be used: another instance writes there; it is tried again each second"
+    assert caplog.messages == [told]
+    assert (second.is_blocked, os.strerror(second.error_number)) == (True, "Device or resource busy")
 
-    with pytest.raises(BusyError, match=r"outputs\.other: another instance writes to /.*/log"):
-        open_segments(name="other")
+    first.close(5)
+    clock.now += 1
+    second.pump()
+
+    assert (second.is_blocked, second.error_number) == (False, 0)
 
 
 def test_several_outputs_write_side_by_side(tmp_path, open_segments, make_lines, lines_in):
@@ -124,11 +127,79 @@ def test_several_outputs_write_side_by_side(tmp_path, open_segments, make_lines,
     assert lines_in(tmp_path / "one") == lines_in(tmp_path / "two") == _data(make_lines(1, 50))
 
 
-def test_a_directory_that_cannot_be_made_is_a_clear_error(tmp_path, open_segments):
+def test_a_directory_that_cannot_be_made_blocks_the_only_output_until_it_can(
+    tmp_path, open_segments, make_lines, lines_in, clock, caplog
+):
     (tmp_path / "file").touch()
+    output = open_segments(tmp_path / "file" / "log")
+    assert output.is_blocked
+    assert caplog.messages == [
+        f"outputs.segments: {tmp_path}/file/log cannot be used: Not a directory; it is tried again each second"
+    ]
 
-    with pytest.raises(StorageError, match=r"outputs\.segments: .*/file/log cannot be used: Not a directory"):
-        open_segments(tmp_path / "file" / "log")
+    (tmp_path / "file").unlink()
+    clock.now += 1
+    output.pump()
+    output.write(make_lines(1, 3))
+    output.pump()
+
+    assert not output.is_blocked
+    assert lines_in(tmp_path / "file" / "log") == _data(make_lines(1, 3))
+
+
+def test_a_directory_that_cannot_be_made_detaches_where_another_output_goes_on(
+    tmp_path, open_segments, make_lines, lines_in, clock
+):
+    (tmp_path / "file").touch()
+    output = open_segments(tmp_path / "file")
+    output.others_attached = True
+    output.write(make_lines(1, 2))
+    output.pump()
+    assert (output.is_attached, output.is_blocked, output.done_sequence) == (False, False, 2)
+    assert os.strerror(output.error_number) == "Not a directory"
+
+    (tmp_path / "file").unlink()
+    clock.now += 1
+    output.pump()
+    output.write(make_lines(3, 4))
+    output.pump()
+
+    assert lines_in(tmp_path / "file") == _data(make_lines(3, 4))
+    wanted = {"events": 4, "written": 2, "filtered": 0, "missed": 2, "rejected": 0, "pending": 0}
+    assert output.counts() == wanted
+
+
+def test_a_directory_that_everybody_may_write_to_is_not_used(tmp_path, open_segments, caplog):
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log").chmod(0o1777)
+
+    output = open_segments()
+
+    assert output.is_blocked
+    assert "log cannot be used: all users may write to it" in caplog.text
+
+
+def test_what_a_predecessor_wrote_is_known_also_where_the_directory_comes_back_late(
+    tmp_path, open_segments, abandon, make_lines, lines_in, clock
+):
+    first = open_segments()
+    first.write(make_lines(1, 5))
+    first.pump()
+    abandon(first)
+    (tmp_path / "log").rename(tmp_path / "away")
+    (tmp_path / "log").touch()
+    second = open_segments()
+    assert second.is_blocked
+
+    (tmp_path / "log").unlink()
+    (tmp_path / "away").rename(tmp_path / "log")
+    clock.now += 1
+    second.pump()
+    second.write(make_lines(4, 7))
+    second.pump()
+
+    assert lines_in(tmp_path / "log") == _data(make_lines(1, 7))
+    assert second.counts()["events"] == second.counts()["written"] == 7
 
 
 def test_a_segment_deleted_by_somebody_else_is_left_for_a_new_one(
@@ -171,8 +242,7 @@ def test_a_removed_directory_is_made_and_locked_again(tmp_path, open_segments, m
     output.pump()
 
     assert lines_in(tmp_path / "log") == _data(make_lines(4, 6))
-    with pytest.raises(BusyError):
-        open_segments(name="other")
+    assert open_segments(name="other").is_blocked
 
 
 def _pump_until(output, condition, seconds=10):

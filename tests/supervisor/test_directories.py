@@ -12,11 +12,12 @@ import pytest
 
 from auditline.workers.common.errors import BusyError, StorageError
 from auditline.workers.common.privileges import find_account
-from auditline.workers.common.settings import RunSettings, SegmentsSettings, Settings, StateSettings
+from auditline.workers.common.settings import RunSettings, Settings, StateSettings
 from auditline.workers.supervisor.directories import (
     check_room,
     lock_directory,
     make_directories,
+    make_kept_directory,
     remove_counters,
     remove_sockets,
 )
@@ -30,7 +31,6 @@ def settings(tmp_path):
     return Settings(
         state=StateSettings(directory=tmp_path / "state"),
         run=RunSettings(directory=tmp_path / "run"),
-        outputs=(SegmentsSettings(name="segments", enabled=True, directory=tmp_path / "log" / "lines"),),
     )
 
 
@@ -57,7 +57,6 @@ def test_directories_are_made_for_the_service_alone(settings):
 
     assert mode(settings.state.directory) & 0o007 == 0
     assert mode(settings.run.directory) == 0o700
-    assert settings.outputs[0].directory.is_dir()
     assert (settings.run.directory / "counters").is_dir()
 
 
@@ -122,6 +121,13 @@ def test_a_file_in_place_of_a_directory_is_named(settings):
         make_directories(settings, None)
 
 
+def test_a_file_in_place_of_a_parent_is_named(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StorageError, match=f"cannot be made: {tmp_path}/file is not a directory"):
+        make_kept_directory(tmp_path / "file" / "log", None)
+
+
 @needs_root
 def test_the_services_user_gets_what_earlier_runs_of_root_left(settings):
     make_directories(settings, None)
@@ -139,7 +145,7 @@ def test_the_services_user_gets_what_earlier_runs_of_root_left(settings):
 
 @needs_root
 def test_what_another_user_had_is_given_back_to_root_and_to_the_next_user(settings):
-    paths = (settings.state.directory, settings.run.directory, settings.outputs[0].directory)
+    paths = (settings.state.directory, settings.run.directory)
     make_directories(settings, None)
     for path in paths:
         (path / "auditline-1.jsonl").touch()
@@ -155,14 +161,14 @@ def test_what_another_user_had_is_given_back_to_root_and_to_the_next_user(settin
 
 @needs_root
 @pytest.mark.parametrize("account", [NOBODY, None])
-def test_a_directory_of_somebody_else_s_things_is_not_taken(settings, account):
-    path = settings.outputs[0].directory
-    path.mkdir(parents=True)
+def test_a_directory_of_somebody_else_s_things_is_not_taken(tmp_path, account):
+    path = tmp_path / "log"
+    path.mkdir()
     (path / "syslog").touch()
     os.chown(path, DAEMON.user_id, DAEMON.group_id)
 
     with pytest.raises(StorageError, match=f"belongs to uid {DAEMON.user_id} and holds what is not auditline's"):
-        make_directories(settings, account)
+        make_kept_directory(path, account)
 
     assert (path / "syslog").stat().st_uid == 0
 

@@ -13,7 +13,7 @@ from auditline.workers.common.counters import PAGE_SUFFIX
 from auditline.workers.common.errors import AuditlineError, BusyError, StorageError
 from auditline.workers.common.privileges import Account
 from auditline.workers.common.process_stat import read_stat
-from auditline.workers.common.settings import SegmentsSettings, Settings
+from auditline.workers.common.settings import Settings
 
 LOCK_FILE = "lock"
 """In the state and in the run directory; holds the supervisor's pid."""
@@ -33,17 +33,13 @@ _PAUSE_SECONDS = 0.02
 
 
 def make_directories(settings: Settings, account: Account | None) -> None:
-    """Make what is missing of the state, run and segments directories, and give them to *account*.
+    """Make what is missing of the state and the run directory, and give them to *account*.
 
     Raises:
         StorageError: one cannot be made or used, or belongs to somebody else.
     """
-    owner = (account.user_id, account.group_id) if account else (os.geteuid(), os.getegid())
-    for path in _kept_directories(settings):
-        with _told(path):
-            _make(path, _STATE_MODE)
-            _check_not_shared(path)
-            _give(path, *owner)
+    owner = _owner(account)
+    make_kept_directory(settings.state.directory, account)
     with _told(settings.run.directory):
         _make(settings.run.directory, _PRIVATE_MODE)
         # Whoever is in the group of the service's own user may pass, to ask for the status, and do nothing else there.
@@ -53,9 +49,16 @@ def make_directories(settings: Settings, account: Account | None) -> None:
         _give(settings.run.directory, *owner)
 
 
-def list_directories(settings: Settings) -> list[Path]:
-    """Return all directories that the workers write to."""
-    return [*_kept_directories(settings), settings.run.directory]
+def make_kept_directory(path: Path, account: Account | None) -> None:
+    """Make a directory that outlives the run, if it is missing, and give it to *account*.
+
+    Raises:
+        StorageError: it cannot be made or used, belongs to somebody else, or all may write to it.
+    """
+    with _told(path):
+        _make(path, _STATE_MODE)
+        _check_not_shared(path)
+        _give(path, *_owner(account))
 
 
 def lock_directory(directory: Path, patience_seconds: float = 0.0) -> int:
@@ -113,9 +116,8 @@ def remove_counters(run_directory: Path) -> None:
     _remove(path for path in counters if path.suffix in (PAGE_SUFFIX, ".new"))
 
 
-def _kept_directories(settings: Settings) -> list[Path]:
-    segments = [output.directory for output in settings.enabled_outputs if isinstance(output, SegmentsSettings)]
-    return [settings.state.directory, *segments]
+def _owner(account: Account | None) -> tuple[int, int]:
+    return (account.user_id, account.group_id) if account else (os.geteuid(), os.getegid())
 
 
 @contextlib.contextmanager
@@ -128,7 +130,10 @@ def _told(directory: Path) -> Iterator[None]:
 
 
 def _make(path: Path, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise StorageError(f"{path} cannot be made: {path.parent} is not a directory") from error
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode)
     # A symbolic link to a directory is the administrator's way to put it elsewhere; what it must not be is a file.

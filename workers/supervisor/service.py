@@ -25,7 +25,6 @@ from auditline.workers.supervisor.audit_source import open_audit_source
 from auditline.workers.supervisor.directories import (
     COUNTERS_DIRECTORY,
     check_room,
-    list_directories,
     lock_directory,
     make_directories,
     remove_counters,
@@ -44,6 +43,7 @@ from auditline.workers.supervisor.kinds import (
 )
 from auditline.workers.supervisor.launch import Surroundings
 from auditline.workers.supervisor.notices import find_actor_notices, find_notices, find_watch_notices
+from auditline.workers.supervisor.output_directories import OutputDirectories
 from auditline.workers.supervisor.own_process import prepare_process
 from auditline.workers.supervisor.preload import (
     CONTROL_MODULES,
@@ -97,7 +97,7 @@ def run_command(settings: Settings) -> Exit:
     lock_fds = [lock_directory(path, patience_seconds) for path in (run_directory, settings.state.directory)]
     check_room(settings.state.directory)
     remove_sockets(run_directory)
-    refuse_unreachable(list_directories(settings), account)
+    refuse_unreachable((settings.state.directory, run_directory), account)
     kept = capabilities_to_read(account)
     if kept:
         logger.warning(
@@ -139,6 +139,7 @@ class Service:
         self._wiring = Wiring(settings, lock_fds, self._reports)
         self._workers = Workers(surroundings, log_sink, self._wiring.feed.tell)
         self._watches = Watches(self._wiring, self._workers)
+        self._output_directories = OutputDirectories(settings, surroundings.account)
         socket_path = status_socket(settings.run.directory)
         self._status = StatusServer(socket_path, surroundings.account, self._describe)
         self._since_ns = time.time_ns()
@@ -165,6 +166,7 @@ class Service:
 
     def _start(self) -> None:
         workers, wiring, settings = self._workers, self._wiring, self._settings
+        self._output_directories.do_due()
         self._watches.plan()
         if settings.audit.enabled:
             self._open_source()
@@ -248,6 +250,7 @@ class Service:
     def _turn(self, most_seconds: float | None = None) -> None:
         """Wait for a signal, a death, a worker's readiness or the next start, and react."""
         waits = [most_seconds, self._workers.seconds_until_due(), self._status.seconds_until_due]
+        waits.append(self._output_directories.seconds_until_due)
         if self._wiring.feed.is_behind:
             waits.append(_FEED_RETRY_SECONDS)
         readable = self._wait([seconds for seconds in waits if seconds is not None])
@@ -259,6 +262,7 @@ class Service:
         for worker in self._workers.reap():
             self._on_end(worker)
         self._workers.do_due()
+        self._output_directories.do_due()
         self._wiring.feed.catch_up()
         if self._life.take_reload():
             self._reload()

@@ -42,12 +42,13 @@ _ORDER = (
 class _Asked:
     """What was asked about one path and one of those who touched it, and the answer."""
 
-    __slots__ = ("answer", "answered", "asked", "number", "since_ns", "who")
+    __slots__ = ("answer", "answered", "asked", "file", "number", "since_ns", "who")
 
     def __init__(self, who: _Who) -> None:
         self.who = who
         self.asked = -math.inf
         self.number = 0
+        self.file = ""
         self.since_ns = 0
         """When hints were last read before the last one about them."""
         self.answer: Answer | None = None
@@ -111,7 +112,7 @@ class Actors:
             all_asked.append(asked)
             del all_asked[:-MOST_ASKED]
         asked.since_ns = since_ns
-        if now - asked.asked >= ASKED_SECONDS:
+        if now - asked.asked >= ASKED_SECONDS or (file and not asked.file):
             if not who[1]:
                 # By now it may be another one.
                 asked.answer = None
@@ -178,7 +179,7 @@ class Actors:
     def _put_question(self, path: bytes, asked: _Asked, since_ns: int, file: str = "") -> None:
         """Ask who changed *path* after *since_ns*; not now, if too much is asked already."""
         if len(self._questions) < MOST_QUESTIONS:
-            asked.number, asked.asked = next(self._numbers), self._clock()
+            asked.number, asked.asked, asked.file = next(self._numbers), self._clock(), file
             self._questions.append(Question(path, asked.who[0], since_ns, asked.number, file))
 
     def _answer(self, path: bytes, process: Process | None) -> Answer | None:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Sequence
 
+from auditline.workers.common.actor_messages import file_key
 from auditline.workers.fim.backend import Hint, HintKind
 from auditline.workers.fim.directory_moves import MOST_PENDING, DirectoryMove
 from auditline.workers.fim.dirty import MOST_PATHS
@@ -78,7 +79,14 @@ class Follower:
         if hint.is_directory or scope.reports(path):
             is_new = kind in (HintKind.CREATED, HintKind.MOVED)
             self._watch.dirty.add(path, is_new=is_new, is_content=hint.is_content, process=hint.process)
-            self._watch.actors.note(scope.absolute(path), hint.process, since_ns)
+            self._watch.actors.note(scope.absolute(path), hint.process, since_ns, self._file_of(hint))
+
+    def _file_of(self, hint: Hint) -> str:
+        """Return what tells a file that was just made from all others, if it was not told who made it."""
+        if hint.process is not None or hint.kind is not HintKind.CREATED or not self._watch.actors.asks:
+            return ""
+        status = self._watch.find(hint.path)
+        return "" if status is None else file_key(status.st_dev, status.st_ino)
 
     def _take_apart(self, exchange: Hint, since_ns: int) -> None:
         """Take two directories that have changed places for new ones: not both of them are watched."""

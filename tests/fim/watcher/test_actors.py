@@ -63,13 +63,14 @@ def test_who_made_a_change_is_told(running, watched):
     assert actors(running) == [("f", 1)]
 
 
-def test_of_what_is_found_in_a_new_directory_it_is_asked_by_its_inode_as_well(running, watched, router):
+@pytest.mark.parametrize("name", ["new", "new/in"])
+def test_of_what_was_made_it_is_asked_by_its_inode_as_well(running, watched, router, name):
     (watched / "new").mkdir()
     (watched / "new" / "in").write_text("text")
     running.settle()
 
-    status = (watched / "new" / "in").stat()
-    asked = {question.file for question in router.questions if question.path.endswith(b"/in")}
+    status = (watched / name).stat()
+    asked = {question.file for question in router.questions if question.path == os.fsencode(watched / name)}
     assert file_key(status.st_dev, status.st_ino) in asked
 
 

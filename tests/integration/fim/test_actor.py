@@ -155,10 +155,11 @@ def test_with_rules_it_is_known_who_filled_a_directory_just_made(
 
 
 @pytest.mark.kernel
-def test_with_rules_it_is_known_who_made_what_by_names_relative_to_a_descriptor(
-    kernel_audit: AuditControl, watched: Any
+@pytest.mark.parametrize("backend", ["auto", "inotify"])
+def test_with_rules_it_is_known_who_filled_a_new_directory_by_names_relative_to_a_descriptor(
+    kernel_audit: AuditControl, watched: Any, backend: str
 ) -> None:
-    watched.start(fim=DEFAULTS | {"actor": "audit"}, audit="")
+    watched.start({"path": watched.root, "backend": backend}, fim=DEFAULTS | {"actor": "audit"}, audit="")
 
     subprocess.run([sys.executable, "-c", COPY], cwd=watched.root, check=True)
     watched.settle()

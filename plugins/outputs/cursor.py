@@ -100,7 +100,7 @@ class Cursor:
     def _read(self) -> Position | None:
         try:
             position, values = read_position(self.path)
-            sent = parse_position(values["sent"], self.path) if "sent" in values else None
+            sent = parse_position(values["sent"]) if "sent" in values else None
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -37,18 +37,29 @@ def read_position(path: Path) -> tuple[Position, dict[str, Any]]:
 
     Raises:
         OSError: it cannot be read; FileNotFoundError: there is none.
-        ValueError: it holds no position.
+        ValueError: it holds no position; the text says what there is instead.
     """
-    # A shipper's user may have put anything there: nobody waits for the other end of a pipe.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError(f"{path}: is no regular file")
-        text = file.read(_MOST_BYTES)
+    text = _read_regular(path)
     try:
         value = json.loads(text)
     except RecursionError as error:
-        raise ValueError(f"{path}: nested too deeply") from error
-    return parse_position(value, path), value
+        raise ValueError("it is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError("it is not JSON" if text else "it is empty") from error
+    return parse_position(value), value
+
+
+def _read_regular(path: Path) -> bytes:
+    """Return the beginning of a file; a shipper's user may have put anything in its place."""
+    # Nobody waits for the other end of a pipe.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        # Before Python's own file, which would leave the descriptor of a directory open.
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no regular file")
+        return os.read(descriptor, _MOST_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def find_position(path: Path) -> Position | None:
@@ -68,8 +79,8 @@ def offset_behind(segment: SegmentFile, position: Position | None) -> int:
     return segment.size if here < there else 0
 
 
-def parse_position(value: Any, path: Path) -> Position:
-    """Return the position that *value*, from the file at *path*, says.
+def parse_position(value: Any) -> Position:
+    """Return the position that *value* says.
 
     Raises:
         ValueError: it says none.
@@ -77,9 +88,9 @@ def parse_position(value: Any, path: Path) -> Position:
     segment = value.get("segment") if isinstance(value, dict) else None
     offset = value.get("offset") if isinstance(value, dict) else None
     if not isinstance(segment, str) or parse_counter(segment) is None:
-        raise ValueError(f"{path}: segment must be a segment's file name, not {json.dumps(segment)}")
+        raise ValueError(f"segment must be a segment's file name, not {json.dumps(segment)}")
     if type(offset) is not int or offset < 0:
-        raise ValueError(f"{path}: offset must be a number of bytes, not {json.dumps(offset)}")
+        raise ValueError(f"offset must be a number of bytes, not {json.dumps(offset)}")
     return Position(segment, offset)
 
 

@@ -72,7 +72,8 @@ class Retention:
                     positions.append(_BEGINNING)
                     continue
                 if path not in self._unusable_cursors:
-                    logger.warning("outputs.%s: cursor holds nothing back: %s", self._settings.name, error)
+                    why = error.strerror if isinstance(error, OSError) else error
+                    logger.warning("outputs.%s: cursor %s holds nothing back: %s", self._settings.name, path, why)
                 self._unusable_cursors.add(path)
         return min(positions, key=lambda position: (position.counter, position.offset), default=None)
 

@@ -25,7 +25,7 @@ STATUS: dict[str, Any] = {
     },
     "watches": {"/etc": {"backend": "fanotify", "reason": "the best", "state": "watching", "files": 1234}},
     "kernel": {"mode": "unicast", "enabled": 1, "pid": 100, "backlog": 3, "lost": 0, "rules": 9},
-    "cursors": {"/var/lib/shipper/cursor": {"lag_bytes": 0, "age_seconds": 4000.0}},
+    "cursors": {"/var/lib/shipper/cursor": {"lag_bytes": 0, "age_seconds": 4000.0, "problem": None}},
 }  # fmt: skip
 ABOUT: dict[str, Any] = {
     "now": NOW,

@@ -71,8 +71,12 @@ def test_a_service_that_is_well_has_no_reasons(spoil):
             "/etc is watched by inotify instead of fanotify: the best",
         ),
         (
-            {"status.cursors": {"/c": {"lag_bytes": 9, "age_seconds": 960.0}}},
+            {"status.cursors": {"/c": {"lag_bytes": 9, "age_seconds": 960.0, "problem": None}}},
             "the cursor /c has stood still for 16 minutes, though there is more to read",
+        ),
+        (
+            {"status.cursors": {"/c": {"lag_bytes": None, "age_seconds": 9.0, "problem": "it is empty"}}},
+            "the cursor /c holds nothing back: it is empty",
         ),
         (
             {"about.loss_told_at": NOW - 120, "status.loss.serial_gaps": 4},
@@ -99,7 +103,7 @@ def test_what_is_wrong_is_said(spoil, changes, reason):
         {"about.backends": {"/etc": "poll"}, "status.watches./etc.backend": "polling"},
         {"status.outputs.stdout.lag_seconds": 3000.0, "about.outputs": {"stdout": {"flush_seconds": 3600}}},
         {"status.outputs.stdout.state": "blocked"},
-        {"status.cursors": {"/c": {"lag_bytes": 9, "age_seconds": None}}},
+        {"status.cursors": {"/c": {"lag_bytes": 9, "age_seconds": None, "problem": None}}},
         {"about.loss_told_at": NOW - 601, "status.loss.serial_gaps": 4},
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from auditline.plugins.outputs.positions import Position, find_position
 from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.status import positions
-from auditline.workers.status.positions import Lag, cursor_age, measure, measure_bytes
+from auditline.workers.status.positions import FoundCursor, Lag, look_at_cursor, measure, measure_bytes
 
 
 def measured(directory, position=None) -> Lag:
@@ -95,13 +95,51 @@ def test_a_cursor_is_read_with_its_age(tmp_path):
     os.utime(path, (time.time() - 50, time.time() - 50))
 
     assert find_position(path) == Position("auditline-000000000007-0badcafe.jsonl", 5)
-    assert 50 <= (cursor_age(path) or 0) < 100
+    assert 50 <= (look_at_cursor(path).age_seconds or 0) < 100
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[" * 5000, "\0"])
-def test_what_is_no_cursor_is_none(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "it is empty"),
+        ("garbage", "it is not JSON"),
+        ("[" * 5000, "it is nested too deeply"),
+        ("\0" * 3_000_000, "it is not JSON"),
+        ("{}", "segment must be a segment's file name, not null"),
+        ('{"segment": "../x", "offset": 1}', 'segment must be a segment\'s file name, not "../x"'),
+        (
+            '{"segment": "auditline-000000000001-0badcafe.jsonl", "offset": -1}',
+            "offset must be a number of bytes, not -1",
+        ),
+    ],
+)
+def test_a_damaged_cursor_is_told_with_what_is_wrong_and_nobody_knows_what_is_behind_it(
+    two_segments, tmp_path, text, problem
+):
     (tmp_path / "cursor").write_text(text)
 
+    found = look_at_cursor(tmp_path / "cursor")
+
+    assert (found.position, found.problem) == (None, problem)
+    assert found.measure(two_segments.directory) is found.measure_bytes(two_segments.directory) is None
     assert find_position(tmp_path / "cursor") is None
-    assert find_position(tmp_path / "nowhere") is None
-    assert cursor_age(tmp_path / "nowhere") is None
+
+
+def test_a_directory_or_a_pipe_in_the_place_of_a_cursor_is_told_and_leaves_no_descriptor_open(tmp_path):
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = os.listdir("/proc/self/fd")
+
+    problems = [look_at_cursor(tmp_path / name).problem for name in ("directory", "pipe")]
+
+    assert problems == ["it is no regular file"] * 2
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+def test_a_cursor_that_is_not_there_yet_is_not_damaged(two_segments, tmp_path):
+    size = sum(path.stat().st_size for path in two_segments.directory.iterdir())
+
+    found = look_at_cursor(tmp_path / "nowhere")
+
+    assert found == FoundCursor(None)
+    assert found.measure_bytes(two_segments.directory) == size

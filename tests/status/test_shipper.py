@@ -91,6 +91,15 @@ def test_cursors_are_told(series, cursor):
     assert f"  {cursor.with_name('other')}  not there yet, behind by 184 B, 2 events" in text
 
 
+def test_a_damaged_cursor_is_told(series, cursor):
+    series.write(1, 1, 2)
+    cursor.mkdir()
+
+    _, text = check(series.directory, cursor)
+
+    assert f"  {cursor}  DAMAGED, it holds nothing back: it is no regular file\n" in text
+
+
 def test_without_segments_it_says_so(tmp_path):
     with pytest.raises(StorageError, match="nowhere has no segments: is an output of type segments enabled"):
         check(tmp_path / "nowhere")

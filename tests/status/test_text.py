@@ -49,6 +49,12 @@ def test_the_rest_is_tables_of_what_there_is(spoil):
     )
 
 
+def test_a_damaged_cursor_is_shown_as_one(spoil):
+    cursor = {"lag_bytes": None, "age_seconds": 4.0, "problem": "it is empty"}
+
+    assert "\n  /c          -  damaged\n" in show(spoil, {"status.cursors": {"/c": cursor}})
+
+
 def test_losses_are_told_only_when_there_are_any(spoil):
     with_losses = show(spoil, {"status.loss.serial_gaps": 1200})
 

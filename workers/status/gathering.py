@@ -7,7 +7,7 @@ from typing import Any
 from auditline.plugins.outputs.elasticsearch import KINDS, cursor_path, spool_directory
 from auditline.plugins.outputs.positions import find_position
 from auditline.plugins.outputs.segment_files import list_segments
-from auditline.workers.status.positions import Lag, cursor_age, measure, measure_bytes
+from auditline.workers.status.positions import Lag, look_at_cursor, measure
 
 
 def complete(status: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,9 +53,10 @@ def _describe_cursors(outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     described = {}
     for output in outputs.values():
         for cursor in output.get("cursors", ()):
-            age_seconds = cursor_age(Path(cursor))
+            found = look_at_cursor(Path(cursor))
             described[cursor] = {
-                "lag_bytes": measure_bytes(Path(output["directory"]), find_position(Path(cursor))),
-                "age_seconds": None if age_seconds is None else round(age_seconds, 1),
+                "lag_bytes": found.measure_bytes(Path(output["directory"])),
+                "age_seconds": None if found.age_seconds is None else round(found.age_seconds, 1),
+                "problem": found.problem,
             }
     return described

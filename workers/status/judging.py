@@ -112,6 +112,8 @@ def _is_as_wanted(found: str, wanted: str | None) -> bool:
 
 def _judge_cursors(status: Json, _about: Json) -> Iterator[str]:
     for path, cursor in status["cursors"].items():
+        if cursor["problem"]:
+            yield f"the cursor {path} holds nothing back: {cursor['problem']}"
         is_idle = cursor["age_seconds"] is not None and cursor["age_seconds"] > READER_IDLE_SECONDS
         if cursor["lag_bytes"] and is_idle:
             minutes = cursor["age_seconds"] / 60

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from auditline.plugins.outputs.positions import Position, offset_behind
+from auditline.plugins.outputs.positions import Position, offset_behind, read_position
 from auditline.plugins.outputs.segment_files import SegmentFile, list_segments
 from auditline.workers.common.timestamps import seconds_since
 
@@ -27,8 +27,45 @@ class Lag(NamedTuple):
     """Age of the oldest event; 0: there is none."""
 
 
-def cursor_age(path: Path) -> float | None:
-    """Return how many seconds ago a cursor moved last; None: it is not there."""
+class FoundCursor(NamedTuple):
+    """A cursor as its file shows it."""
+
+    age_seconds: float | None
+    """Since when it has not moved; None: it is not there."""
+    position: Position | None = None
+    problem: str | None = None
+    """Why it is none, and holds nothing back."""
+    is_readable: bool = True
+    """False: who asks may not read it; the service may."""
+
+    def measure_bytes(self, directory: Path) -> int | None:
+        """Return how many bytes of the segments in *directory* its owner has not had; None: nobody knows."""
+        return measure_bytes(directory, self.position) if self._is_known else None
+
+    def measure(self, directory: Path) -> Lag | None:
+        """Return what of the segments in *directory* its owner has not had; None: nobody knows."""
+        return measure(directory, self.position) if self._is_known else None
+
+    @property
+    def _is_known(self) -> bool:
+        return self.is_readable and self.problem is None
+
+
+def look_at_cursor(path: Path) -> FoundCursor:
+    """Return what is to be said of the cursor at *path*."""
+    try:
+        return FoundCursor(_age_of(path), read_position(path)[0])
+    except FileNotFoundError:
+        return FoundCursor(None)
+    except PermissionError:
+        return FoundCursor(_age_of(path), is_readable=False)
+    except OSError as error:
+        return FoundCursor(_age_of(path), problem=error.strerror)
+    except ValueError as error:
+        return FoundCursor(_age_of(path), problem=str(error))
+
+
+def _age_of(path: Path) -> float | None:
     with suppress(OSError):
         return max(0.0, time.time() - path.stat().st_mtime)
     return None

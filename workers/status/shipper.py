@@ -5,12 +5,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TextIO
 
-from auditline.plugins.outputs.positions import find_position
 from auditline.plugins.outputs.segment_files import SegmentFile, list_segments
 from auditline.workers.common.errors import Exit, StorageError
 from auditline.workers.common.progress import Progress, show_bytes
 from auditline.workers.common.text import make_safe
-from auditline.workers.status.positions import cursor_age, measure
+from auditline.workers.status.positions import FoundCursor, look_at_cursor
 from auditline.workers.status.text import show_age
 
 SEGMENTS_GLOB = "auditline-*.jsonl"
@@ -140,10 +139,16 @@ def _show_cursors(directory: Path, cursors: Sequence[Path]) -> Iterator[str]:
     yield "cursors for which segments are kept (outputs.<name>.cursors)"
     if not cursors:
         yield "  none: segments that are not yet read are deleted beyond keep_bytes"
-    for path in cursors:
-        age_seconds = cursor_age(path)
-        lag = measure(directory, find_position(path))
-        behind = "-" if lag is None else f"{show_bytes(lag.bytes)}, {lag.events:,} events"
-        oldest = f", the oldest of them {show_age(lag.seconds)} old" if lag is not None and lag.events else ""
-        moved = "not there yet" if age_seconds is None else f"moved {show_age(age_seconds)} ago"
-        yield f"  {path}  {moved}, behind by {behind}{oldest}"
+    yield from (f"  {path}  {_show_cursor(directory, look_at_cursor(path))}" for path in cursors)
+
+
+def _show_cursor(directory: Path, cursor: FoundCursor) -> str:
+    if cursor.problem is not None:
+        return f"DAMAGED, it holds nothing back: {cursor.problem}"
+    moved = "not there yet" if cursor.age_seconds is None else f"moved {show_age(cursor.age_seconds)} ago"
+    if not cursor.is_readable:
+        return f"{moved}; you may not read it"
+    lag = cursor.measure(directory)
+    behind = "-" if lag is None else f"{show_bytes(lag.bytes)}, {lag.events:,} events"
+    oldest = f", the oldest of them {show_age(lag.seconds)} old" if lag is not None and lag.events else ""
+    return f"{moved}, behind by {behind}{oldest}"

@@ -108,7 +108,7 @@ _KERNEL_NUMBERS = (("rules", "rules of ours"), ("backlog", "records wait"), ("lo
 def _cursor_rows(status: Json) -> Iterator[tuple[str, ...]]:
     for path, cursor in status["cursors"].items():
         behind, age = cursor["lag_bytes"], cursor["age_seconds"]
-        moved = "never" if age is None else f"{show_age(age)} ago"
+        moved = "damaged" if cursor["problem"] else "never" if age is None else f"{show_age(age)} ago"
         yield make_safe(path), "-" if behind is None else show_bytes(behind), moved
 
 

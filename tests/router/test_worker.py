@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,21 @@ def test_each_batch_is_written_before_the_next_is_taken_so_that_a_pipe_can_be_re
     bench.turn_until(lambda: len(bench.output.lines) == WINDOW_BATCHES)
 
     assert set(range(WINDOW_BATCHES)) <= set(bench.output.lines_at_pumps)
+
+
+def test_a_turn_ends_also_where_events_come_faster_than_they_can_be_written(
+    make_bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "TAKE_SECONDS", 0.0)
+    bench, store = make_bench("audit"), KeptBatches()
+    bench.connect(store)
+    for serial in range(WINDOW_BATCHES):
+        store.append(*event(serial))
+    counts = [0]
+
+    bench.turn_until(lambda: counts.append(len(bench.output.lines)) or counts[-1] == WINDOW_BATCHES)
+
+    assert max(later - earlier for earlier, later in pairwise(counts)) == 1
 
 
 def test_events_and_changes_go_out_beside_one_another_and_each_producer_is_told_of_its_own(make_bench) -> None:

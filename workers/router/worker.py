@@ -35,7 +35,9 @@ QUIET_TURN_SECONDS = 5.0
 """So long is a turn where nothing has come for QUIET_SECONDS, and nothing can be lost meanwhile."""
 QUIET_SECONDS = 10.0
 MESSAGES_PER_TURN = 64
-"""Messages taken before acknowledgements are sent."""
+"""Messages taken before acknowledgements are sent,"""
+TAKE_SECONDS = 0.25
+"""or fewer, where they take longer: nothing else happens meanwhile, and after SIGTERM there are `DRAIN_SECONDS`."""
 DRAIN_SECONDS = 2.0
 """After SIGTERM: how long the producers' byes and the outputs are waited for."""
 CLOSE_SECONDS = 0.7
@@ -162,6 +164,7 @@ class Router:
             self._greet(hello)
 
     def _take_messages(self) -> None:
+        until = time.monotonic() + TAKE_SECONDS
         for _ in range(MESSAGES_PER_TURN):
             message = self._hub.receive()
             if message is None:
@@ -183,6 +186,8 @@ class Router:
                 self._answer()
             else:
                 self._streams.take_leave(message)
+            if time.monotonic() >= until:
+                return
 
     def _answer(self) -> None:
         for peer, answers in self._actors.take_answers():

@@ -220,7 +220,11 @@ def test_a_turn_ends_also_where_events_come_faster_than_they_can_be_written(
         store.append(*event(serial))
     counts = [0]
 
-    bench.turn_until(lambda: counts.append(len(bench.output.lines)) or counts[-1] == WINDOW_BATCHES)
+    def is_all_out() -> bool:
+        counts.append(len(bench.output.lines))
+        return counts[-1] == WINDOW_BATCHES
+
+    bench.turn_until(is_all_out)
 
     assert max(later - earlier for earlier, later in pairwise(counts)) == 1
 

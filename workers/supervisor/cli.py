@@ -8,22 +8,22 @@ import os
 import signal
 import sys
 from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from auditline.workers.common.errors import AuditlineError, Exit, InputError, RuleError
-from auditline.workers.common.text import make_safe, tell
-from auditline.workers.supervisor import dead_letter_options, reading_options, setup_options, status_options
-from auditline.workers.supervisor.chosen_settings import load_chosen
-from auditline.workers.supervisor.replay_options import DESCRIPTION, EXAMPLE, add_replay_options, join_times, replay
+from auditline.workers.common.errors import AuditlineError, Exit, InputError
+from auditline.workers.common.text import tell
+from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
+from auditline.workers.supervisor.config_options import add_config_commands, check_rules
+from auditline.workers.supervisor.dead_letter_options import add_dead_letter_commands
+from auditline.workers.supervisor.reading_options import add_reading_commands
+from auditline.workers.supervisor.replay_options import add_replay_command, join_times
+from auditline.workers.supervisor.rules_options import add_rules_commands
+from auditline.workers.supervisor.setup_options import add_setup_commands
+from auditline.workers.supervisor.status_options import add_status_commands
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
-    from auditline.workers.common.settings import Settings
-
-    Commands = _SubParsersAction[ArgumentParser]
+    from auditline.workers.supervisor.command_line import Commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def _run(options: Namespace) -> Exit:
     try:
         settings = load_chosen(options)
         if settings.audit.enabled and settings.audit.socket != "stdin":
-            _check_rules(settings)
+            check_rules(settings)
         from auditline.workers.supervisor.service import run_command
 
         return run_command(settings)
@@ -74,83 +74,6 @@ def _leave(_number: int, _frame: object) -> NoReturn:
     sys.exit(Exit.OK)
 
 
-def _config_check(options: Namespace) -> Exit:
-    settings = load_chosen(options)
-    from auditline.workers.supervisor.stdin_source import find_idle_settings
-
-    for warning in (*_check_rules(settings), *find_idle_settings(settings.audit), *_check_watches(settings)):
-        sys.stdout.write(f"warning: {make_safe(warning)}\n")
-    sys.stdout.write(f"{make_safe(str(settings.source or 'no file, the defaults'))}: ok\n")
-    return Exit.OK
-
-
-def _check_rules(settings: "Settings") -> Sequence[str]:
-    """Return the warnings about the configured rules.
-
-    Raises:
-        RuleError: what is wrong with them, all of it; better not started than started and blind.
-    """
-    from auditline.workers.control.rulesets import load_rule_files
-
-    audit = settings.audit
-    rules = load_rule_files(audit.rules_files, audit.rules, Path("/"), ignores_errors=audit.ignore_rule_errors)
-    if rules.problems:
-        raise RuleError(rules.problems)
-    return (*rules.ignored, *rules.warnings)
-
-
-def _check_watches(settings: "Settings") -> Iterator[str]:
-    from auditline.workers.common.watch_plan import plan_watches
-
-    for plan in plan_watches(settings.fim.watch).plans:
-        try:
-            os.lstat(plan.path)
-        except FileNotFoundError:
-            yield f"fim.watch: {os.fsdecode(plan.path)} does not exist; it is watched when it appears"
-        except OSError as error:
-            yield f"fim.watch: {os.fsdecode(plan.path)} cannot be watched: {error.strerror}"
-
-
-def _config_show(options: Namespace) -> Exit:
-    from auditline.workers.common.settings import show_settings
-
-    # TOML is UTF-8, whatever the locale says.
-    sys.stdout.buffer.write(show_settings(load_chosen(options)).encode())
-    return Exit.OK
-
-
-def _rules_check(options: Namespace) -> Exit:
-    from auditline.workers.control.commands import check_command
-
-    return check_command(options.files, sys.stdout)
-
-
-def _rules_compile(options: Namespace) -> Exit:
-    from auditline.workers.control.commands import compile_command
-
-    return compile_command(options.files, options.format, sys.stdout, sys.stderr)
-
-
-def _rules_list(options: Namespace) -> Exit:
-    from auditline.workers.control.kernel_commands import list_command, list_kernel_command
-
-    if options.kernel:
-        return list_kernel_command(sys.stdout)
-    return list_command(load_chosen(options), options.files, sys.stdout)
-
-
-def _rules_load(options: Namespace) -> Exit:
-    from auditline.workers.control.kernel_commands import load_command
-
-    return load_command(load_chosen(options), options.files, sys.stdout, deletes_others=options.delete_others)
-
-
-def _rules_delete(options: Namespace) -> Exit:
-    from auditline.workers.control.kernel_commands import delete_command
-
-    return delete_command(load_chosen(options), options.files, sys.stdout, deletes_all=options.all)
-
-
 def _build_parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="auditline",
@@ -162,18 +85,18 @@ def _build_parser() -> ArgumentParser:
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
-    _add_replay(commands)
-    _add_reading(commands)
-    status_options.add_status_commands(commands, _add_command, _add_config_option)
-    _add_setup(commands)
-    dead_letter_options.add_dead_letter_commands(commands, _add_command, _add_config_option)
-    _add_config(commands)
-    _add_rules(commands)
+    add_replay_command(commands)
+    add_reading_commands(commands)
+    add_status_commands(commands)
+    add_setup_commands(commands)
+    add_dead_letter_commands(commands)
+    add_config_commands(commands)
+    add_rules_commands(commands)
     return parser
 
 
 def _add_run(commands: "Commands") -> None:
-    parser = _add_command(
+    parser = add_command(
         commands,
         "run",
         _run,
@@ -185,179 +108,7 @@ audit rules and takes them out again at the end. If another audit daemon is at w
 leaves the rules alone. SIGTERM or ctrl-C ends it cleanly, SIGHUP reads the rules and the watches again.""",
         example="sudo auditline run | jq -c .audit.kernel.action",
     )
-    _add_config_option(parser)
-
-
-def _add_replay(commands: "Commands") -> None:
-    parser = _add_command(
-        commands,
-        "replay",
-        replay,
-        summary="turn audit logs into JSON lines",
-        description=DESCRIPTION,
-        example=EXAMPLE,
-    )
-    add_replay_options(parser)
-
-
-def _add_reading(commands: "Commands") -> None:
-    read = _add_command(
-        commands,
-        "read",
-        reading_options.read,
-        summary="print what is new in the segments of a running service, and end",
-        description=reading_options.READ_DESCRIPTION,
-        example=reading_options.READ_EXAMPLE,
-    )
-    reading_options.add_read_options(read)
-    stream = _add_command(
-        commands,
-        "stream",
-        reading_options.stream,
-        summary="print what is new in the segments of a running service, and what comes",
-        description=reading_options.STREAM_DESCRIPTION,
-        example=reading_options.STREAM_EXAMPLE,
-    )
-    reading_options.add_stream_options(stream)
-    for command in (read, stream):
-        _add_config_option(command)
-
-
-def _add_setup(commands: "Commands") -> None:
-    parser = commands.add_parser("setup", help="prepare a destination", allow_abbrev=False)
-    elasticsearch = _add_command(
-        parser.add_subparsers(metavar="DESTINATION", required=True),
-        "elasticsearch",
-        setup_options.setup_elasticsearch,
-        summary="install templates for the data streams",
-        description=setup_options.DESCRIPTION,
-        example=setup_options.EXAMPLE,
-    )
-    setup_options.add_setup_options(elasticsearch)
-    _add_config_option(elasticsearch)
-
-
-def _add_config(commands: "Commands") -> None:
-    parser = commands.add_parser("config", help="check or show the configuration", allow_abbrev=False)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    check = _add_command(
-        actions,
-        "check",
-        _config_check,
-        summary="say all that is wrong with the configuration",
-        description="""\
-Reads the configuration and the rules that it names, and says all that is wrong, a line each; then ends with 2.""",
-        example="auditline config check --config ./auditline.toml",
-    )
-    show = _add_command(
-        actions,
-        "show",
-        _config_show,
-        summary="print the configuration in effect",
-        description="Prints every setting in effect, defaults included, as TOML that can be used as a configuration.",
-        example="auditline config show > auditline.toml",
-    )
-    _add_config_option(check)
-    _add_config_option(show)
-
-
-def _add_rules(commands: "Commands") -> None:
-    parser = commands.add_parser("rules", help="check, list and load audit rules", allow_abbrev=False)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-    check = _add_command(
-        actions,
-        "check",
-        _rules_check,
-        summary="say what is wrong with rules files",
-        description="Reads rules as auditctl writes them and says for each wrong one what is wrong, as FILE:LINE.",
-        example="auditline rules check /etc/audit/rules.d/*.rules",
-    )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rules as auditctl reads them")
-    compile_ = _add_command(
-        actions,
-        "compile",
-        _rules_compile,
-        summary="print rules in the kernel's binary form",
-        description="""\
-Prints a JSON object per rule, a line each: file, line, rule (in canonical form) and data, which is base64 of
-the bytes that the kernel is sent. With `--format text` the canonical rule alone. Nothing is loaded.""",
-        example="auditline rules compile /etc/audit/rules.d/*.rules | jq -r .rule",
-    )
-    compile_.add_argument("--format", choices=["json", "text"], default="json", help="default: json")
-    compile_.add_argument("files", nargs="+", type=Path, metavar="FILE", help="rules as auditctl reads them")
-    _add_kernel_rules(actions)
-
-
-def _add_kernel_rules(actions: "Commands") -> None:
-    file_help = "rules as auditctl reads them; @NAME is a set that comes with auditline"
-    list_ = _add_command(
-        actions,
-        "list",
-        _rules_list,
-        summary="print the configured rules, or the kernel's",
-        description="""\
-Prints rules as `auditctl -l` does: those of the files, or without any those of the configuration. What is printed
-can be loaded again, and gives the same rules. With --kernel: what is loaded now; that needs CAP_AUDIT_CONTROL.""",
-        example="auditline rules list --kernel > now.rules",
-    )
-    list_.add_argument("--kernel", action="store_true", help="the rules that the kernel has now")
-    list_.add_argument("files", nargs="*", metavar="FILE", help=file_help)
-    load = _add_command(
-        actions,
-        "load",
-        _rules_load,
-        summary="load rules into the kernel, without the service",
-        description="""\
-Makes the rules of the files those that this command has loaded: new ones are added, those of the last time that
-are in no file now go. Rules of others stay, unless a file has -D, and those of a running service in any case.""",
-        example="auditline rules load /etc/audit/rules.d/*.rules",
-    )
-    load.add_argument("--delete-others", action="store_true", help="take the rules of others out, as -D does")
-    load.add_argument("files", nargs="+", metavar="FILE", help=file_help)
-    delete = _add_command(
-        actions,
-        "delete",
-        _rules_delete,
-        summary="take rules out of the kernel",
-        description="""\
-Takes out the rules of the files, or without any those that `auditline rules load` has loaded. Those of a running
-service stay in any case.""",
-        example="auditline rules delete",
-    )
-    delete.add_argument("--all", action="store_true", help="the rules of others, too")
-    delete.add_argument("files", nargs="*", metavar="FILE", help=file_help)
-    for command in (list_, load, delete):
-        _add_config_option(command)
-
-
-def _add_command(
-    commands: "Commands",
-    name: str,
-    command: Callable[[Namespace], Exit],
-    *,
-    summary: str,
-    description: str,
-    example: str,
-) -> ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=description,
-        epilog=f"example:\n  {example}",
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _add_config_option(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="configuration (default: /etc/auditline/auditline.toml if it is there)",
-    )
+    add_config_option(parser)
 
 
 class _ShowVersion(Action):

@@ -3,22 +3,18 @@
 import json
 import sys
 import time
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit, SettingsError
 from auditline.workers.common.text import make_safe
-from auditline.workers.supervisor.chosen_settings import load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from auditline.workers.common.settings import ElasticsearchSettings
     from auditline.workers.elasticsearch.resending import KeptLetter
-
-    Commands = _SubParsersAction[ArgumentParser]
+    from auditline.workers.supervisor.command_line import Commands
 
 _LIST = """\
 Prints the documents that Elasticsearch has refused for good, a line each: how long ago, the HTTP status, data stream,
@@ -30,9 +26,7 @@ refused again are dead letters again, with the new reason."""
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 
 
-def add_dead_letter_commands(
-    commands: "Commands", add_command: Callable[..., ArgumentParser], add_config: Callable[..., None]
-) -> None:
+def add_dead_letter_commands(commands: "Commands") -> None:
     """Add both commands."""
     parser = commands.add_parser("dead-letters", help="see to what Elasticsearch has refused", allow_abbrev=False)
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -48,7 +42,7 @@ def add_dead_letter_commands(
     )  # fmt: skip
     for command in (listed, resent):
         command.add_argument("--output", metavar="NAME", help="of this output only (default: of all)")
-        add_config(command)
+        add_config_option(command)
 
 
 def _list(options: Namespace) -> Exit:

@@ -1,4 +1,4 @@
-"""The options of `auditline read` and `auditline stream`."""
+"""`auditline read` and `stream`: their options."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
@@ -6,34 +6,51 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit
-from auditline.workers.supervisor.chosen_settings import load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
 
 if TYPE_CHECKING:
     from auditline.workers.reading.commands import ReadOptions
+    from auditline.workers.supervisor.command_line import Commands
 
-READ_DESCRIPTION = """\
+_READ_DESCRIPTION = """\
 Prints the events that the segments hold behind the cursor, waits until they are read, moves the cursor on and ends:
 for a shipper that runs a command every few seconds. Nothing is printed when nothing is new. A kill at any moment
 costs at most lines that come twice. One reader per cursor: a second one ends with 75."""
-READ_EXAMPLE = "auditline read --cursor /var/lib/fluent-bit/auditline.cursor --max-events 5000"
-STREAM_DESCRIPTION = """\
+_READ_EXAMPLE = "auditline read --cursor /var/lib/fluent-bit/auditline.cursor --max-events 5000"
+_STREAM_DESCRIPTION = """\
 Prints the events that the segments hold behind the cursor and those that come, until it is stopped or nobody reads
 any more: for a shipper that keeps a command running. The cursor follows what has been read. SIGTERM ends it within
 0.2 s."""
-STREAM_EXAMPLE = "auditline stream --cursor /var/lib/syslog-ng/auditline.cursor"
+_STREAM_EXAMPLE = "auditline stream --cursor /var/lib/syslog-ng/auditline.cursor"
 DEFAULT_MAX_LINE = 32_000
 
 
-def add_read_options(parser: ArgumentParser) -> None:
-    """Add what `read` takes."""
+def add_reading_commands(commands: "Commands") -> None:
+    """Add both commands."""
+    read = add_command(
+        commands, "read", _read,
+        summary="print what is new in the segments of a running service, and end",
+        description=_READ_DESCRIPTION, example=_READ_EXAMPLE,
+    )  # fmt: skip
+    _add_read_options(read)
+    stream = add_command(
+        commands, "stream", _stream,
+        summary="print what is new in the segments of a running service, and what comes",
+        description=_STREAM_DESCRIPTION, example=_STREAM_EXAMPLE,
+    )  # fmt: skip
+    _add_stream_options(stream)
+    for command in (read, stream):
+        add_config_option(command)
+
+
+def _add_read_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     _add_common(parser)
     add("--max-events", type=_count, metavar="N", help="end after so many events (default: no limit)")
     add("--max-seconds", type=_seconds, metavar="S", help="end after so long (default: no limit)")
 
 
-def add_stream_options(parser: ArgumentParser) -> None:
-    """Add what `stream` takes."""
+def _add_stream_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     _add_common(parser)
     add(
@@ -46,16 +63,14 @@ def add_stream_options(parser: ArgumentParser) -> None:
     add("--stop-on-stdin-eof", action="store_true", help="end when standard input does")
 
 
-def read(options: Namespace) -> Exit:
-    """Run `read`."""
+def _read(options: Namespace) -> Exit:
     from auditline.workers.reading.commands import read_command
 
     own = _options(options)
     return read_command(replace(own, max_events=options.max_events, max_seconds=options.max_seconds))
 
 
-def stream(options: Namespace) -> Exit:
-    """Run `stream`."""
+def _stream(options: Namespace) -> Exit:
     from auditline.workers.reading.commands import stream_command
 
     own = _options(options)

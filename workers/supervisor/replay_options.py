@@ -1,12 +1,17 @@
-"""The options of `auditline replay`."""
+"""`auditline replay`: its options."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit
+from auditline.workers.supervisor.command_line import add_command
 
-DESCRIPTION = """\
+if TYPE_CHECKING:
+    from auditline.workers.supervisor.command_line import Commands
+
+_DESCRIPTION = """\
 Reads logs that auditd wrote, or any text of audit records, and prints the events as JSON lines, just as
 `auditline run` would have. Needs no privilege. A log's rotated parts are read oldest first, in whatever order they are
 given; of a directory those of its audit.log. Files may be compressed (.gz, .xz, .bz2, .zst), lines may be those of
@@ -14,7 +19,16 @@ syslog, journalctl or dmesg.
 
 TIME is YYYY-MM-DD, "YYYY-MM-DD HH:MM[:SS]" or HH:MM[:SS] in local time, the same with a zone as in RFC 3339, now,
 today, yesterday, a time back (-2h, -1d12h), or seconds since 1970."""
-EXAMPLE = "auditline replay --node web1 --passwd web1/passwd --since yesterday --key identity /var/log/audit"
+_EXAMPLE = "auditline replay --node web1 --passwd web1/passwd --since yesterday --key identity /var/log/audit"
+
+
+def add_replay_command(commands: "Commands") -> None:
+    """Add the command."""
+    parser = add_command(
+        commands, "replay", _replay,
+        summary="turn audit logs into JSON lines", description=_DESCRIPTION, example=_EXAMPLE,
+    )  # fmt: skip
+    add_replay_options(parser)
 
 
 def add_replay_options(parser: ArgumentParser) -> None:
@@ -46,8 +60,7 @@ def join_times(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def replay(options: Namespace) -> Exit:
-    """Run the command."""
+def _replay(options: Namespace) -> Exit:
     from auditline.workers.router.render.lines import Keep
     from auditline.workers.router.replay import ReplayOptions, replay_command
     from auditline.workers.router.replaying.selection import Wanted

@@ -1,23 +1,37 @@
-"""The options of `auditline setup elasticsearch`."""
+"""`auditline setup elasticsearch`: its options."""
 
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit, SettingsError
-from auditline.workers.supervisor.chosen_settings import load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
 
-DESCRIPTION = """\
+if TYPE_CHECKING:
+    from auditline.workers.supervisor.command_line import Commands
+
+_DESCRIPTION = """\
 Lets the cluster of each output of type elasticsearch have templates for its data streams: types for all fields, of
 the Elastic Common Schema for schema ecs, and limits. What is there already stays; run it again after each upgrade.
 It needs the cluster privilege manage_index_templates (manage_ilm, too, where data streams have no lifecycle), and with
 --auditbeat-alias manage on data streams that are there. Without a configured output --dry-run and --export show what
 the default one would need."""
-EXAMPLE = "auditline setup elasticsearch --dry-run"
+_EXAMPLE = "auditline setup elasticsearch --dry-run"
 
 
-def add_setup_options(parser: ArgumentParser) -> None:
-    """Add what `setup elasticsearch` takes."""
+def add_setup_commands(commands: "Commands") -> None:
+    """Add the command."""
+    parser = commands.add_parser("setup", help="prepare a destination", allow_abbrev=False)
+    elasticsearch = add_command(
+        parser.add_subparsers(metavar="DESTINATION", required=True), "elasticsearch", _setup_elasticsearch,
+        summary="install templates for the data streams", description=_DESCRIPTION, example=_EXAMPLE,
+    )  # fmt: skip
+    _add_options(elasticsearch)
+    add_config_option(elasticsearch)
+
+
+def _add_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--dry-run", action="store_true", help="print the requests instead of sending them")
     add("--export", type=Path, metavar="DIR", help="write the templates to files of this directory, and send nothing")
@@ -25,8 +39,7 @@ def add_setup_options(parser: ArgumentParser) -> None:
     add("--auditbeat-alias", action="store_true", help=alias_help)
 
 
-def setup_elasticsearch(options: Namespace) -> Exit:
-    """Run `setup elasticsearch`."""
+def _setup_elasticsearch(options: Namespace) -> Exit:
     from auditline.workers.common.settings import ElasticsearchSettings
     from auditline.workers.elasticsearch.setup import SetupOptions, setup_command
 

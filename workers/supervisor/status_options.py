@@ -1,24 +1,18 @@
 """`auditline status`, `test output` and `check-shipper`: their options, and the destinations that are tried."""
 
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit
 from auditline.workers.common.text import make_safe
-from auditline.workers.supervisor.chosen_settings import load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
 from auditline.workers.supervisor.reading_options import DEFAULT_MAX_LINE
 
 if TYPE_CHECKING:
-    from argparse import _SubParsersAction
-
     from auditline.workers.common.settings import ElasticsearchSettings, OutputSettings, Settings
-
-    Commands = _SubParsersAction[ArgumentParser]
-
-AddCommand = Callable[..., ArgumentParser]
+    from auditline.workers.supervisor.command_line import Commands
 
 _STATUS = """\
 Asks the running service how it is: its processes, outputs, watches, the kernel's audit, readers' cursors, losses.
@@ -32,7 +26,7 @@ Prints what a shipper of the segments must be able to take: their names, the lon
 limits that exceeds; and how far those are whose cursors the configuration names. Reads all segments once."""
 
 
-def add_status_commands(commands: "Commands", add_command: AddCommand, add_config: Callable[..., None]) -> None:
+def add_status_commands(commands: "Commands") -> None:
     """Add the three commands."""
     shown = add_command(
         commands, "status", _status,
@@ -52,7 +46,7 @@ def add_status_commands(commands: "Commands", add_command: AddCommand, add_confi
     directory_help = "where the segments are (default: outputs.segments.directory)"
     checked.add_argument("directory", nargs="?", type=Path, metavar="DIRECTORY", help=directory_help)
     for command in (shown, output, checked):
-        add_config(command)
+        add_config_option(command)
 
 
 def _status(options: Namespace) -> Exit:

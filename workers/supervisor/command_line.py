@@ -1,0 +1,59 @@
+"""What all commands have in common: help that teaches, and the configuration that they are told to use."""
+
+import os
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auditline.workers.common.errors import Exit
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from auditline.workers.common.settings import Settings
+
+    Commands = _SubParsersAction[ArgumentParser]
+
+
+def add_command(
+    commands: "Commands",
+    name: str,
+    command: Callable[[Namespace], Exit],
+    *,
+    summary: str,
+    description: str,
+    example: str,
+) -> ArgumentParser:
+    """Add a command, which *command* runs."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def add_config_option(parser: ArgumentParser) -> None:
+    """Let the command be told which configuration to use."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration (default: /etc/auditline/auditline.toml if it is there)",
+    )
+
+
+def load_chosen(options: Namespace) -> "Settings":
+    """Return the settings in the file that `--config` names, or in the default one.
+
+    Raises:
+        SettingsError: all that is wrong with it.
+    """
+    from auditline.workers.common.settings_loading import load_settings
+
+    return load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from auditline.plugins.outputs.elasticsearch import RESEND, cursor_path, dead_letter_directory, resend_directory
 from auditline.plugins.outputs.positions import Position, find_position, offset_behind
-from auditline.plugins.outputs.segment_files import DirectoryLock, SegmentFile, count_lines, list_segments, segment_name
+from auditline.plugins.outputs.segment_files import DirectoryLock, SegmentFile, list_segments, segment_name
 from auditline.workers.common.disk import sync_directory
 from auditline.workers.common.errors import BusyError, StorageError
 from auditline.workers.common.settings import ElasticsearchSettings
@@ -103,15 +103,21 @@ def _move(
     count = left = 0
     for segment in segments:
         if left or (held_bytes and held_bytes + segment.size > settings.dead_letter_bytes // 2):
-            left += count_lines(segment.path, 0)
+            left += _count_letters(segment.path)
             continue
         counter += 1
         path = directory / segment_name(counter)
         with suppress(FileNotFoundError):  # deleted by the sender, which had no more room
             os.rename(segment.path, path)
             held_bytes += segment.size
-            count += count_lines(path, 0)
+            count += _count_letters(path)
     return GivenBack(count, left)
+
+
+def _count_letters(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return sum(1 for _ in read_letters(path))
+    return 0
 
 
 def _read_behind(segment: SegmentFile, done: Position | None) -> Iterator[Letter]:

@@ -123,7 +123,8 @@ def _edit_list(text: str, begin: int, edit: _Edit) -> tuple[str, int]:
 
 def _edit_value(text: str, begin: int, edit: _Edit) -> tuple[str, int]:
     """Return a value as it is to be, "": it goes; and where it ends."""
-    is_replaced = edit.is_dropped or edit.put
+    # Tags take the place of an object, whatever is to become of its members.
+    is_replaced = edit.is_dropped or edit.put or edit.tags
     if not is_replaced and edit.below and text[begin] == "{":
         return _edit_object(text, begin, edit)
     # A list holds objects of which fields may be dropped; to which of them one would be added is not said.

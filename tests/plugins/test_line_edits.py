@@ -72,6 +72,12 @@ def test_tags_join_those_that_are_there(found, wanted):
     assert edit(HEAD + found + b"}\n", tags=("a", "b", "a")) == HEAD + wanted + b"}\n"
 
 
+def test_tags_take_the_place_of_an_object_of_which_something_was_to_be_dropped():
+    editor = LineEditor(AddSettings(tags=("edge",), drop_fields=("tags.x",)))
+
+    assert editor.edit(b'{"tags":{"x":1,"y":2},"z":3}\n') == b'{"tags":["edge"],"z":3}\n'
+
+
 def test_control_characters_of_the_configuration_are_written_as_escapes():
     assert edit(HEAD + b"}\n", tags=("\x7f\u2028",)) == HEAD + b',"tags":["\\u007f\\u2028"]}\n'
 

@@ -137,7 +137,7 @@ def _lock_directory(directory: Path) -> int:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if os.fstat(descriptor).st_mode & stat.S_IWOTH:
-            raise PermissionError(EPERM, "all users may write to it")
+            raise PermissionError(EPERM, "all users may write to it", os.fspath(directory))
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:
         os.close(descriptor)

@@ -121,7 +121,7 @@ def test_a_damaged_cursor_is_told_with_what_is_wrong_and_nobody_knows_what_is_be
     found = look_at_cursor(tmp_path / "cursor")
 
     assert (found.position, found.problem) == (None, problem)
-    assert found.measure(two_segments.directory) is found.measure_bytes(two_segments.directory) is None
+    assert (found.measure(two_segments.directory), found.measure_bytes(two_segments.directory)) == (None, None)
     assert find_position(tmp_path / "cursor") is None
 
 

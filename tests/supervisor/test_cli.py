@@ -38,6 +38,13 @@ def broken_configuration(tmp_path):
 
 
 @pytest.fixture
+def empty_configuration(tmp_path):
+    file = tmp_path / "auditline.toml"
+    file.touch(0o600)
+    return file
+
+
+@pytest.fixture
 def log(tmp_path):
     file = tmp_path / "audit.log"
     file.write_text(RECORD)
@@ -70,14 +77,24 @@ def test_the_collector_is_on_again_after_a_run_that_could_not_start(broken_confi
         ["rules"],
         ["rules", "check"],
         ["rules", "compile"],
+        ["status"],
+        ["test"],
+        ["test", "output"],
+        ["setup"],
+        ["setup", "elasticsearch"],
+        ["dead-letters"],
+        ["dead-letters", "list"],
     ],
 )
-def test_help_teaches_on_stdout(arguments, capsys):
+def test_help_teaches_on_stdout_with_an_example(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main([*arguments, "--help"])
 
     assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith(" ".join(["usage: auditline", *arguments]))
+    usage, _, rest = capsys.readouterr().out.partition("\n\n")
+    assert usage.startswith(" ".join(["usage: auditline", *arguments]))
+    assert rest[0].isupper(), "a sentence comes first"
+    assert "\nexample:\n  " in rest
 
 
 @pytest.mark.parametrize("arguments", [[], ["config"], ["rules", "compile"], ["replay", "--schema", "xml"], ["rn"]])
@@ -256,6 +273,50 @@ def test_a_full_device_is_told_in_one_line(log):
     assert line.startswith(b"auditline: ")
     assert line.endswith(b"No space left on device")
     assert ended.returncode == Exit.FAILURE
+
+
+@pytest.mark.parametrize(("to", "reason"), [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")])
+@pytest.mark.parametrize("arguments", ["config show", "test output", "rules list @default"])
+def test_what_cannot_be_printed_is_told_with_the_name_of_stdout(empty_configuration, arguments, to, reason):
+    command = f"exec {sys.executable} -m auditline.workers.supervisor {arguments} --config {empty_configuration} {to}"
+
+    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+
+    assert ended.returncode == Exit.FAILURE
+    assert ended.stderr == f"auditline: stdout: {reason}\n"
+
+
+def test_an_empty_name_is_no_directory_to_export_to(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["setup", "elasticsearch", "--export", ""])
+
+    assert ended.value.code == Exit.USAGE
+    assert "argument --export: the name of a directory is wanted, not ''" in capsys.readouterr().err
+
+
+def test_a_mistake_in_the_configuration_does_not_keep_the_status_from_being_asked(
+    tmp_path, broken_configuration, capsys
+):
+    with broken_configuration.open("a") as file:
+        file.write(f'[run]\ndirectory = "{tmp_path}/run"\n')
+
+    code = main(["status", "--config", str(broken_configuration)])
+
+    lines = capsys.readouterr().err.splitlines()
+    assert code == Exit.NOT_RUNNING
+    assert f"auditline: {broken_configuration}: helth is unknown; did you mean health?" in lines
+    assert lines[-2].startswith(f"auditline: asking the service whose run.directory is {tmp_path}/run; --run-directory")
+    assert f"{tmp_path}/run" in lines[-1]
+
+
+def test_the_service_to_be_asked_can_be_named_by_its_run_directory(tmp_path, broken_configuration, capsys):
+    arguments = ["status", "--config", str(broken_configuration), "--run-directory", str(tmp_path / "other")]
+
+    code = main(arguments)
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert code == Exit.NOT_RUNNING
+    assert f"{tmp_path}/other" in line
 
 
 def test_a_closed_stdout_is_told_instead_of_losing_what_is_written(log):

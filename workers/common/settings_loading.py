@@ -53,6 +53,16 @@ def reload_settings(settings: Settings) -> Settings:
     return _load(settings.source, settings.places)
 
 
+def find_run_directory(path: Path | None, places: Places) -> Path:
+    """Return the run directory that a file names, also one with mistakes; if it names none, that of *places*."""
+    try:
+        tables = read_toml(path or DEFAULT_FILE, is_needed=False) or {}
+    except (SettingsError, RecursionError):
+        return places.run
+    default = RunSettings(directory=places.run)
+    return fill_section(default, tables.get("run", {}), "run", Problems("")).directory
+
+
 def _load(path: Path | None, places: Places) -> Settings:
     try:
         return _load_nested(path, places)

@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from errno import EBADF, EDQUOT, EFBIG, EIO, ENOSPC
 from typing import TYPE_CHECKING, NoReturn
 
 from auditline.workers.common.errors import AuditlineError, Exit, InputError
@@ -24,6 +25,8 @@ from auditline.workers.supervisor.status_options import add_status_commands
 
 if TYPE_CHECKING:
     from auditline.workers.supervisor.command_line import Commands
+
+_CANNOT_BE_WRITTEN = frozenset({ENOSPC, EDQUOT, EFBIG, EIO, EBADF})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.OK
     except OSError as error:
         _abandon_stdout()
-        tell(str(error))
+        # What has no file's name and is about writing was written to stdout: other files' errors are told by whoever
+        # met them.
+        is_of_stdout = error.filename is None and error.errno in _CANNOT_BE_WRITTEN
+        tell(f"stdout: {error.strerror}" if is_of_stdout else str(error))
         return Exit.FAILURE
     return code
 

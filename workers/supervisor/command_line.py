@@ -11,7 +11,7 @@ from auditline.workers.common.errors import Exit
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from auditline.workers.common.settings import Settings
+    from auditline.workers.common.settings import Places, Settings
 
     Commands = _SubParsersAction[ArgumentParser]
 
@@ -26,7 +26,21 @@ def add_command(
     example: str,
 ) -> ArgumentParser:
     """Add a command, which *command* runs."""
-    parser = commands.add_parser(
+    parser = _add_parser(commands, name, summary, description, example)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def add_group(
+    commands: "Commands", name: str, *, summary: str, description: str, example: str, metavar: str = "ACTION"
+) -> "Commands":
+    """Add a word that commands stand behind; return what these are added to."""
+    parser = _add_parser(commands, name, summary, description, example)
+    return parser.add_subparsers(metavar=metavar, required=True)
+
+
+def _add_parser(commands: "Commands", name: str, summary: str, description: str, example: str) -> ArgumentParser:
+    return commands.add_parser(
         name,
         help=summary,
         description=description,
@@ -34,8 +48,6 @@ def add_command(
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(command=command)
-    return parser
 
 
 def add_config_option(parser: ArgumentParser) -> None:
@@ -57,3 +69,10 @@ def load_chosen(options: Namespace) -> "Settings":
     from auditline.workers.common.settings_loading import load_settings
 
     return load_settings(options.config, is_root=os.geteuid() == 0, environment=os.environ)
+
+
+def find_chosen_places() -> "Places":
+    """Return the directories that are used where the configuration names none."""
+    from auditline.workers.common.settings import find_places
+
+    return find_places(is_root=os.geteuid() == 0, environment=os.environ)

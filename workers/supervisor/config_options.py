@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit, RuleError
 from auditline.workers.common.text import make_safe
-from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, add_group, load_chosen
 
 if TYPE_CHECKING:
     from auditline.workers.common.settings import Settings
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 
 def add_config_commands(commands: "Commands") -> None:
     """Add both commands."""
-    parser = commands.add_parser("config", help="check or show the configuration", allow_abbrev=False)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_group(
+        commands,
+        "config",
+        summary="check or show the configuration",
+        description="Says what is wrong with the configuration, or which settings are in effect.",
+        example="auditline config check --config ./auditline.toml",
+    )
     check = add_command(
         actions,
         "check",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit, SettingsError
 from auditline.workers.common.text import make_safe
-from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, add_group, load_chosen
 
 if TYPE_CHECKING:
     from auditline.workers.common.settings import ElasticsearchSettings
@@ -28,8 +28,11 @@ _UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 
 def add_dead_letter_commands(commands: "Commands") -> None:
     """Add both commands."""
-    parser = commands.add_parser("dead-letters", help="see to what Elasticsearch has refused", allow_abbrev=False)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_group(
+        commands, "dead-letters", summary="see to what Elasticsearch has refused",
+        description="Events that Elasticsearch has refused for good are kept with its reason: see them, and try again.",
+        example="auditline dead-letters list",
+    )  # fmt: skip
     listed = add_command(
         actions, "list", _list,
         summary="print what was refused", description=_LIST,

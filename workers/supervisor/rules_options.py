@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit
-from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, add_group, load_chosen
 
 if TYPE_CHECKING:
     from auditline.workers.supervisor.command_line import Commands
@@ -14,8 +14,15 @@ if TYPE_CHECKING:
 
 def add_rules_commands(commands: "Commands") -> None:
     """Add the commands about rules."""
-    parser = commands.add_parser("rules", help="check, list and load audit rules", allow_abbrev=False)
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_group(
+        commands,
+        "rules",
+        summary="check, list and load audit rules",
+        description="""\
+Reads audit rules as auditctl writes them: says what is wrong, and shows or loads what the kernel would be sent.
+A running service loads the rules of its configuration itself.""",
+        example="auditline rules check /etc/audit/rules.d/*.rules",
+    )
     check = add_command(
         actions,
         "check",

@@ -1,12 +1,12 @@
 """`auditline setup elasticsearch`: its options."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit, SettingsError
-from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, add_group, load_chosen
 
 if TYPE_CHECKING:
     from auditline.workers.supervisor.command_line import Commands
@@ -22,9 +22,13 @@ _EXAMPLE = "auditline setup elasticsearch --dry-run"
 
 def add_setup_commands(commands: "Commands") -> None:
     """Add the command."""
-    parser = commands.add_parser("setup", help="prepare a destination", allow_abbrev=False)
+    destinations = add_group(
+        commands, "setup", metavar="DESTINATION",
+        summary="prepare a destination", example=_EXAMPLE,
+        description="Gives a destination what it needs to take events. Files, stdout and shippers need nothing.",
+    )  # fmt: skip
     elasticsearch = add_command(
-        parser.add_subparsers(metavar="DESTINATION", required=True), "elasticsearch", _setup_elasticsearch,
+        destinations, "elasticsearch", _setup_elasticsearch,
         summary="install templates for the data streams", description=_DESCRIPTION, example=_EXAMPLE,
     )  # fmt: skip
     _add_options(elasticsearch)
@@ -34,9 +38,16 @@ def add_setup_commands(commands: "Commands") -> None:
 def _add_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--dry-run", action="store_true", help="print the requests instead of sending them")
-    add("--export", type=Path, metavar="DIR", help="write the templates to files of this directory, and send nothing")
+    export_help = "write the templates to files of this directory, and send nothing"
+    add("--export", type=_directory, metavar="DIR", help=export_help)
     alias_help = "let readers of auditbeat-* find the data streams, as auditbeat-auditline"
     add("--auditbeat-alias", action="store_true", help=alias_help)
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise ArgumentTypeError("the name of a directory is wanted, not ''")
+    return Path(text)
 
 
 def _setup_elasticsearch(options: Namespace) -> Exit:

@@ -5,9 +5,15 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditline.workers.common.errors import Exit
-from auditline.workers.common.text import make_safe
-from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
+from auditline.workers.common.errors import Exit, SettingsError
+from auditline.workers.common.text import make_safe, tell
+from auditline.workers.supervisor.command_line import (
+    add_command,
+    add_config_option,
+    add_group,
+    find_chosen_places,
+    load_chosen,
+)
 from auditline.workers.supervisor.reading_options import DEFAULT_MAX_LINE
 
 if TYPE_CHECKING:
@@ -33,9 +39,14 @@ def add_status_commands(commands: "Commands") -> None:
         summary="say how the running service is", description=_STATUS, example="auditline status --json | jq .outputs",
     )  # fmt: skip
     shown.add_argument("--json", action="store_true", help="print a JSON object; reasons are told on stderr")
-    tested = commands.add_parser("test", help="try what is configured", allow_abbrev=False)
+    run_directory_help = "ask the service with this run.directory, whatever the configuration says"
+    shown.add_argument("--run-directory", type=Path, metavar="DIR", help=run_directory_help)
+    tested = add_group(
+        commands, "test", metavar="WHAT", summary="try what is configured", example="auditline test output",
+        description="Tries whether what the configuration names would work, and says what keeps it from working.",
+    )  # fmt: skip
     output = add_command(
-        tested.add_subparsers(metavar="WHAT", required=True), "output", _test_output,
+        tested, "output", _test_output,
         summary="try each destination", description=_TEST_OUTPUT, example="auditline test output",
     )  # fmt: skip
     checked = add_command(
@@ -52,15 +63,23 @@ def add_status_commands(commands: "Commands") -> None:
 def _status(options: Namespace) -> Exit:
     from auditline.workers.status.commands import status_command
 
-    return status_command(_run_directories(load_chosen(options)), sys.stdout, as_json=options.json)
+    directories = _run_directories(options) if options.run_directory is None else [options.run_directory]
+    return status_command(directories, sys.stdout, as_json=options.json)
 
 
-def _run_directories(settings: "Settings") -> list[Path]:
+def _run_directories(options: Namespace) -> list[Path]:
     """Return where the service may be asked: another user who names no run directory means the system's service."""
     from auditline.workers.common.settings import Places
+    from auditline.workers.common.settings_loading import find_run_directory
 
-    directory = settings.run.directory
-    return list(dict.fromkeys([directory, *([Places().run] if directory == settings.places.run else [])]))
+    places = find_chosen_places()
+    try:
+        directory = load_chosen(options).run.directory
+    except SettingsError as error:
+        # The service goes on with what it has read, also where somebody has made a mistake since.
+        directory = find_run_directory(options.config, places)
+        tell(*error.problems, f"asking the service whose run.directory is {directory}; --run-directory names another")
+    return list(dict.fromkeys([directory, *([Places().run] if directory == places.run else [])]))
 
 
 def _test_output(options: Namespace) -> Exit:

@@ -27,6 +27,18 @@ def test_those_that_come_all_the_time_are_read_together_at_last(clock):
     assert pauses == [0.001, 0.002, 0.004, 0.008, 0.016, 0.02, 0.02, 0.02, 0.02, 0.02]
 
 
+def test_that_they_come_all_the_time_is_known_when_the_pause_is_the_longest(clock):
+    gathering = Gathering(0.004, clock)
+    known = []
+
+    for _ in range(5):
+        clock.now += max(0.0, gathering.seconds_left)
+        gathering.note()
+        known.append(gathering.is_sustained)
+
+    assert known == [False, False, True, True, True]
+
+
 def test_after_a_lull_they_are_read_at_once_again(clock):
     gathering = Gathering(0.02, clock)
     for _ in range(10):

@@ -22,6 +22,11 @@ class Gathering:
         """How long hints are left to gather; 0 or less: read them as they come."""
         return self._due_at - self._clock()
 
+    @property
+    def is_sustained(self) -> bool:
+        """Whether they have come for so long that the pauses are as long as they get."""
+        return self._pause_seconds >= self._longest_seconds
+
     def note(self) -> None:
         """Take note that hints were read."""
         now = self._clock()

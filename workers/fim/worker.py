@@ -152,8 +152,8 @@ class Watcher:
         self._hints_read_ns = now_ns()
         pause_seconds = watch.settings.debounce_seconds / 4
         self._gathering = Gathering(min(LONGEST_PAUSE_SECONDS, max(SHORTEST_PAUSE_SECONDS, pause_seconds)))
-        self._is_pause = False
-        """Hints gather, and what hashers have found gathers as well, if nothing else is to be done."""
+        self._results_may_wait = False
+        """Somebody goes on writing: what hashers have found gathers as hints do, if nothing else is to be done."""
         self._alive_due = 0.0
         self._storage_warning = RepeatedWarning(logger, every=60, level=logging.ERROR)
         self._storage_retry_at = 0.0
@@ -179,8 +179,9 @@ class Watcher:
         self._wait(most_seconds)
         self._life.drain_wakeup()
         self._place.look()
-        self._is_pause = self._gathering.seconds_left > 0
-        if not self._is_pause:
+        is_pause = self._gathering.seconds_left > 0
+        self._results_may_wait = is_pause and self._gathering.is_sustained
+        if not is_pause:
             self._take_hints()
             # Now: while the paths wait the answers come.
             self._watch.actors.ask()
@@ -251,6 +252,9 @@ class Watcher:
             if self._walker.can_go_on:
                 return 0.0
             waits += [self._rescan_due - now, self._examiner.link_search.seconds_until_due]
+            if self._results:
+                # Nothing else may come that would end the wait when hints gather no longer.
+                waits.append(self._gathering.seconds_left)
             seconds_until_release = self._examiner.in_hand.seconds_until_release
             if seconds_until_release is not None:
                 waits.append(seconds_until_release)
@@ -283,7 +287,7 @@ class Watcher:
         room = max(0, min(MOST_PER_TURN, 2 * MOST_IN_HAND - len(self._examiner.in_hand)))
         due = watch.dirty.take_due(room, at_once=at_once)
         is_alive_due = time.monotonic() >= self._alive_due
-        has_results = len(self._results) > (MOST_PER_TURN if self._is_pause else 0)
+        has_results = len(self._results) > (MOST_PER_TURN if self._results_may_wait else 0)
         is_busy = bool(has_results or due or self._walker.moves or self._must_scan or self._walker.can_go_on)
         is_busy = is_busy or self._examiner.link_search.seconds_until_due <= 0
         if not is_busy and time.monotonic() < self._alive_due + IDLE_ALIVE_SECONDS:
@@ -348,7 +352,7 @@ class Watcher:
         """See what is dirty through to the outbox in a short time; the next start finds the rest."""
         watch = self._watch
         deadline = time.monotonic() + FINISH_SECONDS
-        is_walked, self._is_pause = watch.baseline.is_walked, False
+        is_walked, self._results_may_wait = watch.baseline.is_walked, False
         while is_walked and time.monotonic() < deadline:
             self._take_hints()
             self._work(at_once=True)

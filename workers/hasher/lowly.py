@@ -19,7 +19,7 @@ _CLASS_IDLE = 3 << 13
 
 
 def lower_priority() -> None:
-    """Give this process little of the processor and of the disk only what nobody else wants.
+    """Give this thread little of the processor and of the disk only what nobody else wants.
 
     What the kernel refuses, or has no number for here, is left as it is.
     """

@@ -72,11 +72,12 @@ _LONG_SLICES = 16
 def run(life: Life, settings: Settings, plans: Sequence[WatchPlan]) -> None:
     """Look at files for the watchers of *plans* until told to stop."""
     life.counters.extend((*HASHER_COUNTERS, LEASE_IN_WORK))
-    lower_priority()
     start_ticks = process_start_ticks(os.getpid()) or 0
     employers = [
         Employer(JobClient(jobs_endpoint(settings.run.directory, plan), os.getpid(), start_ticks)) for plan in plans
     ]
+    # Of this thread alone, which reads and hashes: those of the bus, which are there by now, hold up nobody.
+    lower_priority()
     hasher = Hasher(life, employers)
     try:
         hasher.run()

@@ -12,6 +12,18 @@ from auditline.workers.fim.look import Look
 from auditline.workers.fim.visit import Visit
 
 
+def test_an_answer_that_waits_while_hints_gather_waits_no_longer_than_they_do(start, watched):
+    running = start()
+    with running.answers_held():
+        (watched / "file").write_text("content")
+        running.turn_until(lambda: running.answers)
+        running.watcher._results, running.answers = running.answers, []
+
+        seconds = running.watcher._turn_seconds()
+
+    assert seconds <= worker.LONGEST_PAUSE_SECONDS
+
+
 class TestListedMeanwhile:
     """A directory is listed, and compared with what is known, while a file in it is at a hasher."""
 

@@ -412,6 +412,14 @@ def test_what_stands_in_the_place_of_another_is_not_taken_for_it(file: Path, ope
         complete(state, opened(file.parent), b"file")
 
 
+def test_what_has_another_inode_number_and_the_same_time_of_change_is_the_same(file: Path, opened: Opened):
+    state = _state(file)._replace(inode=1)
+
+    completed = complete(state, opened(file.parent), b"file")
+
+    assert completed.inode == 1
+
+
 def test_what_is_gone_cannot_be_completed(file: Path, opened: Opened):
     state = _state(file)
     file.unlink()

@@ -201,6 +201,20 @@ class TestQuickLook:
 
         assert not is_as_known(known, os.lstat(file), FimSettings())
 
+    def test_a_file_that_takes_too_long_to_read_is_as_known_until_it_changes(self, file):
+        known = self.known(file, hash_state="time_limit", hashes=b"")
+        unchanged = is_as_known(known, os.lstat(file), FimSettings())
+
+        file.chmod(0o600)
+
+        assert unchanged
+        assert not is_as_known(known, os.lstat(file), FimSettings())
+
+    def test_a_file_that_took_too_long_to_read_is_looked_at_again_if_it_is_not_to_be_read(self, file):
+        known = self.known(file, hash_state="time_limit", hashes=b"")
+
+        assert not is_as_known(known, os.lstat(file), FimSettings(hashes=()))
+
     def test_a_link_or_directory_changed_just_before_the_look_is_as_known(self, tmp_path):
         known = state_of(os.lstat(tmp_path), checked_ns=os.lstat(tmp_path).st_ctime_ns)
 

@@ -131,12 +131,14 @@ def complete(state: FileState, directory_fd: int, name: bytes) -> FileState:
         OSError: it is gone; ESTALE: something else is in its place.
     """
     xattrs = read_xattrs_at(directory_fd, name)
-    if _call_statx(directory_fd, name, _AT_SYMLINK_NOFOLLOW | _AT_EMPTY_PATH, _STATX_INO, _ADDRESS) != 0:
+    if _call_statx(directory_fd, name, _AT_SYMLINK_NOFOLLOW | _AT_EMPTY_PATH, _STATX_IDENTITY, _ADDRESS) != 0:
         number = ctypes.get_errno()
         if number in _HAS_NO_STATX:
             return state._replace(xattrs=xattrs)
         raise OSError(number, os.strerror(number), name)
-    if _inode() != state.inode:
+    inode, change_s, change_ns = _IDENTITY.unpack_from(_buffer)
+    # The number alone tells nothing: some file systems make one up for each look.
+    if inode != state.inode and change_s * _SECOND + change_ns != state.ctime_ns:
         raise OSError(errno.ESTALE, "something else is in its place", name)
     return state._replace(xattrs=xattrs, flags=_flags())
 
@@ -248,7 +250,7 @@ def _checked(kind: XattrKind, name: bytes, value: bytes) -> Xattr:
 # Source: statx(2), linux/stat.h, linux/fcntl.h.
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EMPTY_PATH = 0x1000
-_STATX_INO = 0x100
+_STATX_IDENTITY = 0x80 | 0x100
 _STATX_TIMES_AND_SIZE = 0x40 | 0x80 | 0x200
 _HAS_NO_STATX = (errno.ENOSYS, errno.EPERM)
 """Before Linux 4.11, or refused by a container's filter."""
@@ -258,7 +260,8 @@ _buffer = ctypes.create_string_buffer(256)
 _ADDRESS = ctypes.addressof(_buffer)
 _ATTRIBUTES = struct.Struct("=8xQ40xQ")
 """What is set, and what the file system tells at all."""
-_INODE = struct.Struct("=32xQ")
+_IDENTITY = struct.Struct("=32xQ56xqI")
+"""The number of the inode, the time of change."""
 _TIMES_AND_FLAGS = struct.Struct("=8xQ24xQ8xQ32xqI4xqI")
 """What is set, the size, what the file system tells, the times of change and of modification."""
 _SECOND = 1_000_000_000
@@ -267,10 +270,6 @@ _SECOND = 1_000_000_000
 def _flags() -> int:
     values, known = _ATTRIBUTES.unpack_from(_buffer)
     return int(values & known & KEPT_FLAGS)
-
-
-def _inode() -> int:
-    return int(_INODE.unpack_from(_buffer)[0])
 
 
 def _has_none(directory_fd: int, name: bytes) -> bool:

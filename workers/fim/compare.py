@@ -4,7 +4,16 @@ import os
 import stat
 
 from auditline.workers.common.file_entry import Action
-from auditline.workers.common.file_state import HASHED, NOT_HASHED, STABLE, TOO_LARGE, UNREAD, UNSTABLE, FileState
+from auditline.workers.common.file_state import (
+    HASHED,
+    NOT_HASHED,
+    STABLE,
+    TIME_LIMIT,
+    TOO_LARGE,
+    UNREAD,
+    UNSTABLE,
+    FileState,
+)
 from auditline.workers.common.hashes import unpack_digests
 from auditline.workers.common.settings import FimSettings
 
@@ -30,9 +39,10 @@ def is_as_known(known: FileState, status: os.stat_result, settings: FimSettings)
     )
     if not is_same or not known.is_regular:
         return is_same
-    if known.hash_state != STABLE:
-        return not is_to_be_hashed(status, settings) and known.hash_state in (NOT_HASHED, TOO_LARGE)
-    return known.ctime_ns < known.checked_ns - RACY_NS
+    # To read once more what takes too long would take as long again.
+    if known.hash_state == STABLE or (known.hash_state == TIME_LIMIT and is_to_be_hashed(status, settings)):
+        return known.ctime_ns < known.checked_ns - RACY_NS
+    return not is_to_be_hashed(status, settings) and known.hash_state in (NOT_HASHED, TOO_LARGE)
 
 
 def is_same_file(known: FileState, status: os.stat_result) -> bool:

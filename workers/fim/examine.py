@@ -20,6 +20,7 @@ from auditline.workers.fim.directories_first import DirectoriesFirst
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.file_moves import FileMoves
 from auditline.workers.fim.in_hand import InHand
+from auditline.workers.fim.inode_numbers import InodeNumbers
 from auditline.workers.fim.link_search import LinkSearch
 from auditline.workers.fim.links import Links
 from auditline.workers.fim.look import FORBIDDEN, VANISHED, Entrance, Look
@@ -56,6 +57,7 @@ class Examiner:
         self._leave = leave
         self.links = Links()
         self.link_search = LinkSearch(watch, self.links)
+        self.inode_numbers = InodeNumbers(watch)
         self.in_hand = InHand(watch, self.links)
         self.recorder = Recorder(watch, self.links)
         self.unhashed = Unhashed(watch)
@@ -144,7 +146,7 @@ class Examiner:
         watch = self._watch
         if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
             self._note_name(path, status, look)
-        is_known = look.known is not None and is_as_known(look.known, status, watch.settings)
+        is_known = look.known is not None and self.inode_numbers.is_as_known(look.known, status, is_new=look.is_new)
         if (is_known and not self._must_hash(status, look)) or watch.scope.is_own(status):
             return
         if path in self.in_hand:
@@ -364,6 +366,7 @@ class Examiner:
             # What was known of the content is what the next hash is compared with.
             after = after._replace(hashes=before.hashes)
         is_new = look.is_new or (look.again is not None and look.again.is_new) or watch.dirty.is_new(path)
+        before = self.inode_numbers.without_made_up(path, before, after, is_new=is_new)
         is_found = before is None and (watch.adopts or look.is_found) and not is_new
         if is_found and not watch.settings.initial_events:
             watch.baseline.keep(path, after)

@@ -28,6 +28,17 @@ _REMOTE = {
     0x786F4256: "VirtualBox shared folder",
     0xBACBACBC: "VMware shared folder",
 }
+_MAKES_UP_INODES = frozenset(
+    {
+        0x65735546,  # FUSE
+        0x517B, 0xFE534D42, 0xFF534D42,  # SMB
+        0x01021997,  # 9P
+        0x786F4256,  # VirtualBox
+        0xBACBACBC,  # VMware
+        0x4D44,  # FAT
+        0x2011BAB0,  # exFAT
+    }
+)  # fmt: skip
 _PSEUDO = {
     0x9FA0: "proc",
     0x62656572: "sysfs",
@@ -84,6 +95,14 @@ def file_system_of(directory_fd: int) -> FileSystem:
 def remote_kind(directory_fd: int) -> str | None:
     """Name the network file system that a directory is on: inotify tells of none of what other hosts change there."""
     return _REMOTE.get(_magic(directory_fd))
+
+
+def may_make_up_inodes(directory_fd: int) -> bool:
+    """Say whether a directory is on a file system of a kind that may keep no inode numbers of its own.
+
+    On no other kind is it to be believed of a file that it has got another number by itself.
+    """
+    return _magic(directory_fd) in _MAKES_UP_INODES
 
 
 def pseudo_kind(directory_fd: int) -> str | None:

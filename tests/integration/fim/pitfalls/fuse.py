@@ -57,7 +57,7 @@ class Server:
         if code == INIT:
             return struct.pack("<IIIIHHIIHHII24x", 7, 31, 0, 0, 8, 8, 4096, 1, 1, 0, 0, 0)
         if code == LOOKUP:
-            name = os.fsdecode(body.rstrip(b"\0"))
+            name = f"{self._names[node]}/{os.fsdecode(body.rstrip(bytes(1)))}"
             return struct.pack("<QQQQII", self._node(name), 0, 0, 0, 0, 0) + self._attributes(name)
         if code == GETATTR:
             return struct.pack("<QII", 0, 0, 0) + self._attributes(self._names[node])
@@ -67,7 +67,7 @@ class Server:
         if code == READ:
             return self._read(self._names[node], *struct.unpack_from("<8xQI", body))
         if code == READDIR:
-            return self._list(*struct.unpack_from("<8xQI", body))
+            return self._list(self._names[node], *struct.unpack_from("<8xQI", body))
         if code == STATFS:
             return FREE_PAGES
         if code in (RELEASE, RELEASEDIR, DESTROY):
@@ -93,14 +93,14 @@ class Server:
         return ATTRIBUTES.pack(inode, status.st_size, status.st_blocks, *seconds, *rests, *owner, 0, 4096, 0)
 
     def _read(self, name: str, offset: int, size: int) -> bytes:
-        if name.startswith("bad"):
+        if os.path.basename(name).startswith("bad"):
             raise OSError(errno.EIO, "bad")
         with open(f"{self._directory}/{name}", "rb") as file:
             return os.pread(file.fileno(), size, offset)
 
-    def _list(self, offset: int, size: int) -> bytes:
+    def _list(self, directory: str, offset: int, size: int) -> bytes:
         entries = b""
-        for number, name in enumerate(sorted(os.listdir(self._directory)), 1):
+        for number, name in enumerate(sorted(os.listdir(f"{self._directory}/{directory}")), 1):
             if number > offset:
                 raw = os.fsencode(name)
                 entry = struct.pack("<QQII", 1, number, len(raw), 8) + raw + bytes(-len(raw) % 8)

@@ -61,6 +61,42 @@ def test_inode_numbers_that_are_others_each_time_are_no_changes(corner, served):
     assert corner.actions == {f"served/poll-{number}": ["created"] for number in range(5)}
 
 
+def test_inode_numbers_that_are_others_each_time_have_no_file_read_again(corner, served):
+    """Pitfall 30, what it costs."""
+    for number in range(30):
+        (served / f"kept-{number}").touch()
+    appear(corner, served, "poll-0")
+    appear(corner, served, "poll-1")
+    read_before = corner.counters()["hash_jobs_submitted_total"]
+
+    appear(corner, served, "poll-2")
+    appear(corner, served, "poll-3")
+
+    # New ones are read a second time, if they were read as soon as they were made.
+    assert corner.counters()["hash_jobs_submitted_total"] - read_before <= 5
+
+
+def test_with_inode_numbers_that_are_others_each_time_other_rights_are_no_other_file(corner, served):
+    """Pitfall 30."""
+    (served / "directory").mkdir()
+    appear(corner, served, "poll-0")
+    appear(corner, served, "poll-1")
+    corner.drop_changes()
+
+    (served / "file").chmod(0o600)
+    (served / "directory" / "new").touch()
+    corner.wait_for("created", corner.root / "served" / "directory" / "new")
+    changed = corner.wait_for("attributes_modified", corner.root / "served" / "file")
+    appear(corner, served, "poll-2")
+
+    assert corner.actions == {
+        "served/file": ["attributes_modified"],
+        "served/directory/new": ["created"],
+        "served/poll-2": ["created"],
+    }
+    assert "inode" not in changed.document["auditline"]["change"]["after"]
+
+
 def test_what_another_client_changes_is_found_by_polling_and_that_is_said(corner, served):
     """Pitfall 35, with another kind of file server."""
     (served / "file").write_text("another")

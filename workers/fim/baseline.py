@@ -17,6 +17,7 @@ from auditline.workers.common.errors import StorageError
 from auditline.workers.common.file_entry import Entry
 from auditline.workers.common.file_state import FileState
 from auditline.workers.common.host import boot_id
+from auditline.workers.fim.approved import Approved
 from auditline.workers.fim.claim import Claim
 from auditline.workers.fim.database import BaselineDamaged, Database
 from auditline.workers.fim.directories import Directories, prefix_of
@@ -59,6 +60,7 @@ class Baseline:
         self._directories = Directories(database)
         self._seen = Seen(database, self._directories)
         self._shelves = Shelves(database, self._directories)
+        self.approved = Approved(self._seen, self._directories, self._shelves)
         self._done = Position(int(meta["done_number"]), int(meta["done_entry"]))
         self._outbox = Outbox(database, self._done)
         self._unstored: tuple[Position, bytes] | None = None
@@ -100,6 +102,12 @@ class Baseline:
     def source(self) -> str:
         """See `Store`."""
         return self._name
+
+    @property
+    def root(self) -> bytes:
+        """The directory that it is about."""
+        root = self._meta["root"]
+        return root if isinstance(root, bytes) else b""
 
     @property
     def epoch(self) -> str:

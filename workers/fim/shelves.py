@@ -63,6 +63,10 @@ class Shelves:
         self._database.change("DELETE FROM shelves WHERE id = ?", (row[0],))
         return True
 
+    def drop(self, directory: bytes) -> None:
+        """Let nothing be known any more in and beneath *directory*, however much it is."""
+        self._drop(directory)
+
     def delete_some(self) -> None:
         """Delete a part of what was dropped."""
         if not self._has_dropped:

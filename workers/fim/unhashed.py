@@ -4,19 +4,33 @@ import errno
 import os
 import stat
 import time
+from typing import Protocol
 
 from auditline.workers.common.attributes import complete
+from auditline.workers.common.beneath import Root
 from auditline.workers.common.file_state import NOT_HASHED, TOO_LARGE, UNREADABLE, FileState, state_of
+from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim.look import VANISHED
-from auditline.workers.fim.watch import Watch
 
 _CHANGED = (*VANISHED, errno.EINVAL, errno.ESTALE)
+
+
+class Place(Protocol):
+    """Where to look, and what is wanted to be known."""
+
+    @property
+    def root(self) -> Root | None:
+        """None: nothing is there now."""
+
+    @property
+    def settings(self) -> FimSettings:
+        """Whether contents are hashed."""
 
 
 class Unhashed:
     """Looks at them itself."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Place) -> None:
         self._watch = watch
 
     def state(self, path: bytes, status: os.stat_result, problem: str | None = None) -> FileState | None:

@@ -1,0 +1,236 @@
+"""`auditline scan`: the present of some directories beside what was approved."""
+
+import getpass
+import os
+import secrets
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from auditline.workers.common.beneath import Root
+from auditline.workers.common.errors import BusyError, Exit, InputError
+from auditline.workers.common.file_entry import FileChange
+from auditline.workers.common.host import host_id, host_name
+from auditline.workers.common.own_files import find_own_files
+from auditline.workers.common.progress import Progress
+from auditline.workers.common.settings import Settings, WatchSettings
+from auditline.workers.common.text import tell
+from auditline.workers.common.timestamps import timestamp_of_ns
+from auditline.workers.common.watch_plan import WatchPlan, is_within, plan_watches
+from auditline.workers.fim.approval import Approval, ApprovalWriter, apply, approval_path, read_approval
+from auditline.workers.fim.baseline import Baseline
+from auditline.workers.fim.compare import find_action
+from auditline.workers.fim.reading import Reading, open_reading
+from auditline.workers.fim.scope import Scope
+from auditline.workers.router.names import IdNames
+from auditline.workers.router.render.file_event import FileRenderer
+from auditline.workers.scan.comparing import Comparer, Finding, Place
+from auditline.workers.scan.differences import Difference, find_difference
+from auditline.workers.scan.looking import Lookers, usual_processes
+from auditline.workers.scan.text_report import Summary, TextReport, show_path
+
+_PATIENCE_SECONDS = 60.0
+"""So long a running watcher may take to apply what was approved."""
+_LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanOptions:
+    """What the command line wants."""
+
+    directories: tuple[Path, ...] = ()
+    """None: all that the configuration watches."""
+    does_init: bool = False
+    does_update: bool = False
+    hashes: tuple[str, ...] = ()
+    """None: those of the configuration."""
+    processes: int | None = None
+    is_json: bool = False
+    is_deep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One watch, and the part of it that is compared."""
+
+    plan: WatchPlan
+    scope: Scope
+    top: bytes
+
+
+def scan_command(settings: Settings, options: ScanOptions) -> Exit:
+    """Compare, report, and approve if that is wanted.
+
+    Raises:
+        AuditlineError: something cannot be read or written; nothing is approved then.
+    """
+    if options.hashes:
+        settings = replace(settings, fim=replace(settings.fim, hashes=options.hashes))
+    scan = _Scan(settings, options)
+    began = time.monotonic()
+    for task in _plan(settings, options):
+        scan.run(task)
+    scan.report(time.monotonic() - began)
+    if scan.has_failed:
+        return Exit.FAILURE
+    is_decided = options.does_init or options.does_update
+    return Exit.DIFFERENCES if scan.found and not is_decided else Exit.OK
+
+
+class _Scan:
+    def __init__(self, settings: Settings, options: ScanOptions) -> None:
+        self._settings = settings
+        self._options = options
+        self._names = IdNames(Path("/etc/passwd"), Path("/etc/group"))
+        self._renderer = FileRenderer(self._names)
+        self._host = host_id(settings.state.directory), host_name()
+        self._directories: list[str] = []
+        self._approvals: list[str] = []
+        self._paths = self._read_bytes = 0
+        self.found: list[tuple[bytes, Difference]] = []
+        self.has_failed = False
+
+    def run(self, task: _Task) -> None:
+        """Compare one watch."""
+        options, state_directory = self._options, self._settings.state.directory
+        waiting = approval_path(state_directory, task.plan.name)
+        self._settle_waiting(task, waiting)
+        with ExitStack() as opened:
+            reading = opened.enter_context(open_reading(state_directory / f"{task.plan.name}.sqlite"))
+            approval = reading.approval if reading is not None else None
+            if approval is None and not options.does_init:
+                tell(f"{show_path(task.plan.path)}: nothing is approved yet: see `auditline scan --init`")
+                self.has_failed = True
+                return
+            self._directories.append(show_path(task.scope.absolute(task.top)))
+            self._approvals.append("nothing so far" if approval is None else _show_approval(approval))
+            writer = None
+            if options.does_init or options.does_update:
+                state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+                writer = ApprovalWriter(waiting)
+                opened.callback(writer.cancel)
+            counts = self._compare(task, None if options.does_init else reading, writer)
+        if writer is not None:
+            pass
+        if counts is not None and (options.does_init or counts.total()):
+            self._settle_waiting(task, waiting)
+
+    def _compare(self, task: _Task, reading: Reading | None, writer: ApprovalWriter | None) -> "Counter[str] | None":
+        fim, counts = self._settings.fim, Counter[str]()
+        root = Root.open(task.scope.root)
+        with closing(root), Progress(None, show_amount=lambda amount: f"{amount:.0f} paths") as progress:
+            processes = self._options.processes or usual_processes()
+            with Lookers(task.scope.root, root.identity, fim, processes) as lookers:
+                place = Place(root, task.scope, fim, self._options.is_deep)
+                comparer = Comparer(place, None if reading is None else reading.approved, lookers)
+                for finding in comparer.run(task.top):
+                    progress.advance(comparer.counts.paths)
+                    self._take(task, finding, writer, counts)
+        self._paths += comparer.counts.paths
+        self._read_bytes += comparer.counts.read_bytes
+        if writer is None or not (self._options.does_init or counts.total()):
+            return None
+        kind = "init" if self._options.does_init else "update"
+        writer.finish(
+            Approval(
+                identity=f"scan-{secrets.token_hex(8)}", kind=kind, time_ns=time.time_ns(), who=_who(), counts=dict(counts)
+            )
+        )
+        return counts
+
+    def _take(
+        self, task: _Task, finding: Finding, writer: ApprovalWriter | None, counts: "Counter[str]"
+    ) -> None:
+        difference = find_difference(finding, self._names)
+        if writer is not None and not finding.problem and (difference or finding.before != finding.after):
+            writer.put(finding.path, finding.after)
+        if difference is None:
+            return
+        counts[difference.kind] += 1
+        if self._options.does_init and difference.kind != "unreadable":
+            return
+        path = task.scope.absolute(finding.path)
+        if self._options.is_json and difference.kind != "unreadable":
+            self._print_event(path, finding)
+        self.found.append((path, difference))
+
+    def _print_event(self, path: bytes, finding: Finding) -> None:
+        now_ns = time.time_ns()
+        change = FileChange(
+            action=find_action(finding.before, finding.after) or "attributes_modified",
+            path=path, before=finding.before, after=finding.after, detected_by="scan", time_ns=now_ns,
+        )  # fmt: skip
+        _, line = self._renderer.render(change, *self._host, f"scan/{now_ns}")
+        sys.stdout.write(f"{line}\n")
+
+    def _settle_waiting(self, task: _Task, waiting: Path) -> None:
+        """See that what was approved is applied: by us, or by the watcher that has the baseline."""
+        if read_approval(waiting) is None:
+            return
+        state_directory = self._settings.state.directory
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while waiting.exists():
+            try:
+                with closing(Baseline.open(state_directory, task.plan.name, task.plan.path)) as baseline:
+                    for _ in apply(baseline, waiting):
+                        pass
+            except BusyError:
+                if time.monotonic() > deadline:
+                    raise BusyError(f"{waiting} waits to be applied by the watcher of the running service") from None
+                time.sleep(_LOOK_SECONDS)
+
+    def report(self, seconds: float) -> None:
+        """Print what was found."""
+        if self._options.is_json or not self._directories:
+            return
+        summary = Summary(
+            directories=self._directories, approved="; ".join(dict.fromkeys(self._approvals)), paths=self._paths,
+            read_bytes=self._read_bytes, seconds=seconds,
+        )  # fmt: skip
+        is_coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        for line in TextReport(self._names, is_coloured=is_coloured).lines(summary, self.found):
+            sys.stdout.write(f"{line}\n")
+
+
+def _plan(settings: Settings, options: ScanOptions) -> Iterator[_Task]:
+    own = find_own_files(settings)
+    planned = plan_watches(settings.fim.watch).plans
+    if not options.directories:
+        for plan in planned:
+            yield _Task(plan, Scope(plan, own), b"")
+        return
+    for directory in options.directories:
+        path = os.path.realpath(os.fsencode(directory))
+        if not os.path.lexists(path):
+            raise InputError([f"{directory}: no such file or directory"])
+        plan = _plan_of(path, planned)
+        scope = Scope(plan, own)
+        yield _Task(plan, scope, b"" if path == scope.root else scope.relative(path))
+
+
+def _plan_of(path: bytes, planned: Sequence[WatchPlan]) -> WatchPlan:
+    """Return the innermost watch that *path* lies in, or one of its own."""
+    around = [plan for plan in planned if is_within(path, plan.path)]
+    if around:
+        return max(around, key=lambda plan: len(plan.path))
+    return plan_watches([WatchSettings(path=Path(os.fsdecode(path)))]).plans[0]
+
+
+def _who() -> dict[str, int | str]:
+    who: dict[str, int | str] = {"uid": os.getuid(), "user": getpass.getuser()}
+    try:
+        login_uid = int(Path("/proc/self/loginuid").read_text())
+    except (OSError, ValueError):
+        return who
+    # (uid_t)-1: nobody has logged in.
+    return who if login_uid == 0xFFFFFFFF else who | {"login_uid": login_uid}
+
+
+def _show_approval(approval: Approval) -> str:
+    return f"{timestamp_of_ns(approval.time_ns)} by {approval.who.get('user', approval.who.get('uid'))}"
+
+

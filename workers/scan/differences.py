@@ -1,0 +1,96 @@
+"""What a finding means: added, removed, changed in which attributes, or nothing that anybody wants to know."""
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
+
+from auditline.workers.common.file_state import FileState
+from auditline.workers.router.decode.text import surrogates_to_text
+from auditline.workers.router.names import IdNames
+from auditline.workers.router.render.file_attributes import Shown, differences
+from auditline.workers.scan.comparing import Finding
+
+Kind = Literal["added", "removed", "changed", "unreadable"]
+
+ATTRIBUTES = (
+    "type", "mode", "owner", "group", "size", "inode", "device", "links", "mtime", "ctime", "target", "xattrs", "acl",
+    "capabilities", "selinux", "flags", "hashes",
+)  # fmt: skip
+"""All that a path has, in the order of reports."""
+USUAL = frozenset(ATTRIBUTES) - {"inode", "device", "ctime"}
+"""Where nothing else is wanted: a file that was replaced by one that is the same in everything is no difference."""
+_OF_DIRECTORIES = frozenset(ATTRIBUTES) - {"size", "mtime", "ctime", "links"}
+"""The others say only that something in it has changed."""
+_ATTRIBUTE_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "type": "type", "rdev": "type", "target_path": "target", "uid": "owner", "owner": "owner", "gid": "group",
+        "group": "group", "inode": "inode", "size": "size", "mode": "mode", "setuid": "mode", "setgid": "mode",
+        "mtime": "mtime", "ctime": "ctime", "device": "device", "links": "links", "flags": "flags",
+        "capabilities": "capabilities", "posix_acl_access": "acl", "posix_acl_default": "acl", "selinux": "selinux",
+        "xattrs": "xattrs", "ima": "xattrs", "evm": "xattrs",
+    }
+)  # fmt: skip
+"""By the keys of documents; all others are digests."""
+_RIGHTS_TO_RUN = 0o111
+_SET_ID = 0o6000
+
+
+class AttributeChange(NamedTuple):
+    """One line of a change."""
+
+    attribute: str
+    key: str
+    """As documents have it; a digest's algorithm, too."""
+    before: Any
+    after: Any
+    """None: there is none."""
+
+
+class Difference(NamedTuple):
+    """A path that is not as it was approved."""
+
+    kind: Kind
+    finding: Finding
+    attributes: tuple[AttributeChange, ...] = ()
+
+    @property
+    def weight(self) -> int:
+        """How much it may matter, 0 to 100: files that run with others' rights first, then those that run."""
+        states = [state for state in (self.finding.before, self.finding.after) if state is not None]
+        if any(state.is_regular and state.mode & _SET_ID for state in states):
+            return 100
+        if any(state.is_regular and state.mode & _RIGHTS_TO_RUN for state in states):
+            return 75
+        return 25 if all(state.is_directory for state in states) else 50
+
+
+def find_difference(finding: Finding, names: IdNames, wanted: frozenset[str] = USUAL) -> Difference | None:
+    """Return what *finding* means; None: nothing in the attributes that are *wanted*."""
+    before, after = finding.before, finding.after
+    if finding.problem:
+        return Difference("unreadable", finding)
+    if before is None:
+        return None if after is None else Difference("added", finding)
+    if after is None:
+        return Difference("removed", finding)
+    found = tuple(
+        each for each in _attribute_changes(before, after, names) if each.attribute in _wanted_of(after, wanted)
+    )
+    return Difference("changed", finding, found) if found else None
+
+
+def _attribute_changes(before: FileState, after: FileState, names: IdNames) -> list[AttributeChange]:
+    old, new = differences(Shown(before, names, _to_text), Shown(after, names, _to_text))
+    found = [
+        AttributeChange(_ATTRIBUTE_OF.get(key, "hashes"), key, old.get(key), new.get(key)) for key in {**old, **new}
+    ]
+    return sorted(found, key=lambda each: ATTRIBUTES.index(each.attribute))
+
+
+def _wanted_of(after: FileState, wanted: frozenset[str]) -> frozenset[str]:
+    return wanted & _OF_DIRECTORIES if after.is_directory else wanted
+
+
+def _to_text(_key: str, raw: bytes) -> str:
+    return surrogates_to_text(os.fsdecode(raw))[0]

@@ -26,6 +26,7 @@ from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.rows import decode_row, encode_state
 
 REASON = "approved"
+"""Of the entry that tells of it."""
 NOTE = "approved"
 """Under which a baseline keeps the last approval."""
 _LENGTHS = struct.Struct("<II")
@@ -59,9 +60,9 @@ class Approval:
         return json.dumps(asdict(self))
 
 
-def approval_path(directory: Path, name: str) -> Path:
-    """Return where an approval for the baseline *name* lies until it is applied."""
-    return directory / f"{name}.approval"
+def approval_path(baseline: Path) -> Path:
+    """Return where an approval for the baseline in that file lies until it is applied."""
+    return baseline.with_suffix(".approval")
 
 
 class ApprovalWriter:

@@ -31,6 +31,8 @@ __all__ = ["Baseline", "BaselineDamaged", "Counts"]
 
 logger = logging.getLogger(__name__)
 
+BASELINES = "baselines"
+"""The directory for them, in that of the state."""
 MOST_OUTBOX_ENTRIES = 100_000
 _DIRECTORY_MODE = 0o750
 _TELL_EVERY = 1000
@@ -53,6 +55,8 @@ class Baseline:
 
     def __init__(self, name: str, database: Database, claim: Claim, meta: Meta, max_outbox_entries: int) -> None:
         self._name = name
+        self.path = database.path
+        """Of the database; what else belongs to it lies beside it."""
         self._database = database
         self._claim = claim
         self._meta = meta

@@ -20,6 +20,7 @@ REASONS = frozenset(
         "baseline_rebuilt",
         "baseline_behind",
         "storage",
+        "approved",
     }
 )
 

@@ -97,7 +97,7 @@ class Database:
     """Statements in and out of transactions; each error becomes a `StorageError` or a `BaselineDamaged`."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, tell_damage: Callable[[str], None]) -> None:
-        self._path = path
+        self.path = path
         self._connection = connection
         self._tell_damage = tell_damage
         self.is_writing = False
@@ -187,7 +187,7 @@ class Database:
         """Return the error that says so."""
         reason = f"is damaged: {make_safe(what)}"
         self._tell_damage(reason)
-        return BaselineDamaged(f"baseline {self._path} {reason}")
+        return BaselineDamaged(f"baseline {self.path} {reason}")
 
     def _run(self, statement: str) -> None:
         try:
@@ -206,4 +206,4 @@ class Database:
             raise error
         if is_damage(error):
             return self.damaged(str(error))
-        return StorageError(f"baseline {self._path} {what}: {error}")
+        return StorageError(f"baseline {self.path} {what}: {error}")

@@ -26,7 +26,8 @@ from auditline.workers.common.recorded_count import RecordedCount
 from auditline.workers.common.settings import Settings
 from auditline.workers.common.watch_plan import WatchPlan, jobs_endpoint
 from auditline.workers.fim.actors import Actors
-from auditline.workers.fim.baseline import Baseline
+from auditline.workers.fim.approving import Approving
+from auditline.workers.fim.baseline import BASELINES, Baseline
 from auditline.workers.fim.choosing import open_backend
 from auditline.workers.fim.coverage import now_ns
 from auditline.workers.fim.database import BaselineDamaged
@@ -126,7 +127,7 @@ def _open_baseline(life: Life, settings: Settings, plan: WatchPlan) -> Baseline 
     warning = RepeatedWarning(logger, every=60)
     while not life.stopping:
         try:
-            return Baseline.open(settings.state.directory / "baselines", plan.name, plan.path)
+            return Baseline.open(settings.state.directory / BASELINES, plan.name, plan.path)
         except (StorageError, BusyError) as error:
             warning.tell("%s; nothing is watched until it can be", error)
         life.wait(STORAGE_RETRY_SECONDS)
@@ -148,6 +149,7 @@ class Watcher:
         self._examiner = self._walker.examiner
         self._place = Place(watch, self._walker, self._store)
         self._follower = Follower(watch, self._walker, self._place)
+        self._approving = Approving(watch.baseline)
         self._results: list[Hashed] = []
         self._hints_read_ns = now_ns()
         pause_seconds = watch.settings.debounce_seconds / 4
@@ -190,6 +192,7 @@ class Watcher:
             self._walker.scans.repeat()
         self._examiner.in_hand.release()
         self._work(at_once=False)
+        self._approving.go_on()
         # What listings have found waits as well.
         self._watch.actors.ask()
         self._producer.pump()
@@ -243,7 +246,7 @@ class Watcher:
 
     def _turn_seconds(self) -> float:
         now, watch = time.monotonic(), self._watch
-        waits = [self._place.check_due - now]
+        waits = [self._place.check_due - now, self._approving.seconds_until_due]
         if watch.backend.seconds_until_due is not None:
             waits.append(watch.backend.seconds_until_due)
         if now < self._storage_retry_at:

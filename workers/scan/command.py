@@ -22,7 +22,7 @@ from auditline.workers.common.text import tell
 from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.common.watch_plan import WatchPlan, is_within, plan_watches
 from auditline.workers.fim.approval import Approval, ApprovalWriter, apply, approval_path, read_approval
-from auditline.workers.fim.baseline import Baseline
+from auditline.workers.fim.baseline import BASELINES, Baseline
 from auditline.workers.fim.compare import find_action
 from auditline.workers.fim.reading import Reading, open_reading
 from auditline.workers.fim.scope import Scope
@@ -85,6 +85,7 @@ class _Scan:
     def __init__(self, settings: Settings, options: ScanOptions) -> None:
         self._settings = settings
         self._options = options
+        self._baselines = settings.state.directory / BASELINES
         self._names = IdNames(Path("/etc/passwd"), Path("/etc/group"))
         self._renderer = FileRenderer(self._names)
         self._host = host_id(settings.state.directory), host_name()
@@ -96,11 +97,11 @@ class _Scan:
 
     def run(self, task: _Task) -> None:
         """Compare one watch."""
-        options, state_directory = self._options, self._settings.state.directory
-        waiting = approval_path(state_directory, task.plan.name)
+        options, baseline_path = self._options, self._baselines / f"{task.plan.name}.sqlite"
+        waiting = approval_path(baseline_path)
         self._settle_waiting(task, waiting)
         with ExitStack() as opened:
-            reading = opened.enter_context(open_reading(state_directory / f"{task.plan.name}.sqlite"))
+            reading = opened.enter_context(open_reading(baseline_path))
             approval = reading.approval if reading is not None else None
             if approval is None and not options.does_init:
                 tell(f"{show_path(task.plan.path)}: nothing is approved yet: see `auditline scan --init`")
@@ -110,12 +111,10 @@ class _Scan:
             self._approvals.append("nothing so far" if approval is None else _show_approval(approval))
             writer = None
             if options.does_init or options.does_update:
-                state_directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+                self._baselines.mkdir(mode=0o750, parents=True, exist_ok=True)
                 writer = ApprovalWriter(waiting)
                 opened.callback(writer.cancel)
             counts = self._compare(task, None if options.does_init else reading, writer)
-        if writer is not None:
-            pass
         if counts is not None and (options.does_init or counts.total()):
             self._settle_waiting(task, waiting)
 
@@ -171,11 +170,10 @@ class _Scan:
         """See that what was approved is applied: by us, or by the watcher that has the baseline."""
         if read_approval(waiting) is None:
             return
-        state_directory = self._settings.state.directory
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while waiting.exists():
             try:
-                with closing(Baseline.open(state_directory, task.plan.name, task.plan.path)) as baseline:
+                with closing(Baseline.open(self._baselines, task.plan.name, task.plan.path)) as baseline:
                     for _ in apply(baseline, waiting):
                         pass
             except BusyError:

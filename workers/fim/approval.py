@@ -65,6 +65,15 @@ def approval_path(baseline: Path) -> Path:
     return baseline.with_suffix(".approval")
 
 
+def last_approval(baseline: Path) -> Approval | None:
+    """Return what was approved last, as a file beside the baseline says: one that was put back does not know.
+
+    Raises:
+        StorageError: the file is damaged, or cannot be read.
+    """
+    return read_approval(_last_path(baseline))
+
+
 class ApprovalWriter:
     """Writes the file; it counts from `finish` on."""
 
@@ -165,8 +174,26 @@ def apply(baseline: Baseline, path: Path) -> Generator[None, None, Approval | No
         with baseline.transaction():
             baseline.set_note(NOTE, approval.to_text())
             baseline.append(_entry(baseline, approval), None, None)
+    _note_last(baseline.path, approval)
     path.unlink(missing_ok=True)
     return approval
+
+
+def _note_last(baseline: Path, approval: Approval) -> None:
+    path = _last_path(baseline)
+    new_path = path.with_name(f"{path.name}.new")
+    try:
+        with os.fdopen(os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE), "w") as file:
+            file.write(f"{approval.to_text()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new_path, path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _last_path(baseline: Path) -> Path:
+    return baseline.with_suffix(".approved")
 
 
 def _entry(baseline: Baseline, approval: Approval) -> Coverage:

@@ -21,7 +21,7 @@ from auditline.workers.common.settings import Settings, WatchSettings
 from auditline.workers.common.text import tell
 from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.common.watch_plan import WatchPlan, is_within, plan_watches
-from auditline.workers.fim.approval import Approval, ApprovalWriter, apply, approval_path, read_approval
+from auditline.workers.fim.approval import Approval, ApprovalWriter, apply, approval_path, last_approval, read_approval
 from auditline.workers.fim.baseline import BASELINES, Baseline
 from auditline.workers.fim.compare import find_action
 from auditline.workers.fim.reading import Reading, open_reading
@@ -103,8 +103,7 @@ class _Scan:
         with ExitStack() as opened:
             reading = opened.enter_context(open_reading(baseline_path))
             approval = reading.approval if reading is not None else None
-            if approval is None and not options.does_init:
-                tell(f"{show_path(task.plan.path)}: nothing is approved yet: see `auditline scan --init`")
+            if not options.does_init and not self._may_compare(task, approval, last_approval(baseline_path)):
                 self.has_failed = True
                 return
             self._directories.append(show_path(task.scope.absolute(task.top)))
@@ -117,6 +116,22 @@ class _Scan:
             counts = self._compare(task, None if options.does_init else reading, writer)
         if counts is not None and (options.does_init or counts.total()):
             self._settle_waiting(task, waiting)
+
+    @staticmethod
+    def _may_compare(task: _Task, approval: Approval | None, last: Approval | None) -> bool:
+        """Say whether what the baseline says is approved is what was; tell why not."""
+        shown = show_path(task.plan.path)
+        if last is not None and (approval is None or approval.identity != last.identity):
+            known = "nothing" if approval is None else _show_approval(approval)
+            tell(
+                f"{shown}: approved last {_show_approval(last)}, but the baseline knows of {known}: an older copy was"
+                " put in its place, or it was made anew; see `auditline scan --init`"
+            )
+            return False
+        if approval is None:
+            tell(f"{shown}: nothing is approved yet: see `auditline scan --init`")
+            return False
+        return True
 
     def _compare(self, task: _Task, reading: Reading | None, writer: ApprovalWriter | None) -> "Counter[str] | None":
         fim, counts = self._settings.fim, Counter[str]()

@@ -24,6 +24,11 @@ class Scanned:
         self.out = self.err = ""
         self._read_output = read_output
 
+    def configure(self, text: str) -> None:
+        """Add to the table of the watch."""
+        with self.configuration.open("a") as file:
+            file.write(text)
+
     def run(self, *arguments: str) -> int:
         """Run the command and return its exit code."""
         code = main(["scan", "--config", str(self.configuration), "--workers", "1", *arguments])

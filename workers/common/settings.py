@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from auditline.workers.common.filter_settings import AddSettings, ConditionSettings
+from auditline.workers.common.profiles import OverrideSettings, ProfileName
 from auditline.workers.common.settings_file import Range, section_to_toml
 
 Schema = Literal["audit", "ecs"]
@@ -180,6 +181,10 @@ class WatchSettings:
     """Directories so many steps below `path` are not entered; 0: no limit."""
     one_filesystem: bool = False
     """What other file systems are mounted below `path` is not entered."""
+    profile: ProfileName = "static"
+    """What of its paths `scan` compares."""
+    override: tuple[OverrideSettings, ...] = ()
+    """The same for some of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

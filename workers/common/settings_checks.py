@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.hashes import ALGORITHMS, is_available
+from auditline.workers.common.profiles import ATTRIBUTES, OverrideSettings
 from auditline.workers.common.settings import (
     ElasticsearchSettings,
     FimSettings,
@@ -60,6 +61,17 @@ def _find_fim_contradictions(fim: FimSettings) -> Iterator[str]:
             yield f"{section}.path must differ from {owner}.path, both are {watch.path}"
         yield from _find_pattern_problems(watch.include, f"{section}.include")
         yield from _find_pattern_problems(watch.exclude, f"{section}.exclude")
+        for place, override in enumerate(watch.override, 1):
+            yield from _find_override_problems(override, f"{section}.override[{place}]")
+
+
+def _find_override_problems(override: OverrideSettings, section: str) -> Iterator[str]:
+    if not override.match:
+        yield f"{section}.match must say for which paths it is"
+    yield from _find_pattern_problems(override.match, f"{section}.match")
+    for name in override.attributes:
+        if name not in ATTRIBUTES:
+            yield f"{section}.attributes: {show_key(name)} is unknown; {suggest(name, ATTRIBUTES)}"
 
 
 def _find_hash_problems(names: tuple[str, ...]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from auditline.workers.common.errors import SettingsError
 from auditline.workers.common.filter_loading import read_additions, read_conditions
+from auditline.workers.common.profiles import OverrideSettings
 from auditline.workers.common.settings import (
     AuditSettings,
     ElasticsearchSettings,
@@ -123,7 +124,19 @@ def _build_watch(section: str, table: object, problems: Problems) -> WatchSettin
         return watch
     if "path" not in table:
         problems.add(f"{section}.path must say which directory or file is watched")
-    return fill_section(watch, table, section, problems)
+    plain = {key: value for key, value in table.items() if key != "override"}
+    overrides = _build_overrides(table.get("override", []), f"{section}.override", problems)
+    return replace(fill_section(watch, plain, section, problems), override=overrides)
+
+
+def _build_overrides(tables: object, section: str, problems: Problems) -> tuple[OverrideSettings, ...]:
+    if not isinstance(tables, list):
+        problems.add(f"{section} must be tables such as [[fim.watch.override]], not {show_value(tables)}")
+        return ()
+    return tuple(
+        fill_section(OverrideSettings(), table, f"{section}[{number}]", problems)
+        for number, table in enumerate(tables, 1)
+    )
 
 
 def _build_outputs(tables: object, places: Places, problems: Problems) -> tuple[OutputSettings, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from auditline.workers.common.profiles import OverrideSettings, ProfileName
 from auditline.workers.common.resolving import RESOLVE_SECONDS, resolve_paths
 from auditline.workers.common.settings import BackendName, WatchSettings
 from auditline.workers.common.text import make_safe
@@ -33,6 +34,8 @@ class WatchPlan:
     max_depth: int = 0
     """0: no limit."""
     one_filesystem: bool = False
+    profile: ProfileName = "static"
+    override: tuple[OverrideSettings, ...] = ()
 
     @property
     def name(self) -> str:
@@ -123,6 +126,8 @@ def _plan(path: bytes, watch: WatchSettings) -> WatchPlan:
         rescan_seconds=watch.rescan_seconds,
         max_depth=watch.max_depth,
         one_filesystem=watch.one_filesystem,
+        profile=watch.profile,
+        override=watch.override,
     )
 
 

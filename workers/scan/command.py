@@ -31,6 +31,7 @@ from auditline.workers.router.render.file_event import FileRenderer
 from auditline.workers.scan.comparing import Comparer, Finding, Place
 from auditline.workers.scan.differences import Difference, find_difference
 from auditline.workers.scan.looking import Lookers, usual_processes
+from auditline.workers.scan.profiles import Profiles, has_grown
 from auditline.workers.scan.text_report import Summary, TextReport, show_path
 
 _PATIENCE_SECONDS = 60.0
@@ -59,6 +60,7 @@ class _Task:
 
     plan: WatchPlan
     scope: Scope
+    profiles: Profiles
     top: bytes
 
 
@@ -143,7 +145,7 @@ class _Scan:
                 comparer = Comparer(place, None if reading is None else reading.approved, lookers)
                 for finding in comparer.run(task.top):
                     progress.advance(comparer.counts.paths)
-                    self._take(task, finding, writer, counts)
+                    self._take(task, root, finding, writer, counts)
         self._paths += comparer.counts.paths
         self._read_bytes += comparer.counts.read_bytes
         if writer is None or not (self._options.does_init or counts.total()):
@@ -157,18 +159,20 @@ class _Scan:
         return counts
 
     def _take(
-        self, task: _Task, finding: Finding, writer: ApprovalWriter | None, counts: "Counter[str]"
+        self, task: _Task, root: Root, finding: Finding, writer: ApprovalWriter | None, counts: "Counter[str]"
     ) -> None:
-        difference = find_difference(finding, self._names)
-        if writer is not None and not finding.problem and (difference or finding.before != finding.after):
-            writer.put(finding.path, finding.after)
+        path, (_, before, after, problem) = task.scope.absolute(finding.path), finding
+        profile = task.profiles.of(path)
+        grown = profile.may_grow and has_grown(root, finding.path, before, after)
+        difference = find_difference(finding, self._names, profile, has_grown=grown)
+        if writer is not None and not problem and (difference or before != after):
+            writer.put(finding.path, after)
         if difference is None:
             return
         counts[difference.kind] += 1
-        if self._options.does_init and difference.kind != "unreadable":
+        if self._options.does_init and not problem:
             return
-        path = task.scope.absolute(finding.path)
-        if self._options.is_json and difference.kind != "unreadable":
+        if self._options.is_json and not problem:
             self._print_event(path, finding)
         self.found.append((path, difference))
 
@@ -214,7 +218,7 @@ def _plan(settings: Settings, options: ScanOptions) -> Iterator[_Task]:
     planned = plan_watches(settings.fim.watch).plans
     if not options.directories:
         for plan in planned:
-            yield _Task(plan, Scope(plan, own), b"")
+            yield _Task(plan, Scope(plan, own), Profiles(plan), b"")
         return
     for directory in options.directories:
         path = os.path.realpath(os.fsencode(directory))
@@ -222,7 +226,7 @@ def _plan(settings: Settings, options: ScanOptions) -> Iterator[_Task]:
             raise InputError([f"{directory}: no such file or directory"])
         plan = _plan_of(path, planned)
         scope = Scope(plan, own)
-        yield _Task(plan, scope, b"" if path == scope.root else scope.relative(path))
+        yield _Task(plan, scope, Profiles(plan), b"" if path == scope.root else scope.relative(path))
 
 
 def _plan_of(path: bytes, planned: Sequence[WatchPlan]) -> WatchPlan:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 from auditline.workers.common.file_state import FileState
+from auditline.workers.common.profiles import ATTRIBUTES, Profile
 from auditline.workers.router.decode.text import surrogates_to_text
 from auditline.workers.router.names import IdNames
 from auditline.workers.router.render.file_attributes import Shown, differences
@@ -13,13 +14,6 @@ from auditline.workers.scan.comparing import Finding
 
 Kind = Literal["added", "removed", "changed", "unreadable"]
 
-ATTRIBUTES = (
-    "type", "mode", "owner", "group", "size", "inode", "device", "links", "mtime", "ctime", "target", "xattrs", "acl",
-    "capabilities", "selinux", "flags", "hashes",
-)  # fmt: skip
-"""All that a path has, in the order of reports."""
-USUAL = frozenset(ATTRIBUTES) - {"inode", "device", "ctime"}
-"""Where nothing else is wanted: a file that was replaced by one that is the same in everything is no difference."""
 _OF_DIRECTORIES = frozenset(ATTRIBUTES) - {"size", "mtime", "ctime", "links"}
 """The others say only that something in it has changed."""
 _ATTRIBUTE_OF: Mapping[str, str] = MappingProxyType(
@@ -52,32 +46,39 @@ class Difference(NamedTuple):
 
     kind: Kind
     finding: Finding
+    weight: int
+    """How much it may matter, 0 to 100."""
     attributes: tuple[AttributeChange, ...] = ()
 
-    @property
-    def weight(self) -> int:
-        """How much it may matter, 0 to 100: files that run with others' rights first, then those that run."""
-        states = [state for state in (self.finding.before, self.finding.after) if state is not None]
-        if any(state.is_regular and state.mode & _SET_ID for state in states):
-            return 100
-        if any(state.is_regular and state.mode & _RIGHTS_TO_RUN for state in states):
-            return 75
-        return 25 if all(state.is_directory for state in states) else 50
 
+def find_difference(finding: Finding, names: IdNames, profile: Profile, *, has_grown: bool = False) -> Difference | None:
+    """Return what *finding* means; None: nothing that *profile* wants to know.
 
-def find_difference(finding: Finding, names: IdNames, wanted: frozenset[str] = USUAL) -> Difference | None:
-    """Return what *finding* means; None: nothing in the attributes that are *wanted*."""
+    *has_grown*: something was appended, and nothing else was done to the content.
+    """
     before, after = finding.before, finding.after
+    weight = _weigh(before, after) if profile.weight is None else profile.weight
     if finding.problem:
-        return Difference("unreadable", finding)
+        return Difference("unreadable", finding, weight)
     if before is None:
-        return None if after is None else Difference("added", finding)
+        return None if after is None else Difference("added", finding, weight)
     if after is None:
-        return Difference("removed", finding)
-    found = tuple(
-        each for each in _attribute_changes(before, after, names) if each.attribute in _wanted_of(after, wanted)
-    )
-    return Difference("changed", finding, found) if found else None
+        return Difference("removed", finding, weight)
+    wanted = profile.attributes & _OF_DIRECTORIES if after.is_directory else profile.attributes
+    if has_grown:
+        wanted -= {"size", "hashes"}
+    found = tuple(each for each in _attribute_changes(before, after, names) if each.attribute in wanted)
+    return Difference("changed", finding, weight, found) if found else None
+
+
+def _weigh(*states: FileState | None) -> int:
+    """Return how much a difference matters: of files that run with others' rights most, then of those that run."""
+    known = [state for state in states if state is not None]
+    if any(state.is_regular and state.mode & _SET_ID for state in known):
+        return 100
+    if any(state.is_regular and state.mode & _RIGHTS_TO_RUN for state in known):
+        return 75
+    return 25 if known and all(state.is_directory for state in known) else 50
 
 
 def _attribute_changes(before: FileState, after: FileState, names: IdNames) -> list[AttributeChange]:
@@ -86,10 +87,6 @@ def _attribute_changes(before: FileState, after: FileState, names: IdNames) -> l
         AttributeChange(_ATTRIBUTE_OF.get(key, "hashes"), key, old.get(key), new.get(key)) for key in {**old, **new}
     ]
     return sorted(found, key=lambda each: ATTRIBUTES.index(each.attribute))
-
-
-def _wanted_of(after: FileState, wanted: frozenset[str]) -> frozenset[str]:
-    return wanted & _OF_DIRECTORIES if after.is_directory else wanted
 
 
 def _to_text(_key: str, raw: bytes) -> str:

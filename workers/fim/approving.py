@@ -27,9 +27,9 @@ class Approving:
         self._warning = RepeatedWarning(logger, every=60, level=logging.ERROR)
 
     @property
-    def seconds_until_due(self) -> float:
-        """When there is something to do, or to be looked for."""
-        return 0.0 if self._steps is not None else self._look_due - time.monotonic()
+    def is_busy(self) -> bool:
+        """Whether there is more to do at once; what comes is looked for in turns that there are anyway."""
+        return self._steps is not None
 
     def go_on(self) -> None:
         """Look whether something waits, if it is time, and apply a part of it."""

@@ -246,7 +246,9 @@ class Watcher:
 
     def _turn_seconds(self) -> float:
         now, watch = time.monotonic(), self._watch
-        waits = [self._place.check_due - now, self._approving.seconds_until_due]
+        waits = [self._place.check_due - now]
+        if self._approving.is_busy:
+            return 0.0
         if watch.backend.seconds_until_due is not None:
             waits.append(watch.backend.seconds_until_due)
         if now < self._storage_retry_at:

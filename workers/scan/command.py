@@ -31,6 +31,7 @@ from auditline.workers.router.render.file_event import FileRenderer
 from auditline.workers.scan.comparing import Comparer, Finding, Place
 from auditline.workers.scan.differences import Difference, find_difference
 from auditline.workers.scan.looking import Lookers, usual_processes
+from auditline.workers.scan.packages import find_packaged, is_as_packaged, link_targets
 from auditline.workers.scan.profiles import Profiles, has_grown
 from auditline.workers.scan.text_report import Summary, TextReport, show_path
 
@@ -50,6 +51,8 @@ class ScanOptions:
     hashes: tuple[str, ...] = ()
     """None: those of the configuration."""
     processes: int | None = None
+    is_packaged: bool = False
+    """Only what packages have brought is approved."""
     is_json: bool = False
     is_deep: bool = False
 
@@ -136,7 +139,7 @@ class _Scan:
         return True
 
     def _compare(self, task: _Task, reading: Reading | None, writer: ApprovalWriter | None) -> "Counter[str] | None":
-        fim, counts = self._settings.fim, Counter[str]()
+        fim, counts, first = self._settings.fim, Counter[str](), len(self.found)
         root = Root.open(task.scope.root)
         with closing(root), Progress(None, show_amount=lambda amount: f"{amount:.0f} paths") as progress:
             processes = self._options.processes or usual_processes()
@@ -146,6 +149,7 @@ class _Scan:
                 for finding in comparer.run(task.top):
                     progress.advance(comparer.counts.paths)
                     self._take(task, root, finding, writer, counts)
+        self._label(first, writer, counts)
         self._paths += comparer.counts.paths
         self._read_bytes += comparer.counts.read_bytes
         if writer is None or not (self._options.does_init or counts.total()):
@@ -165,7 +169,7 @@ class _Scan:
         profile = task.profiles.of(path)
         grown = profile.may_grow and has_grown(root, finding.path, before, after)
         difference = find_difference(finding, self._names, profile, has_grown=grown)
-        if writer is not None and not problem and (difference or before != after):
+        if writer is not None and not problem and not self._options.is_packaged and (difference or before != after):
             writer.put(finding.path, after)
         if difference is None:
             return
@@ -175,6 +179,24 @@ class _Scan:
         if self._options.is_json and not problem:
             self._print_event(path, finding)
         self.found.append((path, difference))
+
+    def _label(self, first: int, writer: ApprovalWriter | None, counts: "Counter[str]") -> None:
+        """Say of what was found from the number *first* on which package it is of; approve that, if only that is."""
+        own = [(number, *self.found[number]) for number in range(first, len(self.found))]
+        candidates = [(number, path, difference) for number, path, difference in own if difference.may_be_of_package]
+        paths = [path for _, path, _ in candidates]
+        packaged = find_packaged([*paths, *link_targets(paths)])
+        for number, path, difference in candidates:
+            owner = packaged.get(path)
+            if owner is not None and is_as_packaged(path, owner, packaged):
+                self.found[number] = path, difference._replace(package=owner.label)
+        if self._options.is_packaged and writer is not None:
+            counts.clear()
+            for number, _, _ in own:
+                difference = self.found[number][1]
+                if difference.package:
+                    counts[difference.kind] += 1
+                    writer.put(difference.finding.path, difference.finding.after)
 
     def _print_event(self, path: bytes, finding: Finding) -> None:
         now_ns = time.time_ns()

@@ -26,6 +26,7 @@ _ATTRIBUTE_OF: Mapping[str, str] = MappingProxyType(
     }
 )  # fmt: skip
 """By the keys of documents; all others are digests."""
+_WITH_CONTENT = frozenset({"size", "inode", "device", "links", "mtime", "ctime", "target", "hashes"})
 _RIGHTS_TO_RUN = 0o111
 _SET_ID = 0o6000
 
@@ -49,6 +50,18 @@ class Difference(NamedTuple):
     weight: int
     """How much it may matter, 0 to 100."""
     attributes: tuple[AttributeChange, ...] = ()
+    package: str = ""
+    """Which package's upgrade made it, with the version."""
+
+    @property
+    def may_be_of_package(self) -> bool:
+        """Whether it is of the kind that an upgrade makes: content and what goes with it."""
+        after = self.finding.after
+        if after is None or self.kind not in ("added", "changed"):
+            return False
+        if self.kind == "added":
+            return not (after.is_regular and after.mode & _SET_ID)
+        return {each.attribute for each in self.attributes} <= _WITH_CONTENT
 
 
 def find_difference(finding: Finding, names: IdNames, profile: Profile, *, has_grown: bool = False) -> Difference | None:

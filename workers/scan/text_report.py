@@ -1,6 +1,7 @@
 """The report for people: a summary that fits on a screen, then every difference, the weightiest first."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,9 @@ class TextReport:
         for path, difference in differences:
             by_kind[difference.kind].append((path, difference))
         yield from _summary_lines(summary, {kind: len(found) for kind, found in by_kind.items()})
+        yield from _package_lines(differences)
         for kind, found in by_kind.items():
+            found = [item for item in found if not item[1].package]
             if found:
                 yield ""
                 yield self._colour(kind, f"{_HEADINGS[kind]} ({len(found)})")
@@ -77,6 +80,18 @@ class TextReport:
 def show_path(path: bytes) -> str:
     """Return a path as it can be printed: what is not UTF-8 and what a terminal acts on is escaped."""
     return make_safe(os.fsdecode(path))
+
+
+def _package_lines(differences: Sequence[tuple[bytes, Difference]]) -> Iterator[str]:
+    """Yield a line for each package whose upgrade made differences."""
+    kinds = Counter((difference.package, difference.kind) for _, difference in differences if difference.package)
+    packages = sorted({package for package, _ in kinds})
+    if packages:
+        yield ""
+        yield f"As packages have them ({len(packages)})"
+    for package in packages:
+        numbers = [f"{kinds[package, kind]} {kind}" for kind in _HEADINGS if kinds[package, kind]]
+        yield f"  {make_safe(package)}   {', '.join(numbers)}"
 
 
 def _summary_lines(summary: Summary, numbers: dict[Kind, int]) -> Iterator[str]:

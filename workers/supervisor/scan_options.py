@@ -4,7 +4,7 @@ from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditline.workers.common.errors import Exit
+from auditline.workers.common.errors import Exit, InputError
 from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def add_scan_command(commands: "Commands") -> None:
     approving = parser.add_mutually_exclusive_group()
     approving.add_argument("--init", action="store_true", help="approve all that is there")
     approving.add_argument("--update", action="store_true", help="approve the differences that are shown")
+    add("--packaged", action="store_true", help="with --update: only what is as installed packages have it")
     add("--deep", action="store_true", help="read every file, whatever its times say")
     add("--hash", action="append", default=[], metavar="NAME", help="hash with this (default: fim.hashes)")
     add("--workers", type=_count, metavar="N", help="processes that read files (default: one for each processor)")
@@ -39,6 +40,8 @@ def add_scan_command(commands: "Commands") -> None:
 def _scan(options: Namespace) -> Exit:
     from auditline.workers.scan.command import ScanOptions, scan_command
 
+    if options.packaged and not options.update:
+        raise InputError(["--packaged goes with --update"])
     settings = load_chosen(options)
     return scan_command(
         settings,
@@ -48,6 +51,7 @@ def _scan(options: Namespace) -> Exit:
             does_update=options.update,
             hashes=tuple(options.hash),
             processes=options.workers,
+            is_packaged=options.packaged,
             is_json=options.format == "jsonl",
             is_deep=options.deep,
         ),

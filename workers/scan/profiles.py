@@ -18,11 +18,17 @@ class Profiles:
 
     def __init__(self, plan: WatchPlan) -> None:
         self._usual = PROFILES[plan.profile]
-        self._overrides = [(PathFilter(each.match), _overridden(self._usual, each)) for each in reversed(plan.override)]
+        self._overrides = [
+            (PathFilter(each.match), _overridden(self._usual, each), each.profile) for each in reversed(plan.override)
+        ]
 
     def of(self, path: bytes) -> Profile:
         """Return what matters of an absolute path."""
-        return next((profile for paths, profile in self._overrides if paths.takes(path)), self._usual)
+        return next((profile for paths, profile, _ in self._overrides if paths.takes(path)), self._usual)
+
+    def name_of(self, path: bytes) -> str | None:
+        """Return what the profile is called that an override gives it; None: it has that of the watch."""
+        return next((name for paths, _, name in self._overrides if paths.takes(path)), None)
 
 
 def has_grown(root: Root, path: bytes, before: FileState | None, after: FileState | None) -> bool:

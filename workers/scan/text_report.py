@@ -63,7 +63,7 @@ class TextReport:
         yield f"  {show_path(path)}" + (f"   {make_safe(about)}" if about else "")
         width = max((len(each.key) for each in difference.attributes), default=0)
         for each in difference.attributes:
-            yield f"      {each.key:<{width}}  {_value(each, is_before=True)} -> {_value(each, is_before=False)}"
+            yield f"      {attribute_line(each, width)}"
 
     def _about(self, state: FileState | None) -> str:
         """Return type, rights, owner and size in short."""
@@ -75,6 +75,11 @@ class TextReport:
 
     def _colour(self, kind: Kind, text: str) -> str:
         return f"\033[{_COLOURS[kind]}m{text}\033[0m" if self._is_coloured else text
+
+
+def attribute_line(change: AttributeChange, width: int) -> str:
+    """Return an attribute before and after, its name filled up to *width*."""
+    return f"{change.key:<{width}}  {_value(change, is_before=True)} -> {_value(change, is_before=False)}"
 
 
 def show_path(path: bytes) -> str:

@@ -20,7 +20,7 @@ from auditline.workers.supervisor.dead_letter_options import add_dead_letter_com
 from auditline.workers.supervisor.reading_options import add_reading_commands
 from auditline.workers.supervisor.replay_options import add_replay_command, join_times
 from auditline.workers.supervisor.rules_options import add_rules_commands
-from auditline.workers.supervisor.scan_options import add_scan_command
+from auditline.workers.supervisor.scan_options import add_scan_commands
 from auditline.workers.supervisor.setup_options import add_setup_commands
 from auditline.workers.supervisor.status_options import add_status_commands
 
@@ -93,7 +93,7 @@ def _build_parser() -> ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(commands)
     add_replay_command(commands)
-    add_scan_command(commands)
+    add_scan_commands(commands)
     add_reading_commands(commands)
     add_status_commands(commands)
     add_setup_commands(commands)

@@ -1,5 +1,6 @@
-"""`auditline scan`: its options."""
+"""`auditline scan` and `explain`: their options."""
 
+import sys
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,24 @@ Compares what is there now with what was approved, and reports the differences. 
 differs, with 3 if something does."""
 
 
-def add_scan_command(commands: "Commands") -> None:
-    """Add it."""
+_EXPLAIN = """\
+Says of one path which watch has it and why, what of it is compared, what was seen of it and when, what is approved,
+and which package it is from. Needs no running service; beside one it says how the directory is watched."""
+
+
+def add_scan_commands(commands: "Commands") -> None:
+    """Add both commands."""
+    _add_scan(commands)
+    explained = add_command(
+        commands, "explain", _explain,
+        summary="say what is known of a path, and why it is watched", description=_EXPLAIN,
+        example="sudo auditline explain /etc/hosts",
+    )  # fmt: skip
+    explained.add_argument("path", type=Path, metavar="PATH", help="a file or directory, also one that is gone")
+    add_config_option(explained)
+
+
+def _add_scan(commands: "Commands") -> None:
     parser = add_command(
         commands, "scan", _scan,
         summary="compare directories with their approved state", description=_DESCRIPTION,
@@ -56,6 +73,14 @@ def _scan(options: Namespace) -> Exit:
             is_deep=options.deep,
         ),
     )
+
+
+def _explain(options: Namespace) -> Exit:
+    from auditline.workers.scan.explaining import explain_command
+
+    code, lines = explain_command(load_chosen(options), options.path)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return code
 
 
 def _count(text: str) -> int:

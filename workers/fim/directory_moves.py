@@ -94,7 +94,7 @@ class DirectoryMoves:
         if is_exchange or self._is_at(old, there):
             self._record_exchange(move, known, there)
             return
-        if not (known.is_directory if known is not None else watch.baseline.has_directory(old)):
+        if not watch.knows_directory(old, known):
             # It came and was renamed before anybody looked: it is listed under its new name, as any other that is new.
             return
         after = self._find(old, new, known)

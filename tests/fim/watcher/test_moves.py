@@ -378,6 +378,28 @@ class TestDirectories:
 
         assert moves(running) == [("moved", b"x.conf", b"x.conf")]
 
+    def test_of_one_that_holds_nothing_but_directories_that_are_not_included_each_path_is_moved(self, start, watched):
+        (watched / "d" / "inner").mkdir(parents=True)
+        (watched / "d" / "inner" / "a.conf").write_text("text")
+        running = start({"include": (r"\.conf$",)})
+
+        (watched / "d").rename(watched / "e")
+        running.settle()
+
+        assert running.told == [("moved", "a.conf")]
+
+    def test_out_of_what_is_watched_all_that_lay_deep_in_one_that_is_not_included_is_deleted(
+        self, start, watched, tmp_path
+    ):
+        (watched / "d" / "inner").mkdir(parents=True)
+        (watched / "d" / "inner" / "a.conf").write_text("text")
+        running = start({"include": (r"\.conf$",)})
+
+        (watched / "d").rename(tmp_path / "outside")
+        running.settle()
+
+        assert running.told == [("deleted", "a.conf")]
+
     def test_a_directory_in_one_that_is_not_included_takes_its_content_along(self, start, watched):
         (watched / "a" / "s" / "in").mkdir(parents=True)
         (watched / "a" / "s" / "in" / "file").write_text("text")

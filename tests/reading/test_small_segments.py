@@ -58,7 +58,7 @@ def lines_of(segment):
 @pytest.mark.timeout(900)
 def test_small_segments_come_and_go_and_leave_nothing_behind(output, series, cursor, start, numbers_in, wait_until):
     reader = start("stream")
-    said = []
+    said: list[int] = []
     drain = threading.Thread(target=lambda: said.extend(numbers_in(line)[0] for line in reader.stdout))
     drain.start()
     held = Held(series.directory, reader)

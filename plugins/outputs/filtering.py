@@ -9,9 +9,9 @@ from auditline.plugins.outputs.api import Line, Output
 from auditline.plugins.outputs.bounded_search import SearchGivenUp
 from auditline.plugins.outputs.conditions import any_of
 from auditline.plugins.outputs.line_edits import LineEditor
-from auditline.plugins.outputs.tally import slot_of
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.diagnostics import RepeatedWarning
+from auditline.workers.common.output_slots import output_count
 from auditline.workers.common.settings import OutputSettings
 
 logger = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ class FilteredOutput:
         self.takes_all = output.takes_all and self._includes is None and self._excludes is None
         self._editor = LineEditor(settings.add) if settings.add else None
         self._counters = counters
-        self._filtered = slot_of(self.name, "events_filtered")
+        self._filtered = output_count(self.name, "events_filtered")
         # One that writes several series has a count of what was handed over for each of them only.
-        events = slot_of(self.name, "events")
+        events = output_count(self.name, "events")
         self._counted = (events, self._filtered) if events in counters.as_dict() else (self._filtered,)
         counters.extend(self._counted)
         self._last_taken = self._last_given = 0

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from errno import EEXIST, ENOSPC, EPERM
 from pathlib import Path
 
+from auditline.workers.common.segment_names import SEGMENT_PATTERN
+
 SEGMENT_MODE = 0o640
 DIRECTORY_MODE = 0o750
 
-_NAME = re.compile(r"auditline-(\d{12})-[0-9a-f]{8}\.jsonl", re.ASCII)
+_NAME = re.compile(SEGMENT_PATTERN, re.ASCII)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

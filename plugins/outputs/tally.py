@@ -1,13 +1,9 @@
 """An output's balance, in the router's counters page."""
 
 from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.output_slots import output_count
 
 _OUTCOMES = ("written", "filtered", "missed", "rejected")
-
-
-def slot_of(output: str, name: str) -> str:
-    """Return the name of an output's counter *name* in the page."""
-    return f"output_{output}_{name}_total"
 
 
 class Tally:
@@ -23,7 +19,7 @@ class Tally:
 
     def slot(self, name: str) -> str:
         """Return the name of this output's counter *name* in the page."""
-        return slot_of(self._output, name)
+        return output_count(self._output, name)
 
     def take(self, count: int) -> None:
         """Count events that were handed over."""

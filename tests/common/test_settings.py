@@ -128,6 +128,30 @@ def test_all_problems_are_told_at_once(write):
         ("audit = 5\n", "audit must be a table ([audit]), not 5"),
         ("outputs = 5\n", "outputs must be tables such as [outputs.stdout], not 5"),
         ("[outputs]\nstdout = true\n", "outputs.stdout must be a table ([outputs.stdout]), not true"),
+        (
+            '[outputs.elasticsearch]\nhosts = ["http://h"]\nproxy = "x"\n',
+            'outputs.elasticsearch.proxy: "x" must be a URL such as "https://es.example:9200"',
+        ),
+        (
+            '[outputs.elasticsearch]\nhosts = ["h"]\n',
+            'outputs.elasticsearch.hosts: "h" must be a URL such as "https://es.example:9200"',
+        ),
+        (
+            '[outputs.elasticsearch]\nhosts = ["http://h"]\nnamespace = "A"\n',
+            'outputs.elasticsearch.data_stream, with outputs.elasticsearch.namespace, gives "logs-auditline.audit-A": ',
+        ),
+        (
+            '[outputs.elasticsearch]\nhosts = ["http://h"]\nusername = "u"\n',
+            "outputs.elasticsearch must have username and one of password_file and password_env, or none of them",
+        ),
+        (
+            '[outputs.elasticsearch]\nhosts = ["http://h"]\nclient_key = "/k"\n',
+            "outputs.elasticsearch.client_key must stand beside client_certificate",
+        ),
+        (
+            '[outputs.elasticsearch]\nhosts = ["http://h"]\nca_file = "/a\\u0000"\n',
+            'outputs.elasticsearch.ca_file must be a string without a NUL character, not "/a\\U00000000"',
+        ),
         ("[outputs.kafka]\n", 'outputs.kafka.type must be "stdout", "segments" or "elasticsearch", not "kafka"'),
         ("[outputs.x]\ntype = []\n", 'outputs.x.type must be "stdout", "segments" or "elasticsearch", not []'),
         ('[outputs."../x"]\n', 'outputs: a name must be at most 64 letters, digits, - and _, not "../x"'),
@@ -434,6 +458,7 @@ def test_the_directories_of_another_unit_are_left_alone():
 
 
 names = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 paths = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=15).map(
     lambda s: Path(f"/{s}")
 )
@@ -455,8 +480,8 @@ audits = st.builds(
     AuditSettings,
     enabled=st.booleans(),
     socket=st.sampled_from(["auto", "unicast", "multicast", "stdin"]),
-    rules_files=st.lists(st.text(max_size=9).map(lambda s: f"@{s}") | paths.map(str), max_size=3).map(tuple),
-    rules=st.lists(st.text(), max_size=3).map(tuple),
+    rules_files=st.lists(texts.map(lambda s: f"@{s}") | paths.map(str), max_size=3).map(tuple),
+    rules=st.lists(texts, max_size=3).map(tuple),
     resolve_ids=st.booleans(),
     journal_max_bytes=st.integers(2**20, 2**62),
     backlog_limit=st.integers(0, 2**32 - 1),

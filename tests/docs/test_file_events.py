@@ -24,6 +24,7 @@ from auditline.workers.common.file_entry import Coverage, DetectedBy, FileChange
 from auditline.workers.common.file_state import STABLE, TOO_LARGE, FileState
 from auditline.workers.common.hashes import ALGORITHMS
 from auditline.workers.fim.coverage import REASONS
+from auditline.workers.fim.directory_moves import MOST_TOLD as MOST_TOLD_OF_A_RENAME
 from auditline.workers.hasher.content import SLICE_BYTES
 from auditline.workers.hasher.snapshot import TIME_LIMIT_SECONDS
 from auditline.workers.router.names import IdNames
@@ -164,6 +165,12 @@ def test_the_example_is_what_comes_out(document: Any, renderer: FileRenderer) ->
     event = json.loads(renderer.render(change, HOST, "web1", "e:1")[1])
 
     assert json.loads(example.text) == event
+
+
+def test_limit_of_what_a_rename_tells_is_the_code_s(read_document: Callable[[str], Any]) -> None:
+    actions = read_document("docs/file-integrity.md").section("Actions")
+
+    assert f"more than {MOST_TOLD_OF_A_RENAME:,} paths" in actions
 
 
 def test_limits_of_attributes_and_hashes_are_the_code_s(read_document: Callable[[str], Any]) -> None:

@@ -286,12 +286,31 @@ def test_what_cannot_be_printed_is_told_with_the_name_of_stdout(empty_configurat
     assert ended.stderr == f"auditline: stdout: {reason}\n"
 
 
-def test_an_empty_name_is_no_directory_to_export_to(capsys):
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["setup", "elasticsearch", "--export", ""], "--export"),
+        (["config", "check", "--config", ""], "--config"),
+        (["status", "--run-directory", ""], "--run-directory"),
+        (["check-shipper", ""], "DIRECTORY"),
+        (["read", "--cursor", "/c", ""], "DIRECTORY"),
+    ],
+)
+def test_an_empty_name_is_not_taken_for_the_working_directory(arguments, name, capsys):
     with pytest.raises(SystemExit) as ended:
-        main(["setup", "elasticsearch", "--export", ""])
+        main(arguments)
 
     assert ended.value.code == Exit.USAGE
-    assert "argument --export: the name of a directory is wanted, not ''" in capsys.readouterr().err
+    assert f"argument {name}: a name is wanted, not ''" in capsys.readouterr().err
+
+
+def test_a_path_that_cannot_be_used_is_told_with_its_name_first(tmp_path, empty_configuration):
+    directory = "y" * 300
+
+    ended = call(["read", "--cursor", str(tmp_path / "c"), "--config", str(empty_configuration), directory])
+
+    assert ended.returncode == Exit.FAILURE
+    assert ended.stderr == f"auditline: {directory}: File name too long\n"
 
 
 def test_a_mistake_in_the_configuration_does_not_keep_the_status_from_being_asked(

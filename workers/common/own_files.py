@@ -7,12 +7,13 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from auditline.workers.common.segment_names import SEGMENT_PATTERN
 from auditline.workers.common.settings import SegmentsSettings, Settings
 
 Identity = tuple[int, int]
 """Device and inode: the same directory or file under whatever path it can be reached."""
 
-_SEGMENT = re.compile(rb"auditline-\d{12}-[0-9a-f]{8}\.jsonl")
+_SEGMENT = re.compile(SEGMENT_PATTERN.encode())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

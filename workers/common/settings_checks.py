@@ -115,14 +115,15 @@ def _find_elasticsearch_contradictions(output: ElasticsearchSettings) -> Iterato
     section = f"outputs.{output.name}"
     if not output.hosts:
         yield f'{section}.hosts must name a server, such as "https://es.example:9200"'
-    for url in (*output.hosts, *filter(None, [output.proxy])):
+    for key, url in (*(("hosts", host) for host in output.hosts), *([("proxy", output.proxy)] if output.proxy else [])):
         if not _URL.fullmatch(url):
-            yield f'{section}: {show_value(url)} must be a URL such as "https://es.example:9200"'
+            yield f'{section}.{key}: {show_value(url)} must be a URL such as "https://es.example:9200"'
     if "{kind}" not in output.data_stream:
         yield f"{section}.data_stream must have {{kind}} in it, not be {show_value(output.data_stream)}"
     name = output.data_stream.replace("{kind}", "audit").replace("{namespace}", output.namespace)
     if not _DATA_STREAM.fullmatch(name):
-        yield f"{section}: {show_value(name)} is no name of a data stream: lower case letters, digits, . _ and -"
+        keys = f"{section}.data_stream, with {section}.namespace,"
+        yield f"{keys} gives {show_value(name)}: the name of a data stream has lower case letters, digits, . _ and -"
     if output.ca_fingerprint and not _FINGERPRINT.fullmatch(output.ca_fingerprint):
         yield f"{section}.ca_fingerprint must be 64 hex digits, with or without colons"
     if output.retry_max_seconds < output.retry_min_seconds:
@@ -139,6 +140,10 @@ def _find_secret_problems(output: ElasticsearchSettings, section: str) -> Iterat
     }
     if sum(map(bool, ways.values())) > 1:
         yield f"{section} must have one of {', '.join(way for way, value in ways.items() if value)}, not several"
+    if bool(output.username) != bool(output.password_file or output.password_env):
+        yield f"{section} must have username and one of password_file and password_env, or none of them"
+    if output.client_key and not output.client_certificate:
+        yield f"{section}.client_key must stand beside client_certificate"
     for way in ("api_key", "bearer", "password"):
         if getattr(output, f"{way}_file") and getattr(output, f"{way}_env"):
             yield f"{section} must have one of {way}_file and {way}_env, not both"

@@ -180,6 +180,8 @@ def _convert_plain(value: object, hint: type) -> object:
     if hint is Path:
         if isinstance(value, str) and value.startswith("/") and "\0" not in value:
             return Path(value)
+    elif isinstance(value, str) and "\0" in value:
+        raise Unwanted("a string without a NUL character")
     elif type(value) is hint:
         return value
     raise Unwanted(_NAMES[hint])

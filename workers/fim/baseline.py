@@ -215,6 +215,10 @@ class Baseline:
         """Say whether anything directly in a directory of that path is known, or has been until lately."""
         return self._directories.has(path)
 
+    def has_beneath(self, path: bytes) -> bool:
+        """Say the same of all directories beneath that path."""
+        return self._directories.has_beneath(path)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All that is written in it is committed together at its end, or, after an error, not at all.

@@ -81,6 +81,10 @@ class Directories:
             return self._database.row("SELECT 1 FROM directories WHERE path = ?", (path,)) is not None
         return known is not None
 
+    def has_beneath(self, path: bytes) -> bool:
+        """Return whether anything in a directory beneath that path is known."""
+        return bool(self._database.rows("SELECT 1 FROM directories WHERE path > ? AND path < ? LIMIT 1", _bounds(path)))
+
     def is_remembered(self, path: bytes) -> bool:
         """Return whether it is known without a statement what `find` and `has` say."""
         return path in self._ids or path in self._missing

@@ -1,5 +1,7 @@
 """Renamed directories: what was known beneath the old name is known beneath the new one, and that is one change."""
 
+from collections.abc import Iterator
+from itertools import chain, islice
 from typing import NamedTuple
 
 from auditline.workers.common.file_state import FileState
@@ -12,6 +14,9 @@ from auditline.workers.fim.watch import Watch
 
 MOST_PENDING = 10_000
 """Beyond this the whole tree is compared instead."""
+MOST_TOLD = 10_000
+"""So much of what lies beneath is told by itself in the transaction of a rename; where it is more, the rename is not
+recorded, and what is at both names is compared with what was known there, in as many transactions as that takes."""
 _PASSAGE = b"\0"
 """By way of this, which no path can be, two directories change places."""
 
@@ -94,14 +99,18 @@ class DirectoryMoves:
         if is_exchange or self._is_at(old, there):
             self._record_exchange(move, known, there)
             return
-        if not (known.is_directory if known is not None else watch.baseline.has_directory(old)):
+        if not watch.knows_directory(old, known):
             # It came and was renamed before anybody looked: it is listed under its new name, as any other that is new.
             return
         after = self._find(old, new, known)
         if known is not None and after is None:
             return
+        is_one = known is not None and watch.scope.reports(old) and watch.scope.reports(new)
+        if self._is_too_much(move, is_one=is_one):
+            self._examiner.in_hand.make_void_beneath(new)
+            return
         self._forget_replaced(new)
-        if known is None or not (watch.scope.reports(old) and watch.scope.reports(new)):
+        if known is None or not is_one:
             self._move_each(move)
             return
         if not watch.scope.reports_alike():
@@ -117,6 +126,26 @@ class DirectoryMoves:
             processes=processes,
         )
         watch.baseline.move_directory(old, new)
+
+    def _is_too_much(self, move: DirectoryMove, *, is_one: bool) -> bool:
+        """Say whether more is to be told by itself than MOST_TOLD; *is_one*: the directory is told, with both names."""
+        told = chain(self._watch.baseline.known_beneath(move.new), self._told_beneath(move, is_one=is_one))
+        return next(islice(told, MOST_TOLD, None), None) is not None
+
+    def _told_beneath(self, move: DirectoryMove, *, is_one: bool) -> Iterator[bytes]:
+        """Yield what no directory takes along to its new name, because it or that one is not reported there."""
+        watch, (old, new, _, _) = self._watch, move
+        if is_one and watch.scope.reports_alike():
+            return
+        taking: set[bytes] = set()
+        for path in watch.baseline.known_beneath(old):
+            if not watch.scope.reports(new + path[len(old) :]):
+                yield path
+            elif not (is_one or _lies_in_one_of(path, taking)):
+                yield path
+                state = watch.baseline.known(path)
+                if state is not None and state.is_directory:
+                    taking.add(path)
 
     def _is_at(self, path: bytes, known: FileState | None) -> bool:
         """Whether the directory that is *known* elsewhere is at *path*."""
@@ -193,6 +222,14 @@ class DirectoryMoves:
         """Record that what is not reported under its new path is not there any more."""
         watch = self._watch
         for path in watch.baseline.known_backwards(move.old):
+            if watch.scope.reports(move.new + path[len(move.old) :]):
+                continue
             state = watch.baseline.known(path)
-            if state is not None and not watch.scope.reports(move.new + path[len(move.old) :]):
+            if state is not None:
                 self._examiner.recorder.change("deleted", path, state, None, "event", processes=move.processes)
+
+
+def _lies_in_one_of(path: bytes, directories: set[bytes]) -> bool:
+    while path and path not in directories:
+        path = path.rpartition(b"/")[0]
+    return path in directories

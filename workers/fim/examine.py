@@ -107,9 +107,7 @@ class Examiner:
         known = watch.baseline.known(path)
         if stat.S_ISDIR(status.st_mode):
             self._enter(path, Entrance(dirty.is_new, _has_other_rights(known, status)))
-        elif (known.is_directory if known is not None else watch.baseline.has_directory(path)) and (
-            not self.gone_beneath(path, dirty.detected_by, dirty.processes)
-        ):
+        elif watch.knows_directory(path, known) and not self.gone_beneath(path, dirty.detected_by, dirty.processes):
             watch.dirty.put_back(dirty)
             return
         if watch.scope.reports(path):
@@ -206,7 +204,7 @@ class Examiner:
         self._pauses.pop(path, None)
         baseline = self._watch.baseline
         known = baseline.known(path)
-        if known.is_directory if known is not None else baseline.has_directory(path):
+        if self._watch.knows_directory(path, known):
             if not self.gone_beneath(path, detected_by, processes):
                 rest = DirtyPath(path, is_new=False, detected_by=detected_by, processes=tuple(processes))
                 self._watch.dirty.put_back(rest)

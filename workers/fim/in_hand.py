@@ -81,6 +81,11 @@ class InHand:
             look.is_void = True
             self._send(path)
 
+    def make_void_beneath(self, directory: bytes) -> None:
+        """Do so for all that lies beneath."""
+        for path in self._index.beneath(directory):
+            self.make_void(path)
+
     def move(self, old: bytes, new: bytes) -> None:
         """Let what was asked for beneath the directory *old* be asked for beneath *new*."""
         for path in [*self._index.beneath(old)]:

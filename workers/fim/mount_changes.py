@@ -152,7 +152,7 @@ class MountChanges:
         baseline, relative = self._watch.baseline, self._watch.scope.relative(place)
         is_whole = not self._walker.scans.expect_new(relative) and baseline.is_walked
         hidden = Hidden(place, was.key, baseline.known(relative), is_whole, self._watch.scope.root)
-        is_known = hidden.own is not None or baseline.has_directory(relative)
+        is_known = hidden.own is not None or self._watch.knows_directory(relative, None)
         baseline.shelve(relative, hidden.shelf)
         baseline.keep(relative, None)
         if is_known and is_told:

@@ -54,8 +54,8 @@ class Walker:
         self.scans = Scans(watch, plan, self._entered, self.list_later)
         self._waiting: dict[bytes, Visit] = {}
         self._listing: Iterator[None] | None = None
-        self._listed = b""
-        """The directory that is being listed."""
+        self._listed, self._is_turn = b"", False
+        """The directory that is being listed, and whether that is because it is polled."""
         self._slice_end = 0.0
         self._reports_all = False
         """All that is in a directory that is listed is reported: ask for none of it."""
@@ -146,16 +146,16 @@ class Walker:
                 self.scans.finish(self._watch.scan)
 
     def _list_waiting(self) -> bool:
-        """List until the slice is over; return whether the turn of any directory that is polled had come."""
+        """List until the slice is over; return whether any of these directories is polled and had its turn."""
         has_turn = False
         while (self._listing is not None or self._waiting) and len(self.examiner.in_hand) < MOST_IN_HAND:
             if self._listing is None:
                 directory, visit = self._waiting.popitem()
-                has_turn = has_turn or visit.is_turn
                 if self._watch.baseline.must_look_for(directory):
                     next_ones = itertools.islice(reversed(self._waiting), MOST_AHEAD)
                     self._watch.baseline.look_for([directory, *next_ones])
-                self._listing, self._listed = self._list(directory, visit), directory
+                self._listing, self._listed, self._is_turn = self._list(directory, visit), directory, visit.is_turn
+            has_turn = has_turn or self._is_turn
             if next(self._listing, _DONE) is _DONE:
                 self._listing = None
             if self._is_slice_over:

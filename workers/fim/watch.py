@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from auditline.workers.common.beneath import Root
 from auditline.workers.common.counters import CounterPage
+from auditline.workers.common.file_state import FileState
 from auditline.workers.common.process_info import Process
 from auditline.workers.common.settings import FimSettings
 from auditline.workers.fim.backend import Backend
@@ -151,6 +152,15 @@ class Watch:
     def adopts(self) -> bool:
         """Whether what is not known is merely found."""
         return self.scan is not None and self.scan.adopts
+
+    def knows_directory(self, path: bytes, known: FileState | None) -> bool:
+        """Say whether *path*, of which *known* is known, was a directory; if that is nothing, what it holds tells."""
+        if known is not None:
+            return known.is_directory
+        if self.baseline.has_directory(path):
+            return True
+        # Where all is reported, nothing is known beneath what is not.
+        return not self.scope.reports_alike() and self.baseline.has_beneath(path)
 
     def find(self, path: bytes) -> os.stat_result | None:
         """Return what `lstat` says of *path*; None: nothing is there, as far as can be told."""

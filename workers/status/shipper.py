@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple, TextIO
 from auditline.plugins.outputs.segment_files import SegmentFile, list_segments
 from auditline.workers.common.errors import Exit, StorageError
 from auditline.workers.common.progress import Progress, show_bytes
+from auditline.workers.common.segment_names import SEGMENTS_GLOB
 from auditline.workers.common.text import make_safe
 from auditline.workers.status.positions import FoundCursor, look_at_cursor
 from auditline.workers.status.text import show_age
 
-SEGMENTS_GLOB = "auditline-*.jsonl"
 _BLOCK_BYTES = 1 << 20
 _HEAD_BYTES = 256
 _EVENT_ID = re.compile(rb'\{"@timestamp":"[^"]*","event":\{"id":"([^"\\]*)"')

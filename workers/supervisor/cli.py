@@ -47,10 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return Exit.OK
     except OSError as error:
         _abandon_stdout()
-        # What has no file's name and is about writing was written to stdout: other files' errors are told by whoever
-        # met them.
-        is_of_stdout = error.filename is None and error.errno in _CANNOT_BE_WRITTEN
-        tell(f"stdout: {error.strerror}" if is_of_stdout else str(error))
+        tell(_describe(error))
         return Exit.FAILURE
     return code
 
@@ -140,6 +137,13 @@ def _open_standard_descriptors() -> None:
     # Python found the gap before us and made these None, which `print` would take without a word.
     sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
+
+
+def _describe(error: OSError) -> str:
+    # What has no file's name and is about writing was written to stdout: whoever writes other files tells their errors.
+    is_of_stdout = error.filename is None and error.errno in _CANNOT_BE_WRITTEN
+    name = "stdout" if is_of_stdout else error.filename
+    return f"{os.fsdecode(name)}: {error.strerror}" if isinstance(name, str | bytes) else str(error)
 
 
 def _abandon_stdout() -> None:

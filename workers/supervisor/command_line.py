@@ -1,7 +1,7 @@
 """What all commands have in common: help that teaches, and the configuration that they are told to use."""
 
 import os
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,10 +54,21 @@ def add_config_option(parser: ArgumentParser) -> None:
     """Let the command be told which configuration to use."""
     parser.add_argument(
         "--config",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="configuration (default: /etc/auditline/auditline.toml if it is there)",
     )
+
+
+def to_path(text: str) -> Path:
+    """Return the path that an argument names.
+
+    Raises:
+        ArgumentTypeError: it is empty, such as that of an unset variable; that would be the working directory.
+    """
+    if not text:
+        raise ArgumentTypeError("a name is wanted, not ''")
+    return Path(text)
 
 
 def load_chosen(options: Namespace) -> "Settings":

@@ -23,7 +23,6 @@ _RESEND = """\
 Gives the documents that Elasticsearch has refused back to the sender, once what it refused them for has been put right,
 a mapping for example. It sends them again once; without a running service that is when it runs. Those that are
 refused again are dead letters again, with the new reason."""
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60))
 
 
 def add_dead_letter_commands(commands: "Commands") -> None:
@@ -105,19 +104,16 @@ def _to_json(output: str, kept: "KeptLetter", now: float) -> str:
 
 
 def _to_text(output: str, kept: "KeptLetter", now: float) -> str:
+    from auditline.workers.status.text import show_age
+
     letter = kept.letter
     again = "sent again: " if kept.is_waiting else ""
-    age = _in_words(_age_seconds(letter.timestamp, now))
+    age = show_age(_age_seconds(letter.timestamp, now))
     identity = letter.event_id or "without an id"
-    return make_safe(f"{age:>5}  {output}  {letter.stream}  {identity}  {again}{letter.status} {letter.reason}")
+    return make_safe(f"{age:>11}  {output}  {letter.stream}  {identity}  {again}{letter.status} {letter.reason}")
 
 
 def _age_seconds(timestamp: str, now: float) -> int:
     from auditline.workers.common.timestamps import seconds_since
 
     return round(seconds_since(timestamp, now))
-
-
-def _in_words(seconds: int) -> str:
-    """Return an age in its largest unit: `5m`."""
-    return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds >= size), f"{seconds}s")

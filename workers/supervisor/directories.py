@@ -13,6 +13,7 @@ from auditline.workers.common.counters import PAGE_SUFFIX
 from auditline.workers.common.errors import AuditlineError, BusyError, StorageError
 from auditline.workers.common.privileges import Account
 from auditline.workers.common.process_stat import read_stat
+from auditline.workers.common.segment_names import SEGMENTS_GLOB
 from auditline.workers.common.settings import Settings
 
 LOCK_FILE = "lock"
@@ -25,7 +26,6 @@ _PRIVATE_MODE = 0o700
 _PASSABLE_MODE = 0o710
 _STATE_MODE = 0o750
 _PROBE = ".room"
-_SEGMENTS = "auditline-*.jsonl"
 # A control process that outlives its supervisor keeps the lock until it has put the kernel back: normally at once, but
 # some kernels need seconds for hundreds of rules.
 _PREDECESSOR_SECONDS = 8.0
@@ -214,7 +214,7 @@ def _give(directory: Path, user_id: int, group_id: int) -> None:
 
 def _is_of_a_run(directory: Path) -> bool:
     names = {path.name for path in _entries(directory)}
-    return LOCK_FILE in names or any(directory.glob(_SEGMENTS)) or names <= {COUNTERS_DIRECTORY, "lost+found"}
+    return LOCK_FILE in names or any(directory.glob(SEGMENTS_GLOB)) or names <= {COUNTERS_DIRECTORY, "lost+found"}
 
 
 def _give_entry(name: str, descriptor: int, user_id: int, group_id: int) -> None:

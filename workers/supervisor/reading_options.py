@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit
-from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, load_chosen, to_path
 
 if TYPE_CHECKING:
     from auditline.workers.reading.commands import ReadOptions
@@ -84,7 +84,7 @@ def _add_common(parser: ArgumentParser) -> None:
     line_help = f"longer lines lose their longest texts, and say so (default: {DEFAULT_MAX_LINE})"
     add("--max-line", type=_count, default=DEFAULT_MAX_LINE, metavar="BYTES", help=line_help)
     directory_help = "where the segments are (default: outputs.segments.directory)"
-    add("directory", nargs="?", type=Path, metavar="DIRECTORY", help=directory_help)
+    add("directory", nargs="?", type=to_path, metavar="DIRECTORY", help=directory_help)
 
 
 def _options(options: Namespace) -> "ReadOptions":

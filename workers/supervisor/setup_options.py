@@ -1,12 +1,11 @@
 """`auditline setup elasticsearch`: its options."""
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from pathlib import Path
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
 from auditline.workers.common.errors import Exit, SettingsError
-from auditline.workers.supervisor.command_line import add_command, add_config_option, add_group, load_chosen
+from auditline.workers.supervisor.command_line import add_command, add_config_option, add_group, load_chosen, to_path
 
 if TYPE_CHECKING:
     from auditline.workers.supervisor.command_line import Commands
@@ -39,15 +38,9 @@ def _add_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--dry-run", action="store_true", help="print the requests instead of sending them")
     export_help = "write the templates to files of this directory, and send nothing"
-    add("--export", type=_directory, metavar="DIR", help=export_help)
+    add("--export", type=to_path, metavar="DIR", help=export_help)
     alias_help = "let readers of auditbeat-* find the data streams, as auditbeat-auditline"
     add("--auditbeat-alias", action="store_true", help=alias_help)
-
-
-def _directory(text: str) -> Path:
-    if not text:
-        raise ArgumentTypeError("the name of a directory is wanted, not ''")
-    return Path(text)
 
 
 def _setup_elasticsearch(options: Namespace) -> Exit:

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from auditline.workers.common.counters import read_facts, read_pages
+from auditline.workers.common.output_slots import count_refusals, output_count, sum_output_counts
 from auditline.workers.common.process_stat import read_stat
 from auditline.workers.common.settings import ElasticsearchSettings, OutputSettings, SegmentsSettings, Settings
 from auditline.workers.common.status_slots import (
@@ -155,12 +156,8 @@ def _is_stopped(worker: Worker) -> bool:
 
 def _sum_losses(pages: Mapping[str, Page]) -> dict[str, int]:
     router = pages.get(ROUTER, {})
-    refused = sum(count for name, count in router.items() if _is_refusal(name))
-    return sum_losses(pages.get(AUDIT, {}), pages.get(CONTROL, {}), router, open_tally=Tally(), rejected=refused)
-
-
-def _is_refusal(name: str) -> bool:
-    return name.startswith("output_") and name.endswith(("_events_missed_total", "_events_rejected_total"))
+    control, refused = pages.get(CONTROL, {}), count_refusals(router)
+    return sum_losses(pages.get(AUDIT, {}), control, router, open_tally=Tally(), rejected=refused)
 
 
 def _describe_output(
@@ -168,10 +165,10 @@ def _describe_output(
 ) -> dict[str, Any]:
     """Return what is known of an output without looking at its segments."""
     name = output.name
-    events = _sum_slots(router, name, "events")
-    if f"output_{name}_events_total" in router:
+    events = sum_output_counts(router, name, "events")
+    if output_count(name, "events") in router:
         # Where there are several series they do not get what is filtered.
-        events -= _sum_slots(router, name, "events_filtered")
+        events -= sum_output_counts(router, name, "events_filtered")
     waits_since = router.get(output_waits_since(name), 0)
     error_number = router.get(output_error(name), 0)
     sender_error = facts.get(f"sender-{name}", {}).get("last_error")
@@ -180,19 +177,11 @@ def _describe_output(
         "type": output.type,
         "state": "waiting" if sender_error and state == "attached" else state,
         "events": events,
-        "pending": max(0, events - sum(_sum_slots(router, name, f"events_{outcome}") for outcome in _OUTCOMES)),
+        "pending": max(0, events - sum(sum_output_counts(router, name, f"events_{outcome}") for outcome in _OUTCOMES)),
         "lag_seconds": round(max(0.0, now - waits_since), 1) if waits_since else 0.0,
         "last_error": os.strerror(error_number) if error_number else sender_error or None,
         "cursor": None,
     }
-
-
-def _sum_slots(router: Page, name: str, what: str) -> int:
-    """Return a count of an output, over all of its series if it has several."""
-    one, first, last = f"output_{name}_{what}_total", f"output_{name}.", f"_{what}_total"
-    return sum(
-        count for slot, count in router.items() if slot == one or (slot.startswith(first) and slot.endswith(last))
-    )
 
 
 def _say_about_output(output: OutputSettings) -> dict[str, Any]:

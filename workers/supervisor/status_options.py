@@ -13,6 +13,7 @@ from auditline.workers.supervisor.command_line import (
     add_group,
     find_chosen_places,
     load_chosen,
+    to_path,
 )
 from auditline.workers.supervisor.reading_options import DEFAULT_MAX_LINE
 
@@ -40,7 +41,7 @@ def add_status_commands(commands: "Commands") -> None:
     )  # fmt: skip
     shown.add_argument("--json", action="store_true", help="print a JSON object; reasons are told on stderr")
     run_directory_help = "ask the service with this run.directory, whatever the configuration says"
-    shown.add_argument("--run-directory", type=Path, metavar="DIR", help=run_directory_help)
+    shown.add_argument("--run-directory", type=to_path, metavar="DIR", help=run_directory_help)
     tested = add_group(
         commands, "test", metavar="WHAT", summary="try what is configured", example="auditline test output",
         description="Tries whether what the configuration names would work, and says what keeps it from working.",
@@ -55,7 +56,7 @@ def add_status_commands(commands: "Commands") -> None:
         example="auditline check-shipper /var/log/auditline",
     )  # fmt: skip
     directory_help = "where the segments are (default: outputs.segments.directory)"
-    checked.add_argument("directory", nargs="?", type=Path, metavar="DIRECTORY", help=directory_help)
+    checked.add_argument("directory", nargs="?", type=to_path, metavar="DIRECTORY", help=directory_help)
     for command in (shown, output, checked):
         add_config_option(command)
 

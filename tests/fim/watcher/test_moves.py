@@ -2,7 +2,7 @@
 
 import os
 
-from auditline.workers.fim import walk
+from auditline.workers.fim import directory_moves, walk
 from auditline.workers.fim.visit import Visit
 
 
@@ -378,6 +378,28 @@ class TestDirectories:
 
         assert moves(running) == [("moved", b"x.conf", b"x.conf")]
 
+    def test_of_one_that_holds_nothing_but_directories_that_are_not_included_each_path_is_moved(self, start, watched):
+        (watched / "d" / "inner").mkdir(parents=True)
+        (watched / "d" / "inner" / "a.conf").write_text("text")
+        running = start({"include": (r"\.conf$",)})
+
+        (watched / "d").rename(watched / "e")
+        running.settle()
+
+        assert running.told == [("moved", "a.conf")]
+
+    def test_out_of_what_is_watched_all_that_lay_deep_in_one_that_is_not_included_is_deleted(
+        self, start, watched, tmp_path
+    ):
+        (watched / "d" / "inner").mkdir(parents=True)
+        (watched / "d" / "inner" / "a.conf").write_text("text")
+        running = start({"include": (r"\.conf$",)})
+
+        (watched / "d").rename(tmp_path / "outside")
+        running.settle()
+
+        assert running.told == [("deleted", "a.conf")]
+
     def test_a_directory_in_one_that_is_not_included_takes_its_content_along(self, start, watched):
         (watched / "a" / "s" / "in").mkdir(parents=True)
         (watched / "a" / "s" / "in" / "file").write_text("text")
@@ -401,6 +423,74 @@ class TestDirectories:
 
         assert moves(running) == [("deleted", b"drop", None), ("moved", b"b", b"a")]
         assert running.watch.baseline.known(b"b/keep").hashes
+
+    def test_where_more_must_be_told_by_itself_than_in_one_transaction_it_is_deleted_and_created(
+        self, start, watched, monkeypatch
+    ):
+        monkeypatch.setattr(directory_moves, "MOST_TOLD", 2)
+        (watched / "a" / "inner").mkdir(parents=True)
+        for name in ("1.conf", "inner/2.conf", "inner/3.conf"):
+            (watched / "a" / name).write_text(name)
+        running = start({"include": (r"\.conf$",)})
+
+        (watched / "a").rename(watched / "b")
+        running.settle()
+
+        names = ("1.conf", "2.conf", "3.conf")
+        assert sorted(running.told) == [(action, name) for action in ("created", "deleted") for name in names]
+        assert sorted(running.watch.baseline.known_beneath(b"")) == [b"b/1.conf", b"b/inner/2.conf", b"b/inner/3.conf"]
+
+    def test_what_a_hasher_has_of_it_then_is_created_as_well(self, start, watched, monkeypatch):
+        monkeypatch.setattr(directory_moves, "MOST_TOLD", 1)
+        (watched / "a").mkdir()
+        for name in ("1.conf", "2.conf"):
+            (watched / "a" / name).write_text(name)
+        running = start({"include": (r"\.conf$",)})
+        running.hold_hasher()
+        (watched / "a" / "1.conf").write_text("another")
+        running.turn_until(lambda: running.in_hand)
+
+        (watched / "a").rename(watched / "b")
+        running.turn_until(lambda: ("deleted", "2.conf") in running.told)
+        running.resume_hasher()
+        running.settle()
+
+        assert sorted(running.told) == [
+            ("created", "1.conf"), ("created", "2.conf"), ("deleted", "1.conf"), ("deleted", "2.conf")
+        ]  # fmt: skip
+
+    def test_a_directory_that_takes_very_much_along_is_one_move(self, start, watched, monkeypatch):
+        monkeypatch.setattr(directory_moves, "MOST_TOLD", 1)
+        (watched / "a" / "s" / "in").mkdir(parents=True)
+        for name in ("1", "2"):
+            (watched / "a" / "s" / "in" / name).write_text(name)
+        running = start({"include": ("/s(/|$)",)})
+
+        (watched / "a").rename(watched / "b")
+        running.settle()
+
+        assert moves(running) == [("moved", b"s", b"s")]
+
+    def test_where_very_much_was_in_the_one_whose_place_it_takes_each_is_told_by_itself(
+        self, start, watched, monkeypatch
+    ):
+        monkeypatch.setattr(directory_moves, "MOST_TOLD", 1)
+        for path in ("a", "b"):
+            (watched / path).mkdir()
+            for number in (1, 2):
+                (watched / path / f"{path}{number}").write_text(path)
+        running = start()
+
+        for number in (1, 2):
+            (watched / "b" / f"b{number}").unlink()
+        (watched / "a").rename(watched / "b")
+        running.settle()
+
+        assert sorted(running.told) == [
+            ("created", "a1"), ("created", "a2"), ("deleted", "a"), ("deleted", "a1"), ("deleted", "a2"),
+            ("deleted", "b1"), ("deleted", "b2"), ("updated", "b"),
+        ]  # fmt: skip
+        assert sorted(running.watch.baseline.known_beneath(b"")) == [b"b", b"b/a1", b"b/a2"]
 
     def test_two_that_change_places_are_two_updates_with_each_other_s_name(self, start, watched, exchange):
         for name in ("a", "b"):

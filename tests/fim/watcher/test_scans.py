@@ -420,3 +420,19 @@ class TestSlices:
         running.settle()
 
         assert sorted(running.told) == sorted(("moved", f"g{number}") for number in range(30))
+
+
+def test_a_large_directory_that_is_polled_leaves_the_others_their_turns(start, watched, monkeypatch):
+    monkeypatch.setattr(walk, "SLICE_SECONDS", 0)
+    monkeypatch.setattr(walk, "MOST_UNBROKEN", 0)
+    (watched / "large").mkdir()
+    for number in range(500):
+        (watched / "large" / f"{number}").touch()
+    running = start({"backend": "poll"}, is_settled=False, poll_seconds=0.001, hashes=())
+    # Left to itself it does not wait between two parts of a directory.
+    running.turn_until(lambda: running.turns_in(0.2) and "first_walk" in running.reasons)
+
+    (watched / "new").touch()
+    running.turn_until(lambda: running.turns_in(0.2) and running.told)
+
+    assert running.told == [("created", "new")]

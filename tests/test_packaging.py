@@ -24,7 +24,7 @@ FOLDERS = [
 DATA = [
     file.relative_to(TREE)
     for top in ("workers", "plugins", "conf")
-    for suffix in ("tsv", "toml", "service", "rules", "typed", "c", "h")
+    for suffix in ("tsv", "toml", "service", "timer", "rules", "typed", "c", "h")
     for file in TREE.glob(f"{top}/**/*.{suffix}")
 ]
 

@@ -156,10 +156,12 @@ def apply(baseline: Baseline, path: Path) -> Generator[None, None, Approval | No
     Raises:
         StorageError: the file is damaged, and put aside; or the baseline cannot be written, and it waits on.
     """
+    if not path.exists():
+        return None
+    _check(path)
     approval = read_approval(path)
     if approval is None:
         return None
-    _check(path)
     last = Approval.of(baseline.note(NOTE))
     if last is None or last.identity != approval.identity:
         if approval.kind == "init":
@@ -183,7 +185,9 @@ def _note_last(baseline: Path, approval: Approval) -> None:
     path = _last_path(baseline)
     new_path = path.with_name(f"{path.name}.new")
     try:
-        with os.fdopen(os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE), "w") as file:
+        with os.fdopen(
+            os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE), "w"
+        ) as file:
             file.write(f"{approval.to_text()}\n")
             file.flush()
             os.fsync(file.fileno())
@@ -249,5 +253,3 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-

@@ -2,13 +2,16 @@
 
 import logging
 import time
-from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.errors import StorageError
 from auditline.workers.fim.approval import Approval, apply, approval_path
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.database import BaselineDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 logger = logging.getLogger(__name__)
 

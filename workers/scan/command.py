@@ -21,7 +21,7 @@ from auditline.workers.common.settings import Settings, WatchSettings
 from auditline.workers.common.text import tell
 from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.common.watch_plan import WatchPlan, is_within, plan_watches
-from auditline.workers.fim.approval import Approval, ApprovalWriter, apply, approval_path, last_approval, read_approval
+from auditline.workers.fim.approval import Approval, ApprovalWriter, apply, approval_path, last_approval
 from auditline.workers.fim.baseline import BASELINES, Baseline
 from auditline.workers.fim.compare import find_action
 from auditline.workers.fim.reading import Reading, open_reading
@@ -157,7 +157,11 @@ class _Scan:
         kind = "init" if self._options.does_init else "update"
         writer.finish(
             Approval(
-                identity=f"scan-{secrets.token_hex(8)}", kind=kind, time_ns=time.time_ns(), who=_who(), counts=dict(counts)
+                identity=f"scan-{secrets.token_hex(8)}",
+                kind=kind,
+                time_ns=time.time_ns(),
+                who=_who(),
+                counts=dict(counts),
             )
         )
         return counts
@@ -209,8 +213,6 @@ class _Scan:
 
     def _settle_waiting(self, task: _Task, waiting: Path) -> None:
         """See that what was approved is applied: by us, or by the watcher that has the baseline."""
-        if read_approval(waiting) is None:
-            return
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while waiting.exists():
             try:
@@ -271,5 +273,3 @@ def _who() -> dict[str, int | str]:
 
 def _show_approval(approval: Approval) -> str:
     return f"{timestamp_of_ns(approval.time_ns)} by {approval.who.get('user', approval.who.get('uid'))}"
-
-

@@ -64,7 +64,9 @@ class Difference(NamedTuple):
         return {each.attribute for each in self.attributes} <= _WITH_CONTENT
 
 
-def find_difference(finding: Finding, names: IdNames, profile: Profile, *, has_grown: bool = False) -> Difference | None:
+def find_difference(
+    finding: Finding, names: IdNames, profile: Profile, *, has_grown: bool = False
+) -> Difference | None:
     """Return what *finding* means; None: nothing that *profile* wants to know.
 
     *has_grown*: something was appended, and nothing else was done to the content.

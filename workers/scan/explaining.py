@@ -73,8 +73,10 @@ def _why(plan: WatchPlan, scope: Scope, relative: bytes) -> str:
     if scope.reports(relative):
         return f"{shown}: changes of this path are reported"
     if not scope.enters(relative.rpartition(b"/")[0]):
-        return f"{shown}, but not this path: the directory that it is in is not entered (see exclude, max_depth,"\
+        return (
+            f"{shown}, but not this path: the directory that it is in is not entered (see exclude, max_depth,"
             " recursive, one_filesystem of that watch)"
+        )
     return f"{shown}, but not this path: it is left out by include or exclude of that watch, or is ours"
 
 

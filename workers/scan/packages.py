@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,9 @@ from auditline.workers.common.beneath import NotRegularError, open_regular
 DPKG = Path("/var/lib/dpkg")
 _MERGED = re.compile(rb"usr/(s?bin/|lib(?:32|64|x32|o32)?/)")
 """What lay in / before Debian merged it with /usr; the database still says so of many packages."""
-_INSTALLED = b"installed"
+_FIELD = re.compile(rb"^(Package|Status|Version|Architecture|Multi-Arch):(.*)$", re.MULTILINE)
+_CONFIGURATION = re.compile(rb"^Conffiles:((?:\n .*)*)", re.MULTILINE)
+_INSTALLED = " installed"
 
 
 class Packaged(NamedTuple):
@@ -35,18 +37,18 @@ class Packaged(NamedTuple):
 
 @dataclass(slots=True)
 class _Package:
-    name: str = ""
-    version: str = ""
-    is_installed: bool = False
-    configuration: dict[bytes, str] = field(default_factory=dict)
+    name: str
+    version: str
+    configuration: dict[bytes, str]
     """MD5 sums of configuration files, by path without the leading slash."""
 
 
-def find_packaged(paths: Collection[bytes], database: Path = DPKG) -> dict[bytes, Packaged]:
+def find_packaged(paths: Collection[bytes], database: Path | None = None) -> dict[bytes, Packaged]:
     """Return what the installed packages say of absolute *paths*; nothing where there is no such database.
 
     What of it cannot be read says nothing.
     """
+    database = DPKG if database is None else database
     wanted = {spelling: path for path in paths for spelling in _spellings(path)}
     packages = _read_status(database / "status") if wanted else {}
     found: dict[bytes, Packaged] = {}
@@ -87,36 +89,25 @@ def _spellings(path: bytes) -> Iterator[bytes]:
 
 def _read_status(path: Path) -> dict[str, _Package]:
     """Return installed packages by the name that their files in `info` have."""
-    packages: dict[str, _Package] = {}
     try:
         stanzas = path.read_bytes().split(b"\n\n")
     except OSError:
-        return packages
+        return {}
+    packages: dict[str, _Package] = {}
     for stanza in stanzas:
-        package, architecture, is_same = _Package(), "", False
-        key = b""
-        for line in stanza.split(b"\n"):
-            if not line.startswith(b" "):
-                key, _, value = line.partition(b":")
-                text = value.strip().decode(errors="replace")
-            elif key == b"Conffiles" and len(parts := line.split()) >= 2:
-                package.configuration[parts[0].lstrip(b"/")] = parts[1].decode(errors="replace")
-                continue
-            else:
-                continue
-            if key == b"Package":
-                package.name = text
-            elif key == b"Version":
-                package.version = text
-            elif key == b"Architecture":
-                architecture = text
-            elif key == b"Multi-Arch":
-                is_same = text == "same"
-            elif key == b"Status":
-                package.is_installed = value.split()[-1:] == [_INSTALLED]
-        if package.name and package.is_installed:
-            packages[f"{package.name}:{architecture}" if is_same else package.name] = package
+        fields = {key: value.strip().decode(errors="replace") for key, value in _FIELD.findall(stanza)}
+        name = fields.get(b"Package", "")
+        if not name or not fields.get(b"Status", "").endswith(_INSTALLED):
+            continue
+        key = f"{name}:{fields.get(b'Architecture')}" if fields.get(b"Multi-Arch") == "same" else name
+        packages[key] = _Package(name, fields.get(b"Version", ""), _configuration_files(stanza))
     return packages
+
+
+def _configuration_files(stanza: bytes) -> dict[bytes, str]:
+    part = _CONFIGURATION.search(stanza)
+    lines = [] if part is None else [line.split() for line in part[1].split(b"\n")]
+    return {line[0].lstrip(b"/"): line[1].decode(errors="replace") for line in lines if len(line) > 1}
 
 
 def _read_sums(path: Path) -> dict[bytes, str]:

@@ -46,11 +46,11 @@ class TextReport:
         yield from _summary_lines(summary, {kind: len(found) for kind, found in by_kind.items()})
         yield from _package_lines(differences)
         for kind, found in by_kind.items():
-            found = [item for item in found if not item[1].package]
-            if found:
+            own = [item for item in found if not item[1].package]
+            if own:
                 yield ""
-                yield self._colour(kind, f"{_HEADINGS[kind]} ({len(found)})")
-                for path, difference in sorted(found, key=_order):
+                yield self._colour(kind, f"{_HEADINGS[kind]} ({len(own)})")
+                for path, difference in sorted(own, key=_order):
                     yield from self._lines_of(path, difference)
         yield ""
         numbers = ", ".join(f"{len(found)} {kind}" for kind, found in by_kind.items())

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditline.workers.common.errors import StorageError
-from auditline.workers.common.file_entry import decode_entries
+from auditline.workers.common.file_entry import Coverage, decode_entries
 from auditline.workers.common.file_state import STABLE, FileState
 from auditline.workers.fim.approval import (
     Approval,
@@ -54,7 +54,7 @@ def apply_all(baseline):
 
 
 def approved(baseline):
-    found = {}
+    found: dict[bytes, FileState] = {}
     for directory in baseline.approved.directories(b""):
         prefix = directory + b"/" if directory else b""
         found |= {prefix + name: state for name, state in baseline.approved.page_of(directory, b"", 1000)}
@@ -124,6 +124,7 @@ def test_it_is_told_once_who_approved_what(baseline, decide):
 
     [(_, entry)] = decode_entries(baseline.read(baseline.last_number).payload)
 
+    assert isinstance(entry, Coverage)
     assert entry.reason == "approved"
     assert entry.detail == {"kind": "init", "added": 1, "uid": 0, "user": "root"}
     assert entry.path == b"/watched"

@@ -1,6 +1,6 @@
 """`auditline scan` on a tree of its own, its process being ours."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -54,7 +54,7 @@ class Scanned:
 
 
 @pytest.fixture
-def scanned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Scanned]:
+def scanned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Scanned:
     """Return a tree with some files, of which nothing is approved."""
 
     def read_output() -> tuple[str, str]:
@@ -66,4 +66,4 @@ def scanned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Scan
     (scanned.tree / "directory" / "file").write_text("content")
     (scanned.tree / "script").write_text("#!/bin/sh\n")
     (scanned.tree / "link").symlink_to("script")
-    yield scanned
+    return scanned

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +30,10 @@ class Finding(NamedTuple):
     """What is; None: nothing, or nobody can tell."""
     problem: str = ""
     """Why it could not be looked at; what lies in such a directory is not compared."""
+
+
+Walk = Generator[Finding, None, list[bytes]]
+"""Yields findings; returns the directories that are to be gone through, in the order of their names."""
 
 
 @dataclass(slots=True)
@@ -75,7 +79,7 @@ class Comparer:
         for answer in self._lookers.finish():
             yield self._settle(answer)
 
-    def _compare_one(self, path: bytes, before: FileState | None) -> Iterator[Finding]:
+    def _compare_one(self, path: bytes, before: FileState | None) -> Walk:
         """Compare *path* itself; return it if it is a directory to go through."""
         try:
             status = self._place.root.lstat(path)
@@ -88,7 +92,7 @@ class Comparer:
         yield from self._compare(path, status, before)
         return [path] if stat.S_ISDIR(status.st_mode) and self._place.scope.enters(path) else []
 
-    def _compare_directory(self, directory: bytes) -> Iterator[Finding]:
+    def _compare_directory(self, directory: bytes) -> Walk:
         """Compare what lies in *directory*; return the directories to go through there, in the order of their names."""
         place = self._place
         try:
@@ -107,8 +111,8 @@ class Comparer:
         finally:
             os.close(directory_fd)
 
-    def _compare_names(self, directory: bytes, directory_fd: int, names: Sequence[bytes]) -> Iterator[Finding]:
-        prefix, scope, below = directory + b"/" if directory else b"", self._place.scope, []
+    def _compare_names(self, directory: bytes, directory_fd: int, names: Sequence[bytes]) -> Walk:
+        prefix, scope, below = directory + b"/" if directory else b"", self._place.scope, list[bytes]()
         for name, before, is_listed in _merge(names, self._approved_in(directory)):
             path = prefix + name
             try:

@@ -29,6 +29,8 @@ from auditline.plugins.outputs.positions import read_position
 VERSION = "9.2.0"
 SHA256 = "bf44938a0490ba2a303d39c9cb64b38963dd08c812ce93e10816e878585bcb6b"
 ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
+CENTRAL = "https://repo1.maven.org/maven2"
+PLACE = f"org/elasticsearch/distribution/integ-test-zip/elasticsearch/{VERSION}/elasticsearch-{VERSION}.zip"
 START_SECONDS = 240
 """It takes a quiet machine ten."""
 _USER = 1999
@@ -43,8 +45,8 @@ transport.port: {transport_port}
 discovery.type: single-node
 action.auto_create_index: "+logs-*"
 """
-
-
+# It is there for few requests: with the first compiler alone it takes half the time to start.
+_JVM_OPTIONS = ("-Xms512m", "-Xmx512m", "-XX:TieredStopAtLevel=1")
 TEMPLATE = {
     "index_patterns": ["logs-auditline.*"],
     "data_stream": {},
@@ -104,7 +106,7 @@ class Node:
         (folder / "config/elasticsearch.yml").write_text(settings + security + extra)
         options = (home / "config/jvm.options").read_text()
         kept = [line for line in options.splitlines() if "-Xlog" not in line and "jdk.incubator.vector" not in line]
-        (folder / "config/jvm.options").write_text("\n".join([*kept, "-Xms512m", "-Xmx512m", ""]))
+        (folder / "config/jvm.options").write_text("\n".join([*kept, *_JVM_OPTIONS, ""]))
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -253,7 +255,7 @@ def server_folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def elasticsearch_home(server_folder: Path) -> Path:
     """Where the distribution was unpacked."""
-    with zipfile.ZipFile(_fetch()) as archive:
+    with zipfile.ZipFile(_fetch(server_folder)) as archive:
         archive.extractall(server_folder)
     home = server_folder / f"elasticsearch-{VERSION}"
     for program in (home / "bin").iterdir():
@@ -266,11 +268,12 @@ def elasticsearch_home(server_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def java() -> Path:
     """A Java that is new enough."""
-    for folder in sorted(Path("/usr/lib/jvm").glob("*"), reverse=True):
+    named = os.environ.get("AUDITLINE_JAVA_HOME")
+    for folder in [Path(named)] if named else sorted(Path("/usr/lib/jvm").glob("*"), reverse=True):
         release = folder / "release"
         if release.exists() and any(f'JAVA_VERSION="{major}' in release.read_text() for major in range(21, 40)):
             return folder
-    pytest.skip("Elasticsearch needs Java 21 or newer in /usr/lib/jvm")
+    pytest.skip("Elasticsearch needs Java 21 or newer, in /usr/lib/jvm or where AUDITLINE_JAVA_HOME says")
 
 
 @pytest.fixture(scope="session")
@@ -307,19 +310,41 @@ def sending(node: Node, tmp_path: Path) -> Iterator[Sending]:
     made.end()
 
 
-def _fetch() -> Path:
-    place = ARTIFACT.split(":")
-    path = Path.home() / ".m2/repository" / place[0].replace(".", "/") / place[1] / place[2]
-    archive = path / f"{place[1]}-{place[2]}.zip"
+def _fetch(folder: Path) -> Path:
+    """Return the distribution: what Maven has of it on this machine, or a new copy in *folder*."""
+    archive = Path.home() / ".m2/repository" / PLACE
     if not archive.exists():
-        if shutil.which("mvn") is None:
-            pytest.skip("Elasticsearch is not to be had here: mvn is missing")
-        command = ["mvn", "-B", "-q", "dependency:get", f"-Dartifact={ARTIFACT}", "-Dtransitive=false"]
-        if subprocess.run(command, check=False, capture_output=True, timeout=300).returncode:
-            pytest.skip("Elasticsearch is not to be had here: Maven cannot fetch it")
+        archive = folder / archive.name
+        # Maven knows of mirrors and proxies; not everybody has it.
+        problem = _fetch_with_maven(archive) and _download(archive)
+        if problem:
+            pytest.skip(f"Elasticsearch is not to be had here: {problem}")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     assert digest == SHA256, f"{archive} is another file than expected: {digest}"
     return archive
+
+
+def _fetch_with_maven(archive: Path) -> str:
+    """Return why it cannot; empty: it is there."""
+    if shutil.which("mvn") is None:
+        return "mvn is missing"
+    command = ["mvn", "-B", "-q", "dependency:get", f"-Dartifact={ARTIFACT}", "-Dtransitive=false"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        shutil.copyfile(Path.home() / ".m2/repository" / PLACE, archive)
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return ""
+
+
+def _download(archive: Path) -> str:
+    """Return why it cannot; empty: it is there."""
+    try:
+        with urllib.request.urlopen(f"{CENTRAL}/{PLACE}", timeout=60) as response, archive.open("wb") as file:
+            shutil.copyfileobj(response, file)
+    except OSError as error:
+        return f"{CENTRAL}: {error}"
+    return ""
 
 
 def _free_port() -> int:

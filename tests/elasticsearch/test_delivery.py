@@ -9,9 +9,6 @@ import pytest
 
 from auditline.plugins.outputs.elasticsearch import dead_letter_directory
 
-# A server takes half a minute to be fetched and started, on a busy machine minutes.
-pytestmark = pytest.mark.soak
-
 
 def ids_of(first, last):
     return [f"h-{number:06}" for number in range(first, last)]
@@ -46,6 +43,7 @@ def test_the_sender_killed_at_any_moment_and_rollovers_lose_and_double_nothing(s
     assert sending.ids() == ids_of(0, 8000)
 
 
+@pytest.mark.soak
 def test_a_server_that_is_killed_and_comes_back_has_everything_once(sending, node, wait_until):
     sending.write(0, 5000)
     sending.start()

@@ -11,9 +11,6 @@ from auditline.workers.common.settings import ElasticsearchSettings
 from auditline.workers.elasticsearch.resending import give_back, list_letters
 from auditline.workers.elasticsearch.worker import RESENT
 
-# Servers take half a minute each to be fetched and started, on a busy machine minutes.
-pytestmark = pytest.mark.soak
-
 SETTINGS = ElasticsearchSettings(name="es")
 
 
@@ -100,6 +97,7 @@ def test_what_is_given_back_while_nobody_runs_is_sent_at_the_next_start(sending,
     assert sending.ids() == ids_of(range(4))
 
 
+@pytest.mark.soak
 def test_whoever_is_killed_while_they_are_sent_again_each_is_stored_or_kept_once(
     sending, node, expect, letters, wait_until
 ):

@@ -104,7 +104,9 @@ class Server:
             response = self._send(method, path, headers, body)
         except ApiError as error:
             info = error.body if isinstance(error.body, Mapping) else {}
-            reason = reason_of(info.get("error")) or str(error.message) or f"HTTP status {error.meta.status}"
+            # The client makes "None" of a body that is not there.
+            said = reason_of(info.get("error")) or str(error.message).removeprefix("None")
+            reason = said or f"HTTP status {error.meta.status}"
             raise RequestFailed(error.meta.status, reason, was_answered=True) from error
         except TransportError as error:
             # Of a TLS error the text alone says nothing.

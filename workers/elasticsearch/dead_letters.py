@@ -3,8 +3,11 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
+from auditline.plugins.outputs.positions import Position, offset_behind
 from auditline.plugins.outputs.segment_files import SegmentWriter, count_lines, list_segments
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.disk import sync_directory
@@ -50,15 +53,15 @@ class DeadLetters:
             self.close()
             raise StorageError(f"dead letters in {self._directory} cannot be written: {error.strerror}") from error
 
-    def keys(self) -> set[LetterKey]:
-        """Return what is kept, but what has no id.
+    def keys(self, resent_to: Position | None = None) -> set[LetterKey]:
+        """Return what is kept, but what has no id; of what waits to be sent again that behind *resent_to*.
 
         Raises:
             StorageError: it cannot be read.
         """
         try:
-            paths = [segment.path for segment in list_segments(self._directory)]
-            letters = (letter for path in paths for letter in read_letters(path))
+            # In this order: what is given back meanwhile is seen in one place or in both.
+            letters = chain(_letters_in(self._directory, None), _letters_in(self._beside, resent_to))
             return {(letter.stream, letter.event_id.encode()) for letter in letters if letter.event_id}
         except OSError as error:
             raise StorageError(f"dead letters in {self._directory} cannot be read: {error.strerror}") from error
@@ -106,3 +109,9 @@ def read_letters(path: Path, offset: int = 0) -> Iterator[Letter]:
             letter = read_letter(line) if line.endswith(b"\n") else None
             if letter is not None:
                 yield letter
+
+
+def _letters_in(directory: Path | None, behind: Position | None) -> Iterator[Letter]:
+    for segment in list_segments(directory) if directory else []:
+        with suppress(FileNotFoundError):  # given back since it was listed
+            yield from read_letters(segment.path, offset_behind(segment, behind))

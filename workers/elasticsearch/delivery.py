@@ -6,20 +6,21 @@ Nothing here sleeps or loops over an outage: `Delivery.attempt` says how long to
 import logging
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
+from auditline.plugins.outputs.positions import Position
 from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.settings import ElasticsearchSettings
 from auditline.workers.common.text import make_safe
 from auditline.workers.common.timestamps import timestamp_of_ns
-from auditline.workers.elasticsearch.answers import STORED, Answer, Verdict, judge, read_answers
+from auditline.workers.elasticsearch.answers import STORED, Answer, Verdict, read_answers
 from auditline.workers.elasticsearch.backoff import Backoff
 from auditline.workers.elasticsearch.client import MOST_IDS_PER_SEARCH, RequestFailed, Server
 from auditline.workers.elasticsearch.dead_letters import DeadLetters, LetterKey
-from auditline.workers.elasticsearch.documents import Document, bulk_body, dead_letter, ids_query
+from auditline.workers.elasticsearch.documents import PROBE, Document, bulk_body, dead_letter, ids_query
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ DELIVERY_COUNTERS = (
     "requests_failed_total",
     "documents_deferred_total",
 )
+_MALFORMED, _TOO_LARGE, _TOO_MUCH = 400, 413, 429
+"""A request that is refused with one of these may be taken in smaller parts; with any other never."""
+_STEPS = 16
+"""After so many good answers a request may be as large again as is configured."""
 _TEMPLATE_HINT = "; `auditline setup elasticsearch` installs the template without which no data stream is made"
 
 
@@ -50,8 +55,11 @@ class Delivery:
         self.last_error = ""
         """Why documents wait; empty: they do not."""
         self._left: list[Document] = []
-        self._buried: Collection[LetterKey] | None = frozenset()
-        """What a predecessor may have buried already of this batch; None: that is not known yet."""
+        self._buried: set[LetterKey] | None = set()
+        """What was buried already of this batch, also by a predecessor; None: that is not known yet."""
+        self._resent_to: Position | None = None
+        self._suspect: Document | None = None
+        """It was refused alone, while the server answered another request."""
         self._must_look_up = False
         """Some of what is left may have been stored without our having been told."""
         self._cannot_look_up = False
@@ -64,11 +72,15 @@ class Delivery:
         """Every document of the batch is stored, or a dead letter."""
         return not self._left
 
-    def begin(self, documents: Sequence[Document], *, is_in_doubt: bool) -> None:
-        """Take the next batch; *is_in_doubt*: it may have been sent before."""
+    def begin(self, documents: Sequence[Document], *, is_in_doubt: bool, resent_to: Position | None = None) -> None:
+        """Take the next batch; *is_in_doubt*: it may have been sent before.
+
+        *resent_to*: so far of the letters that were given back were taken; those behind it are kept.
+        """
         self._left = list(documents)
         self._must_look_up = is_in_doubt
-        self._buried = None if is_in_doubt else frozenset()
+        self._buried = None if is_in_doubt else set()
+        self._resent_to = resent_to
 
     def attempt(self) -> float:
         """Send what is left once; return after how many seconds to call it again, if it is not done.
@@ -85,6 +97,8 @@ class Delivery:
 
     def _next_part(self) -> list[Document]:
         """Return the first documents that go into one request: all of them, unless the server found that too much."""
+        if self._most_bytes == self._bulk_bytes:
+            return self._left
         sizes = list(accumulate(document.request_bytes for document in self._left))
         return self._left[: max(1, bisect_right(sizes, self._most_bytes))]
 
@@ -102,24 +116,33 @@ class Delivery:
             if error.was_sent and (not error.was_answered or error.status >= 500):
                 # Nobody knows what was done before it failed.
                 self._must_look_up = True
+            if not error.was_answered or error.status not in (_MALFORMED, _TOO_LARGE, _TOO_MUCH):
+                raise
             self._take_refusal(part, error)
             return 0.0
         return self._take_answers(part, answers)
 
     def _take_refusal(self, part: list[Document], error: RequestFailed) -> None:
-        """Make smaller what was refused as a whole, or bury what cannot be made smaller.
+        """Make smaller what was refused as a whole, or bury what cannot be made smaller and is to blame.
 
         Raises:
-            RequestFailed: it was not the documents that it was refused for.
+            RequestFailed: it is not only for them that it was refused.
         """
-        answer = judge(error.status, error.reason) if error.was_answered else None
-        if answer is None or answer.verdict is not Verdict.NEVER:
-            raise error
         if len(part) > 1:
             # One of them spoils it for the others, or they are too many: half as many.
             self._most_bytes = max(1, sum(document.request_bytes for document in part) // 2)
+        if error.status == _TOO_MUCH:
+            raise error
+        if len(part) > 1:
             return
-        self._bury([(part[0], answer)])
+        [document] = part
+        if error.status == _MALFORMED and self._suspect is not document:
+            # Something between us and the server may spoil every request. What does so for a moment only is not taken
+            # for the document's fault either: it is sent once more.
+            self._server.bulk(bulk_body([PROBE._replace(stream=document.stream)]))
+            self._suspect = document
+            return
+        self._bury([(document, Answer(Verdict.NEVER, error.status, error.reason))])
         self._left = self._left[1:]
 
     def _take_answers(self, part: list[Document], answers: list[Answer]) -> float:
@@ -144,31 +167,42 @@ class Delivery:
         return 0.0
 
     def _succeed(self) -> None:
-        self._most_bytes = min(self._bulk_bytes, self._most_bytes * 2)
+        self._most_bytes = min(self._bulk_bytes, self._most_bytes + self._bulk_bytes // _STEPS)
         self.last_error = ""
         self._backoff.succeed()
         self._warning.end()
 
     def _bury(self, rejected: Sequence[tuple[Document, Answer]]) -> None:
         """Keep what the server will never take."""
-        if self._buried is None:
-            self._buried = self._dead_letters.keys()
-        buried = self._buried
-        rejected = [each for each in rejected if (each[0].stream, each[0].event_id) not in buried]
-        if not rejected:
-            return
-        timestamp = timestamp_of_ns(time.time_ns())
-        letters = (dead_letter(document, answer.status, answer.reason, timestamp) for document, answer in rejected)
         try:
+            rejected = self._not_buried(rejected)
+            timestamp = timestamp_of_ns(time.time_ns())
+            letters = [dead_letter(document, answer.status, answer.reason, timestamp) for document, answer in rejected]
             self._dead_letters.append(letters)
         except StorageError:
-            self._buried = None
+            # What is sent again then may be stored already, beside what was refused.
+            self._buried, self._must_look_up = None, True
             raise
+        if not rejected:
+            return
         self._counters.add("documents_rejected_total", len(rejected))
         self._rejections.tell(
             "%d documents become dead letters, because the server will never take them: %s",
             len(rejected), make_safe(rejected[0][1].reason),
         )  # fmt: skip
+
+    def _not_buried(self, rejected: Sequence[tuple[Document, Answer]]) -> list[tuple[Document, Answer]]:
+        """Return those of *rejected* that are not kept yet, each once, and take it that they will be."""
+        if self._buried is None:
+            self._buried = self._dead_letters.keys(self._resent_to)
+        found = []
+        for document, answer in rejected:
+            key = document.stream, document.event_id
+            if key not in self._buried:
+                found.append((document, answer))
+            if document.event_id:
+                self._buried.add(key)
+        return found
 
     def _look_up(self) -> None:
         """Leave out what the server has: after a rollover it would take the same document a second time."""

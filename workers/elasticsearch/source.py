@@ -39,12 +39,18 @@ class Source:
         """Those before it are taken."""
         self._begun: Position | None = cursor.position
         """Where the first document that is not answered begins; None: none was read yet."""
+        self._forgotten = cursor.position
 
     @property
     def doubt_end(self) -> Position | None:
         """Up to here documents were sent by somebody who did not live to see the answers; None: none were."""
         sent, done = self._cursor.sent, self._cursor.position
         return sent if sent is not None and sent != done else None
+
+    @property
+    def answered_end(self) -> Position | None:
+        """What is behind it is not answered; None: nothing was read yet."""
+        return self._begun
 
     def take(self, most_documents: int, most_bytes: int) -> list[Document]:
         """Return the next documents within both limits, but one at least if there is any.
@@ -57,35 +63,57 @@ class Source:
         while len(taken) < most_documents and self._fill():
             some = self._waiting[self._next : self._next + most_documents - len(taken)]
             sizes = list(accumulate(document.request_bytes for document in some))
-            count = bisect_right(sizes, bytes_left)
-            if not count and not taken:
-                count = 1
+            count = max(bisect_right(sizes, bytes_left), 0 if taken else 1)
+            if not count:
+                break
             taken += some[:count]
             self._next += count
+            bytes_left -= sizes[count - 1]
             if count < len(some):
                 break
-            bytes_left -= sizes[-1]
         return taken
 
+    def is_noted(self, end: Position) -> bool:
+        """Say whether it is written down that everything up to *end* may have been sent."""
+        done, sent = self._cursor.position, self._cursor.sent
+        # A series that was made anew ends before what is written down: then that says nothing.
+        return done is not None and sent is not None and done <= end <= sent
+
     def note_sent(self, end: Position) -> None:
-        """Write down that everything up to *end* is about to be sent.
+        """Write down that everything up to *end* is about to be sent, and what is answered.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if self._begun is None:
+            return
+        # What a predecessor sent beyond it still has to be looked up.
+        farthest = self._cursor.sent if self.is_noted(end) else None
+        self._cursor.note_sent(self._begun, farthest or end)
+        self._forget_answered()
+
+    def note_answered(self, end: Position) -> None:
+        """Let everything up to *end* be answered; `store_answered` or the next `note_sent` writes that down."""
+        self._begun = end
+
+    def commit(self, end: Position) -> None:
+        """Let everything up to *end* be answered, and write that down.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        self.note_answered(end)
+        self.store_answered()
+
+    def store_answered(self) -> None:
+        """Write down what is answered.
 
         Raises:
             StorageError: it cannot be written.
         """
         if self._begun is not None:
-            self._cursor.note_sent(self._begun, end)
-
-    def commit(self, end: Position) -> None:
-        """Let everything up to *end* be answered.
-
-        Raises:
-            StorageError: it cannot be written.
-        """
-        self._cursor.commit(end)
-        self._begun = end
-        if self.is_resend:
-            self._delete_before(end)
+            self._cursor.commit(self._begun)
+            self._forget_answered()
 
     def lag_bytes(self) -> int:
         """Return how much of the segments is not answered yet."""
@@ -105,7 +133,12 @@ class Source:
             self._waiting, self._next = list(self._read(chunk)), 0
         return True
 
-    def _delete_before(self, end: Position) -> None:
+    def _forget_answered(self) -> None:
+        """Delete the letters that are answered, if these are letters; nobody else deletes them."""
+        end = self._cursor.position
+        if not self.is_resend or end is None or end == self._forgotten:
+            return
+        self._forgotten = end
         try:
             for segment in list_segments(self.directory):
                 here = (segment.path.name, segment.size)

@@ -24,6 +24,7 @@ from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.host import host_id
 from auditline.workers.common.lifecycle import Life
+from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.settings import ElasticsearchSettings, Settings
 from auditline.workers.elasticsearch.client import Server
 from auditline.workers.elasticsearch.dead_letters import DELETED, DeadLetters
@@ -52,6 +53,7 @@ def run(life: Life, settings: Settings, output: ElasticsearchSettings) -> None:
         StorageError: a cursor cannot be read.
     """
     life.counters.extend(SENDER_COUNTERS)
+    relax_collector()
     state = settings.state.directory
     host = host_id(state)
     with ExitStack() as opened:
@@ -80,14 +82,23 @@ class _Batch:
 
     documents: list[Document] = field(default_factory=list)
     ends: dict[Source, Position] = field(default_factory=dict)
+    request_bytes: int = 0
     resent: int = 0
     """How many of them are dead letters that were given back."""
+    due: float | None = None
+    """When it is to be sent, however small it is; None: it is empty."""
 
-    def add(self, source: Source, documents: Sequence[Document]) -> None:
-        self.resent += len(documents) if source.is_resend else 0
+    def take(self, source: Source, most_documents: int, most_bytes: int) -> None:
+        """Add what *source* has now, as far as there is room."""
+        bytes_left = most_bytes - self.request_bytes
+        if self.documents and bytes_left <= 0:
+            return
+        documents = source.take(most_documents - len(self.documents), bytes_left)
         if documents:
             self.documents += documents
+            self.request_bytes += sum(document.request_bytes for document in documents)
             self.ends[source] = documents[-1].end
+            self.resent += len(documents) if source.is_resend else 0
 
 
 class Sender:
@@ -103,6 +114,8 @@ class Sender:
         self._doubt_ends = {source: source.doubt_end for source in sources}
         self._look_seconds = min(LONGEST_LOOK_SECONDS, max(_SHORTEST_LOOK_SECONDS, settings.flush_seconds / 4))
         self._measure_due = 0.0
+        self._ahead = _Batch()
+        """What is gathered while a request is under way."""
         self._storage_warning = RepeatedWarning(logger, every=60, level=logging.ERROR)
 
     def run(self) -> None:
@@ -111,35 +124,55 @@ class Sender:
         while not self._life.stopping:
             batch = self._gather()
             if batch.documents and not self._deliver(batch):
-                return
+                break
+        self._commit()
 
     def _gather(self) -> _Batch:
         """Return the next batch: as much as one request takes, or what came within the time that events may wait."""
-        settings, size = self._settings, 0
-        batch = _Batch()
-        due: float | None = None
-        # Each source comes first in its turn: one that has enough for all requests holds no other up.
-        self._sources.rotate()
+        batch, self._ahead = self._ahead, _Batch()
         while not self._life.stopping:
-            for source in self._sources:
-                taken = source.take(settings.bulk_documents - len(batch.documents), settings.bulk_bytes - size)
-                batch.add(source, taken)
-                size += sum(document.request_bytes for document in taken)
+            is_full = self._fill(batch)
             now = time.monotonic()
             self._measure(now)
-            if batch.documents and due is None:
-                due = now + settings.flush_seconds
-            is_full = len(batch.documents) >= settings.bulk_documents or size >= settings.bulk_bytes * 9 // 10
-            if is_full or (due is not None and now >= due):
+            if is_full or (batch.due is not None and now >= batch.due):
                 break
-            self._life.wait(self._look_seconds if due is None else min(self._look_seconds, due - now))
+            # While there is more at once, the next note of what is sent says also what is answered.
+            self._commit()
+            self._life.wait(self._look_seconds if batch.due is None else min(self._look_seconds, batch.due - now))
         return batch
+
+    def _fill(self, batch: _Batch) -> bool:
+        """Add to *batch* what is there now, and return whether a request takes no more."""
+        settings = self._settings
+        # Each source comes first in its turn: one that has enough for all requests holds no other up.
+        self._sources.rotate()
+        for source in self._sources:
+            batch.take(source, settings.bulk_documents, settings.bulk_bytes)
+        if batch.documents and batch.due is None:
+            batch.due = time.monotonic() + settings.flush_seconds
+        has_all_bytes = batch.request_bytes >= settings.bulk_bytes * 9 // 10
+        return has_all_bytes or len(batch.documents) >= settings.bulk_documents
+
+    def _fill_ahead(self) -> None:
+        """Gather the next batch and note that it will be sent, so that the server does not wait for us between two."""
+        self._fill(self._ahead)
+        # What cannot be stored now is before it is sent.
+        with suppress(StorageError):
+            for source in self._sources:
+                if source in self._ahead.ends:
+                    source.note_sent(self._ahead.ends[source])
+                else:
+                    source.store_answered()
 
     def _deliver(self, batch: _Batch) -> bool:
         """Send *batch* until all of it is answered; return False if we are to stop before."""
-        if not self._store(Source.note_sent, batch.ends):
+        if not self._store(lambda: _note_sent(batch.ends)):
             return False
-        self._delivery.begin(batch.documents, is_in_doubt=self._take_doubt(batch.ends))
+        is_in_doubt = self._take_doubt(batch.ends)
+        # What was given back may have been kept twice, once for each of two senders that were killed.
+        self._delivery.begin(
+            batch.documents, is_in_doubt=is_in_doubt or batch.resent > 0, resent_to=self._resent_to(batch)
+        )
         while not self._delivery.is_done:
             pause_seconds = self._attempt()
             if pause_seconds is None:
@@ -148,10 +181,19 @@ class Sender:
             self._wait(pause_seconds)
             if self._life.stopping and not self._delivery.is_done:
                 return False
-        if not self._store(Source.commit, batch.ends):
-            return False
+        for source, end in batch.ends.items():
+            source.note_answered(end)
         self._life.counters.add(RESENT, batch.resent)
         return True
+
+    def _commit(self) -> bool:
+        """Write down what is answered; return False if we are to stop before that can be done."""
+        return self._store(lambda: [source.store_answered() for source in self._sources])
+
+    def _resent_to(self, batch: _Batch) -> Position | None:
+        """Return how far into the letters that were given back *batch* goes."""
+        [source] = [source for source in self._sources if source.is_resend]
+        return batch.ends.get(source, source.answered_end)
 
     def _take_doubt(self, ends: Mapping[Source, Position]) -> bool:
         """Say whether a predecessor may have sent some of the batch, without having heard what became of it."""
@@ -178,6 +220,7 @@ class Sender:
             is_over.set()
 
         threading.Thread(target=attempt, name="request", daemon=True).start()
+        self._fill_ahead()
         stop_at: float | None = None
         while not is_over.wait(LONGEST_LOOK_SECONDS):
             self._life.drain_wakeup()
@@ -200,12 +243,11 @@ class Sender:
             self._life.wait(left)
             self._measure(time.monotonic())
 
-    def _store(self, store: Callable[[Source, Position], None], ends: Mapping[Source, Position]) -> bool:
-        """Write down how far each source has come, however long that cannot be done; False: we are to stop."""
+    def _store(self, store: Callable[[], object]) -> bool:
+        """Write down how far sources have come, however long that cannot be done; False: we are to stop."""
         while True:
             try:
-                for source, end in ends.items():
-                    store(source, end)
+                store()
             except StorageError as error:
                 self._storage_warning.tell("%s", error)
                 self._wait(_STORAGE_RETRY_SECONDS)
@@ -223,3 +265,9 @@ class Sender:
         if now >= self._measure_due:
             self._measure_due = now + _MEASURE_SECONDS
             self._life.counters.set("spool_bytes", sum(source.lag_bytes() for source in self._sources))
+
+
+def _note_sent(ends: Mapping[Source, Position]) -> None:
+    for source, end in ends.items():
+        if not source.is_noted(end):
+            source.note_sent(end)

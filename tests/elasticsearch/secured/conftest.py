@@ -227,9 +227,6 @@ def secured(make_node: Callable[..., Any], server_folder: Path, certificates: Ce
     tls = ssl.create_default_context(cafile=str(certificates.authority))
     node = make_node(folder, SETTINGS, tls, basic("admin"))
     config = folder / "config"
-    with (config / "jvm.options").open("a") as options:
-        # It is there for few requests: this takes half the time to start.
-        options.write("-XX:TieredStopAtLevel=1\n")
     for path in (certificates.chain, certificates.key(certificates.server)):
         (config / path.name).write_bytes(path.read_bytes())
     hashed = hash_secret(PASSWORD)

@@ -64,7 +64,7 @@ def test_a_dry_run_prints_each_request_and_sends_none(namespace, secured, set_up
     code, out, _ = set_up("ecs", namespace, "--dry-run")
 
     requests = read_requests(out)
-    templates = secured.ask("GET", "/_index_template/*")["index_templates"]
+    templates = secured.ask("GET", "/_index_template")["index_templates"]
     wanted = [f"PUT /_index_template/logs-auditline.{kind}-{namespace}" for kind in ("audit", "fim", "health")]
     assert code == 0
     assert [line for line in requests if "_index_template" in line] == wanted

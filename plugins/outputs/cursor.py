@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from auditline.plugins.outputs.positions import Position, parse_position, read_position
+from auditline.plugins.outputs.positions import NotRegularError, Position, parse_position, read_position
 from auditline.workers.common.disk import replace_file
 from auditline.workers.common.errors import BusyError, StorageError
 
@@ -105,6 +105,9 @@ class Cursor:
             return None
         except OSError as error:
             raise StorageError(f"cursor {self.path}: cannot be read: {error.strerror}") from error
+        except NotRegularError as error:
+            # To put that aside would take /dev/null from everybody.
+            raise StorageError(f"cursor {self.path}: {error}, and is left as it is") from error
         except ValueError as error:
             self._put_aside(f"holds no position ({error})")
             return None

@@ -20,6 +20,10 @@ from auditline.plugins.outputs.segment_files import DIRECTORY_MODE, SEGMENT_MODE
 _MOST_BYTES = 4096
 
 
+class NotRegularError(ValueError):
+    """What is in the place of a position's file is a directory, a device or the like."""
+
+
 class Position(NamedTuple):
     """A byte of a segment."""
 
@@ -56,7 +60,7 @@ def _read_regular(path: Path) -> bytes:
     try:
         # Before Python's own file, which would leave the descriptor of a directory open.
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no regular file")
+            raise NotRegularError("it is no regular file")
         return os.read(descriptor, _MOST_BYTES)
     finally:
         os.close(descriptor)

@@ -41,13 +41,15 @@ def test_a_damaged_cursor_is_put_aside_and_told(cursor, content):
     assert cursor.with_name("cursor.damaged").read_bytes() == content
 
 
-def test_nobody_waits_for_the_other_end_of_a_pipe_in_the_place_of_a_cursor(cursor):
-    os.mkfifo(cursor)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/null")])
+def test_what_is_no_file_in_the_place_of_a_cursor_is_refused_at_once_and_left(cursor, make):
+    make(cursor)
+    found = cursor.lstat()
 
-    with Cursor.open(cursor, HOST) as opened:
-        assert opened.position is None
-        assert "is no regular file" in opened.note
-    assert cursor.with_name("cursor.damaged").is_fifo()
+    with pytest.raises(StorageError, match="is no regular file, and is left as it is"):
+        Cursor.open(cursor, "host-a")
+
+    assert cursor.lstat() == found
 
 
 def test_a_cursor_of_another_host_is_not_followed(cursor):

@@ -1,5 +1,6 @@
 import os
 import pwd
+import subprocess
 
 import pytest
 
@@ -17,6 +18,19 @@ def home(tmp_path):
     folder.mkdir()
     (folder / "reach.py").touch()
     return folder
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """An empty file system that nobody may write to."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "ro,mode=750", "auditline-test", str(path)]
+    mount = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mount.returncode != 0:
+        pytest.skip(f"a tmpfs cannot be mounted here: {mount.stderr.strip()}")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
 
 
 def test_nothing_is_kept_where_all_may_read(home):
@@ -54,3 +68,8 @@ def test_a_directory_behind_a_closed_one_is_refused(home, account):
 
     with pytest.raises(StorageError, match=f"{directory} must be a directory that the workers, as .*: Permission den"):
         refuse_unreachable([directory], account)
+
+
+def test_a_read_only_file_system_is_told_as_one(read_only):
+    with pytest.raises(StorageError, match="can write to: Read-only file system"):
+        refuse_unreachable([read_only], None)

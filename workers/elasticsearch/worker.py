@@ -7,29 +7,19 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import partial
 
-from auditline.plugins.outputs.cursor import Cursor
-from auditline.plugins.outputs.elasticsearch import (
-    KINDS,
-    RESEND,
-    cursor_path,
-    data_stream,
-    dead_letter_directory,
-    resend_directory,
-    spool_directory,
-)
+from auditline.plugins.outputs.elasticsearch import dead_letter_directory, resend_directory
 from auditline.plugins.outputs.positions import Position
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.errors import StorageError
-from auditline.workers.common.host import host_id
 from auditline.workers.common.lifecycle import Life
 from auditline.workers.common.memory import relax_collector
 from auditline.workers.common.settings import ElasticsearchSettings, Settings
 from auditline.workers.elasticsearch.client import Server
 from auditline.workers.elasticsearch.dead_letters import DELETED, DeadLetters
 from auditline.workers.elasticsearch.delivery import DELIVERY_COUNTERS, Delivery
-from auditline.workers.elasticsearch.documents import Document, documents_in_letters, documents_of
+from auditline.workers.elasticsearch.documents import Document
+from auditline.workers.elasticsearch.opening import open_sources
 from auditline.workers.elasticsearch.source import Source
 
 logger = logging.getLogger(__name__)
@@ -50,23 +40,14 @@ def run(life: Life, settings: Settings, output: ElasticsearchSettings) -> None:
 
     Raises:
         BusyError: another process sends them.
-        StorageError: a cursor cannot be read.
     """
     life.counters.extend(SENDER_COUNTERS)
     relax_collector()
     state = settings.state.directory
-    host = host_id(state)
     with ExitStack() as opened:
-        sources = []
-        for kind in (*KINDS, RESEND):
-            directory = spool_directory(state, output.name, kind)
-            directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-            cursor = Cursor.open(cursor_path(state, output.name, kind), host)
-            is_resend = kind == RESEND
-            read = documents_in_letters if is_resend else partial(documents_of, data_stream(output, kind))
-            source = Source(directory, cursor, read, is_resend=is_resend)
-            opened.callback(source.close)
-            sources.append(source)
+        sources = open_sources(life, state, output, opened)
+        if not sources:
+            return
         server = Server(output)
         opened.callback(server.close)
         letters, resends = dead_letter_directory(state, output.name), resend_directory(state, output.name)
@@ -188,7 +169,11 @@ class Sender:
 
     def _commit(self) -> bool:
         """Write down what is answered; return False if we are to stop before that can be done."""
-        return self._store(lambda: [source.store_answered() for source in self._sources])
+        return self._store(self._store_answered)
+
+    def _store_answered(self) -> None:
+        for source in self._sources:
+            source.store_answered()
 
     def _resent_to(self, batch: _Batch) -> Position | None:
         """Return how far into the letters that were given back *batch* goes."""

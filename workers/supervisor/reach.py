@@ -42,6 +42,8 @@ def refuse_unreachable(directories: Iterable[Path], account: Account | None) -> 
 
 
 def _check_writable(directory: Path) -> None:
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise OSError(errno.EROFS, "")
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "")
 

@@ -20,6 +20,8 @@ PRIVILEGED = ("fanotify", "fanotify-filesystem")
 TITLES = {"poll": "polling"}
 """What the log calls a backend, if it is not its name."""
 MARKER = ".settled"
+PATIENCE_SECONDS = 60
+"""A poll of ten thousand files is followed by a rest nine times as long."""
 
 
 class Corner:
@@ -94,7 +96,7 @@ class Corner:
 
     def forget(self, count: int) -> None:
         """Wait until *count* paths have been told as created, and pass over all that was told so far."""
-        self._wait_until(lambda: sum(change.action == "created" for change in self.changes) >= count, 30)
+        self._wait_until(lambda: sum(change.action == "created" for change in self.changes) >= count, PATIENCE_SECONDS)
         self.settle()
         self.drop_changes()
 
@@ -110,7 +112,7 @@ class Corner:
             found[:] = [change for change in self.changes if change.path == str(path)]
             return len(found) > self._waited_for[str(path)] and found[-1].action == action
 
-        self._wait_until(has_come)
+        self._wait_until(has_come, PATIENCE_SECONDS)
         self._waited_for[str(path)] = len(found)
         return found[-1]
 
@@ -155,11 +157,11 @@ class Corner:
         """Return when all that happened before has been told: what happens now to a file has."""
         marker = self.root / f"{MARKER}-{next(self._markers)}"
         marker.touch()
-        self._wait_until(lambda: self._has_told("created", marker))
+        self._wait_until(lambda: self._has_told("created", marker), PATIENCE_SECONDS)
         marker.unlink()
         if self.backend == "poll":
             # By then every other directory has had its turn, too.
-            self._wait_until(lambda: self._has_told("deleted", marker))
+            self._wait_until(lambda: self._has_told("deleted", marker), PATIENCE_SECONDS)
 
     def suspended(self) -> AbstractContextManager[None]:
         """Hold up the watcher of this backend."""

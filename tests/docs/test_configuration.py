@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import pytest
 
 from auditline.workers.common.hashes import ALGORITHMS
+from auditline.workers.common.profiles import OverrideSettings
 from auditline.workers.common.settings import (
     AuditSettings,
     ElasticsearchSettings,
@@ -38,6 +39,7 @@ SECTIONS: dict[str, Any] = {
     "audit": AuditSettings(),
     "fim": FimSettings(),
     "fim.watch": WatchSettings(path=NEEDED),
+    "fim.watch.override": OverrideSettings(match=NEEDED),
     "hasher": HasherSettings(),
     "outputs of type stdout": StdoutSettings(name="stdout"),
     "outputs of type segments": SegmentsSettings(name="segments"),
@@ -46,7 +48,7 @@ SECTIONS: dict[str, Any] = {
 }
 COMMON_KEYS = {"type", "schema", "include", "exclude", "add"}
 """Of all kinds of outputs: said once for all."""
-TABLES_OF_THEIR_OWN = {"watch"}
+TABLES_OF_THEIR_OWN = {"watch", "override"}
 MOST_RULE_FIELDS = 256
 PLAIN_VALUES = {
     bool: "true or false",

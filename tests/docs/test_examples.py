@@ -24,6 +24,9 @@ RUN_ELSEWHERE = {
     "install -D -m 644 conf/service.toml /etc/auditline/auditline.toml": "test_readme.py",
     "install -D -m 644 conf/auditline.service /etc/systemd/system/auditline.service": "test_readme.py",
     "systemctl daemon-reload && systemctl enable --now auditline": "test_readme.py",
+    "sudo auditline scan --init": "test_scan.py",
+    "sudo auditline scan": "test_scan.py",
+    "sudo auditline scan --update /etc/hosts": "test_scan.py",
 }
 """Commands that change the system, and who tests them; a pipe that begins with `auditline run` is test_live.py's."""
 BEFORE = {

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.file_entry import Coverage, decode_entries
 from auditline.workers.common.file_state import STABLE, FileState
@@ -17,6 +18,7 @@ from auditline.workers.fim.approval import (
 )
 from auditline.workers.fim.approving import Approving
 from auditline.workers.fim.baseline import Baseline
+from auditline.workers.fim.gaps import GAP_COUNTERS
 
 STATE = FileState(0o100644, 0, 0, 5, 11, 22, 1, 1, 2, 3, 0, None, b"", STABLE, 4)
 PATHS = st.lists(st.binary(min_size=1, max_size=12).filter(lambda name: not {0, 47} & {*name}), max_size=3).map(
@@ -184,7 +186,7 @@ def test_the_last_one_is_known_beside_the_baseline(baseline, decide):
 
 
 def test_a_watcher_applies_what_waits(baseline, decide):
-    approving = Approving(baseline)
+    approving = Approving(baseline, CounterPage.unshared(GAP_COUNTERS))
     decide({b"file": STATE})
 
     approving.go_on()

@@ -4,9 +4,10 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from auditline.workers.common.counters import CounterPage
 from auditline.workers.common.diagnostics import RepeatedWarning
 from auditline.workers.common.errors import StorageError
-from auditline.workers.fim.approval import Approval, apply, approval_path
+from auditline.workers.fim.approval import REASON, Approval, apply, approval_path
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.database import BaselineDamaged
 
@@ -22,8 +23,9 @@ LOOK_SECONDS = 1.0
 class Approving:
     """Looks for approvals of one baseline."""
 
-    def __init__(self, baseline: Baseline) -> None:
+    def __init__(self, baseline: Baseline, counters: CounterPage) -> None:
         self._baseline = baseline
+        self._counters = counters
         self._path = approval_path(baseline.path)
         self._steps: Generator[None, None, Approval | None] | None = None
         self._look_due = 0.0
@@ -49,6 +51,7 @@ class Approving:
         except StopIteration as end:
             self._steps = None
             if end.value is not None:
+                self._counters.add(f"coverage_{REASON}_total")
                 logger.info("approved (%s) by %s", end.value.kind, end.value.who.get("user"))
         except BaselineDamaged:
             raise

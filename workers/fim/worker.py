@@ -149,7 +149,7 @@ class Watcher:
         self._examiner = self._walker.examiner
         self._place = Place(watch, self._walker, self._store)
         self._follower = Follower(watch, self._walker, self._place)
-        self._approving = Approving(watch.baseline)
+        self._approving = Approving(watch.baseline, life.counters)
         self._results: list[Hashed] = []
         self._hints_read_ns = now_ns()
         pause_seconds = watch.settings.debounce_seconds / 4

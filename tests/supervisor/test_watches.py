@@ -149,7 +149,7 @@ def test_what_hangs_cannot_hold_up_the_end(start_service, places, hanging):
     assert not any(worker.is_running() for worker in workers.values())
 
 
-def test_a_second_signal_leaves_at_once(start_service, places):
+def test_a_second_signal_leaves_at_once(start_service, places, are_gone):
     service = start_watching(start_service, places, fim="hanging", hasher="hanging")
     workers = service.workers()
     service.send(signal.SIGTERM)
@@ -161,17 +161,17 @@ def test_a_second_signal_leaves_at_once(start_service, places):
 
     assert code == 128 + signal.SIGTERM
     assert time.monotonic() - start < 1
-    service.wait_until(lambda: not any(each.is_running() for each in workers.values()), "no process is left", 2)
+    service.wait_until(lambda: are_gone(workers.values()), "no process is left", 2)
 
 
-def test_when_the_supervisor_is_killed_no_watcher_and_no_hasher_stays(start_service, places):
+def test_when_the_supervisor_is_killed_no_watcher_and_no_hasher_stays(start_service, places, are_gone):
     service = start_watching(start_service, places, fim="hanging", hasher="hanging")
     workers = service.workers()
     service.wait_until(lambda: service.stderr.count("serves") == 2, "the hashers are up")
 
     os.kill(service.pid, signal.SIGKILL)
 
-    service.wait_until(lambda: not any(each.is_running() for each in workers.values()), "no process is left", 2)
+    service.wait_until(lambda: are_gone(workers.values()), "no process is left", 2)
 
 
 def test_killed_watchers_and_hashers_start_again(start_service, places):

@@ -84,7 +84,7 @@ class MountChanges:
                 self._leave_root()
                 self.has_other_root = True
             self._walker.drop(self._watch.scope.relative(place))
-        self._walker.examiner.inode_numbers.forget()
+            self._walker.examiner.inode_numbers.forget()
         self._is_applying = True
         self._is_pending = found != stood and not self._store(lambda: self._apply(stood, found, changed))
         self._is_applying = False

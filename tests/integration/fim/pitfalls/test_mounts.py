@@ -9,8 +9,9 @@ import pytest
 class Mounts:
     """What a test mounts; all is unmounted at the end."""
 
-    def __init__(self):
+    def __init__(self, wait_until):
         self._points = []
+        self._wait_until = wait_until
 
     def mount(self, kind, point, options, source="auditline-test"):
         """Mount a file system, or skip the test."""
@@ -28,8 +29,10 @@ class Mounts:
         self._points.append(point)
 
     def unmount(self):
-        """Unmount what was mounted last."""
-        subprocess.run(["umount", str(self._points.pop())], check=True)
+        """Unmount what was mounted last: whoever polls has it open for moments."""
+        command = ["umount", str(self._points[-1])]
+        self._wait_until(lambda: subprocess.run(command, check=False).returncode == 0)
+        self._points.pop()
 
     def end(self):
         for point in reversed(self._points):
@@ -37,9 +40,9 @@ class Mounts:
 
 
 @pytest.fixture
-def mounts(corner):
+def mounts(corner, wait_until):
     """Asks for the corner to be unmounted before it is taken away."""
-    mounts = Mounts()
+    mounts = Mounts(wait_until)
     yield mounts
     mounts.end()
 

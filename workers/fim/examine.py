@@ -19,6 +19,7 @@ from auditline.workers.fim.compare import find_action, is_as_known, is_to_be_has
 from auditline.workers.fim.directories_first import DirectoriesFirst
 from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.file_moves import FileMoves
+from auditline.workers.fim.first_walk import FirstWalk
 from auditline.workers.fim.in_hand import InHand
 from auditline.workers.fim.inode_numbers import InodeNumbers
 from auditline.workers.fim.link_search import LinkSearch
@@ -62,6 +63,7 @@ class Examiner:
         self.recorder = Recorder(watch, self.links)
         self.unhashed = Unhashed(watch)
         self.directories_first = DirectoriesFirst(watch, self.look)
+        self.first_walk = FirstWalk(watch, self.in_hand, self.directories_first)
         self._moves = FileMoves(watch, self.recorder, self.in_hand, self.unhashed)
         self._recorded_beneath = 0
         """How much has been recorded in the transaction that goes on, of what lay beneath directories."""
@@ -158,8 +160,9 @@ class Examiner:
 
     def take(self, hashed: Hashed) -> None:
         """Take what a hasher says of a file."""
-        self._take(hashed)
-        self._end(hashed.path)
+        if not self.first_walk.take(hashed):
+            self._take(hashed)
+            self._end(hashed.path)
 
     def _end(self, path: bytes) -> None:
         """Let it be found out anew who makes the next change, once nothing is left to be found out about this one."""

@@ -35,6 +35,10 @@ class InHand:
     def __getitem__(self, path: bytes) -> Look:
         return self._looks[path]
 
+    def get(self, path: bytes) -> Look | None:
+        """Return how it came that a file is in hand; None: it is not."""
+        return self._looks.get(path)
+
     def items(self) -> Iterator[tuple[bytes, Look]]:
         """Yield each path with its look."""
         yield from self._looks.items()

@@ -40,6 +40,8 @@ class Look:
     """The scan of the whole tree waits for it."""
     processes: tuple[Process, ...] = ()
     """Who touched it, the last one at the end."""
+    is_plain: bool = False
+    """A first walk has found it: see `FirstWalk`."""
     is_void: bool = False
     """What it was about has another name now: the answer says nothing about this one."""
     again: DirtyPath | None = None

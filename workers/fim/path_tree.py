@@ -3,6 +3,11 @@
 from collections.abc import Iterable
 
 
+def join(directory: bytes, name: bytes) -> bytes:
+    """Return the path of a directory's entry; b"" is the root."""
+    return directory + b"/" + name if directory else name
+
+
 class PathTree:
     """A set of relative paths; to take one takes time for what lies beneath it, not for all."""
 

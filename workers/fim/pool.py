@@ -117,6 +117,7 @@ class Pool:
         self._alone: deque[Task] = deque()
         """Small files that a hasher died or got stuck with: given out one by one."""
         self._results: list[Hashed] = []
+        self._submitted = 0  # jobs that are not counted yet
         self._suspects = Suspects()
         self._proven_at = -math.inf
         """When a hasher last got on with a file of this watch."""
@@ -140,12 +141,12 @@ class Pool:
 
     def submit(self, job: Job) -> None:
         """Have a file looked at, after `give_out` or `take_results`; the same one twice gives two results."""
-        self._counters.add("hash_jobs_submitted_total")
-        if self._suspects.is_quarantined(job.path):
-            self._results.append(Hashed(job.path, None, QUARANTINED, ""))
-            return
-        lane = Lane.LARGE if job.size > LARGE_BYTES else Lane.SMALL
-        self._waiting[lane].append(Task(job.path, job.size))
+        path, size = job
+        self._submitted += 1
+        if self._suspects.are_any and self._suspects.is_quarantined(path):
+            self._results.append(Hashed(path, None, QUARANTINED, ""))
+        else:
+            self._waiting[Lane.LARGE if size > LARGE_BYTES else Lane.SMALL].append(Task(path, size))
 
     def give_out(self) -> None:
         """Let hashers have what was submitted: few small files at once, for more they ask when they are told of it."""
@@ -301,27 +302,30 @@ class Pool:
             return
         self._proven_at = member.heard_at
         if len(message.results) != len(handed.tasks):
-            count = len(message.results)
-            logger.warning("hasher %d gave %d results for %d files", member.pid, count, len(handed.tasks))
+            counts = len(message.results), len(handed.tasks)
+            logger.warning("hasher %d gave %d results for %d files", member.pid, *counts)
             for task in handed.left:
                 self._repeat(task, self._suspects.note_death(task.path), "gave no result for it")
         elif handed.identity != self._root[1]:
             self._take_back(handed)
         else:
+            before = len(self._results)
             for task, result in zip(handed.tasks, message.results, strict=True):
                 if result.outcome is not Outcome.LARGER:
                     self._take_answer(task, result)
                 elif not (handed.is_expired or task.is_done):
                     task.size = LARGE_BYTES + 1
                     self._waiting[Lane.LARGE].append(task)
+            self._counters.add("hash_jobs_done_total", len(self._results) - before)
 
     def _take_answer(self, task: Task, result: Result) -> None:
         if task.is_done:
             return
         task.is_done = True
-        self._suspects.clear(task.path)
-        self._counters.add("hash_jobs_done_total")
-        self._results.append(Hashed(task.path, result.state, _PROBLEMS[result.outcome], result.error))
+        if self._suspects.are_any:
+            self._suspects.clear(task.path)
+        outcome, state, error = result
+        self._results.append(Hashed(task.path, state, _PROBLEMS[outcome], error))
 
     def _answer(self, member: PoolMember, lane: Lane) -> None:
         tasks = [] if self._must_stay_free(member) else self._next_tasks(lane)
@@ -383,6 +387,8 @@ class Pool:
 
     def _announce(self) -> None:
         """Tell every hasher of work that it does not know of."""
+        self._counters.add("hash_jobs_submitted_total", self._submitted)
+        self._submitted = 0
         if self._root is None:
             return
         small, large = len(self._waiting[Lane.SMALL]) + len(self._alone), len(self._waiting[Lane.LARGE])

@@ -77,10 +77,10 @@ class Seen:
 
     def page_of(self, directory_path: bytes, after: bytes, most: int) -> list[tuple[bytes, FileState]]:
         """Return the first *most* names greater than *after* in a directory, in their order, with their states."""
-        self.write()
         directory = self._directories.find(directory_path)
         if directory is None:
             return []
+        self.write()
         return [
             (row[1], self._state(row)) for row in self._database.each(_PAGE_OF, (directory, after or _BEFORE_ALL, most))
         ]

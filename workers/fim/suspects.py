@@ -17,6 +17,11 @@ class Suspects:
         """The processes that got stuck: one that is stopped again and again counts once."""
         self._quarantine: dict[bytes, float] = {}
 
+    @property
+    def are_any(self) -> bool:
+        """Whether anything is held against any file."""
+        return bool(self._deaths or self._stuck or self._quarantine)
+
     def note_death(self, path: bytes) -> int:
         """Return how many hashers have died with a file now, or given no result for it."""
         self._deaths[path] = deaths = self._deaths.get(path, 0) + 1
@@ -30,9 +35,8 @@ class Suspects:
 
     def clear(self, path: bytes) -> None:
         """Hold nothing against a file that a hasher has answered for."""
-        if self._deaths or self._stuck:
-            self._deaths.pop(path, None)
-            self._stuck.pop(path, None)
+        self._deaths.pop(path, None)
+        self._stuck.pop(path, None)
 
     def is_quarantined(self, path: bytes) -> bool:
         """Say whether no hasher may be given a file."""

@@ -19,7 +19,7 @@ from auditline.workers.fim.entered import Entered
 from auditline.workers.fim.examine import Examiner
 from auditline.workers.fim.listing import Entries, Listing
 from auditline.workers.fim.look import FORBIDDEN, VANISHED, Entrance, Look
-from auditline.workers.fim.path_tree import is_in
+from auditline.workers.fim.path_tree import is_in, join
 from auditline.workers.fim.pseudo import PseudoFileSystems
 from auditline.workers.fim.scans import Scans
 from auditline.workers.fim.visit import Visit
@@ -32,7 +32,7 @@ SLICE_SECONDS = 0.02
 """Listing makes way for hints, hashers and the router after so long."""
 MOST_IN_HAND = 2_000
 """While so many files wait for a hasher, no further directory is listed and no further path examined."""
-MOST_UNBROKEN = 64
+MOST_UNBROKEN = 256
 """When a slice is over, the rest of a part of a directory is seen to all the same if it has no more entries than this:
 what is looked at after a pause must be looked up again."""
 MOST_AHEAD = 63
@@ -199,7 +199,7 @@ class Walker:
         if listing.is_at_end and len(known) <= Listing.most_at_once:
             is_fresh = yield from self._compare_each(directory, entries, known, visit, scan)
             for name in known if directory in self._entered else ():
-                self._miss(_join(directory, name), visit, is_fresh=is_fresh)
+                self._miss(join(directory, name), visit, is_fresh=is_fresh)
             return
         del known
         while entries:
@@ -221,14 +221,16 @@ class Walker:
 
         Returns whether all was done within one slice, so that *known* holds still.
         """
-        is_fresh, left = True, len(entries)
+        is_fresh, left, first_walk = True, len(entries), self.examiner.first_walk
+        is_first = first_walk.is_one(visit, scan)
         for name, status in entries:
             left -= 1
-            path = _join(directory, name)
+            path = join(directory, name)
             state = None if known is None else known.pop(name, None)
             if known is None or not is_fresh:
                 state = self._watch.baseline.known(path)
-            self._compare(path, status, state, visit, scan, is_fresh=is_fresh)
+            if not (state is None and is_first and self._reports_all and first_walk.find(path, status, visit, scan)):
+                self._compare(path, status, state, visit, scan, is_fresh=is_fresh)
             if left > MOST_UNBROKEN and self._is_slice_over:
                 is_fresh = False
                 yield
@@ -251,7 +253,7 @@ class Walker:
         last = b""
         while page := self._watch.baseline.known_page(directory, last, Listing.most_at_once):
             for name, _ in page:
-                last, path = name, _join(directory, name)
+                last, path = name, join(directory, name)
                 if self._is_gone(path):
                     self._miss(path, visit, is_fresh=True)
                 if self._is_slice_over:
@@ -391,10 +393,6 @@ class Walker:
             logger.warning("%s cannot be read: %s; what is in it is not watched", os.fsdecode(path), reason)
         if error.errno not in FORBIDDEN:
             self._watch.dirty.put_back(DirtyPath(directory, is_new=False, detected_by="scan"), RETRY_SECONDS)
-
-
-def _join(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name
 
 
 _DONE = object()

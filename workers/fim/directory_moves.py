@@ -163,9 +163,9 @@ class DirectoryMoves:
         if not (watch.scope.reports_alike() and watch.scope.reports(old) and watch.scope.reports(new)):
             return
         at_new, at_old = self._find(old, new, one), self._find(new, old, other)
-        if at_new is None and at_old is None:
+        # One of the paths may have been looked at in between: then both are known as what is at one of them.
+        if at_new is None or at_old is None:
             return
-        at_new, at_old = at_new or one, at_old or other
         change = self._examiner.recorder.change
         change("updated", new, other, at_new, "event", moved_from=old, processes=processes)
         change("updated", old, one, at_old, "event", moved_from=new, processes=processes)

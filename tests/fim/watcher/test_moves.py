@@ -3,6 +3,7 @@
 import os
 
 from auditline.workers.fim import directory_moves, walk
+from auditline.workers.fim.dirty import DirtyPath
 from auditline.workers.fim.visit import Visit
 
 
@@ -522,6 +523,25 @@ class TestDirectories:
         known = running.watch.baseline.known
         assert [known(b"a/a"), known(b"b/b")] == [None, None]
         assert [known(b"b/a").size, known(b"a/b").size] == [6, 5]
+
+    def test_of_two_that_change_places_and_are_looked_at_before_the_hint_nothing_wrong_is_told(
+        self, start, watched, exchange
+    ):
+        for name in ("a", "b"):
+            (watched / name).mkdir()
+            (watched / name / f"in-{name}").write_text(name)
+        running = start()
+
+        exchange(watched / "a", watched / "b")
+        with running.watch.baseline.transaction():
+            running.watcher._examiner.examine(DirtyPath(b"a", is_new=False, detected_by="event"))
+        running.settle()
+
+        inodes = {name: (watched / os.fsdecode(name)).stat().st_ino for name in (b"a", b"b")}
+        assert {name: running.watch.baseline.known(name).inode for name in inodes} == inodes
+        told = {os.path.basename(change.path): change.after.inode for change in running.changes if change.after}
+        assert {name: told[name] for name in inodes} == inodes
+        assert sorted(running.watch.baseline.known_beneath(b"")) == [b"a", b"a/in-b", b"b", b"b/in-a"]
 
     def test_two_that_change_places_twice_have_not_changed(self, start, watched, exchange):
         for name in ("a", "b"):

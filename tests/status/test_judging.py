@@ -65,6 +65,10 @@ def test_a_service_that_is_well_has_no_reasons(spoil):
             "outputs.stdout is 61 s behind, 5 events wait",
         ),
         ({"status.watches./etc.state": "missing"}, "/etc is not there; it is watched as soon as it is"),
+        (
+            {"status.watches./etc.state": "cannot store"},
+            "/etc: changes wait, because they cannot be stored: the log of the service says why",
+        ),
         ({"status.watches./etc.state": "down"}, "/etc is not watched now: its process is down"),
         (
             {"about.backends": {"/etc": "fanotify"}, "status.watches./etc.backend": "inotify"},

@@ -16,7 +16,7 @@ WATCH_STATE = "status_watch_state"
 FILES_KNOWN = "status_files_known"
 """Of a watcher: how many files, directories and whatever else there were when it last counted."""
 
-WATCH_STATES = ("starting", "missing", "first walk", "watching")
+WATCH_STATES = ("starting", "missing", "first walk", "watching", "cannot store")
 OUTPUT_STATES = ("starting", "attached", "blocked", "detached", "gone")
 
 

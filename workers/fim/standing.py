@@ -23,10 +23,11 @@ class Standing:
         """What had been done when it was counted last."""
         self._count_due = 0.0
 
-    def note(self) -> None:
-        """Note it; outside of a transaction."""
+    def note(self, *, may_store: bool) -> None:
+        """Note it; outside of a transaction. *may_store*: what changes can be written to the baseline."""
         watch = self._watch
-        watch.counters.set(WATCH_STATE, WATCH_STATES.index(self._state()))
+        state = self._state() if may_store else "cannot store"
+        watch.counters.set(WATCH_STATE, WATCH_STATES.index(state))
         now = time.monotonic()
         if now < self._count_due:
             return

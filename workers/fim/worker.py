@@ -370,7 +370,7 @@ class Watcher:
     def _measure(self) -> None:
         watch, counters = self._watch, self._life.counters
         self._recorded.update()
-        self._standing.note()
+        self._standing.note(may_store=time.monotonic() >= self._storage_retry_at)
         counters.set("dirty_paths", len(watch.dirty))
         counters.set("outbox_entries", watch.baseline.last_entry - watch.baseline.done_entry)
         counters.set("watched_directories", watch.backend.watched)

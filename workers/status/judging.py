@@ -99,6 +99,8 @@ def _judge_watches(status: Json, about: Json) -> Iterator[str]:
         wanted, found = about["backends"].get(path), watch["backend"]
         if watch["state"] == "missing":
             yield f"{path} is not there; it is watched as soon as it is"
+        elif watch["state"] == "cannot store":
+            yield f"{path}: changes wait, because they cannot be stored: the log of the service says why"
         elif watch["state"] == "down":
             yield f"{path} is not watched now: its process is down"
         elif found is not None and not _is_as_wanted(found, wanted):

@@ -6,6 +6,7 @@ import sqlite3
 
 import pytest
 
+from auditline.workers.common.status_slots import WATCH_STATE, WATCH_STATES
 from auditline.workers.fim import database, worker
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.database import BaselineDamaged
@@ -82,6 +83,18 @@ class TestLostTransaction:
             ("deleted", "gone"),
             ("updated", "content"),
         ]
+
+    def test_how_the_watch_stands_says_so_until_it_can_be_stored(self, start, watched):
+        running = start()
+
+        with running.storage_failing():
+            (watched / "new").write_text("text")
+            running.lose_transaction()
+            while_failing = WATCH_STATES[running.life.counters.get(WATCH_STATE)]
+        running.turn_until(lambda: "storage" in running.reasons)
+        running.settle()
+
+        assert (while_failing, WATCH_STATES[running.life.counters.get(WATCH_STATE)]) == ("cannot store", "watching")
 
     def test_results_of_hashers_that_were_lost_with_it_are_found_again(self, start, watched):
         for number in range(10):

@@ -79,6 +79,7 @@ def test_extended_attributes_are_what_the_plain_way_says(tmp_path, folder, plain
     state = at_once(folder)
 
     assert state == plainly()._replace(checked_ns=0)
+    assert state is not None
     assert state.xattrs == read_xattrs(os.fsencode(tmp_path / "file"))
 
 

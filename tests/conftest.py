@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -46,6 +47,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             # Whoever comes first waits for it, on a busy machine for minutes.
             item.add_marker(pytest.mark.timeout(360))
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Let one process have all tests of Elasticsearch: each of several would start a server of its own.
+
+    xdist 3.8 puts a group into an item's `_nodeid`, which pytest 9.2 does not read any more.
+    """
+    from xdist.scheduler import LoadGroupScheduling
+
+    class Scheduling(LoadGroupScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            is_of_server = nodeid.startswith("tests/elasticsearch/")
+            return "elasticsearch" if is_of_server else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -55,9 +55,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 
     xdist 3.8 puts a group into an item's `_nodeid`, which pytest 9.2 does not read any more.
     """
-    from xdist.scheduler import LoadGroupScheduling
+    from xdist.scheduler import LoadGroupScheduling  # type: ignore[import-untyped]
 
-    class Scheduling(LoadGroupScheduling):
+    class Scheduling(LoadGroupScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             is_of_server = nodeid.startswith("tests/elasticsearch/")
             return "elasticsearch" if is_of_server else super()._split_scope(nodeid)

@@ -31,7 +31,7 @@ from auditline.workers.control.language import REFUSED_OPTIONS
 from auditline.workers.control.options import OPTIONS
 from auditline.workers.control.rule import Action, RuleList
 
-NEEDED = Path("/any")
+NEEDED: Any = Path("/any")
 """Stands for what has no default."""
 SECTIONS: dict[str, Any] = {
     "state": StateSettings(),

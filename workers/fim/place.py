@@ -19,7 +19,10 @@ from auditline.workers.fim.watch import Watch
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
-"""So often it is looked whether the path still names the same directory."""
+"""So often it is looked whether the path still names the same directory,"""
+CALM_CHECK_SECONDS = 4.0
+"""and so often where nothing has happened for a while: each look wakes the process."""
+_CHECKS_UNTIL_CALM = 15
 MISSING_CHECK_SECONDS = 1.0
 """So often it is looked for while it is not there."""
 _ALIVE = "watched_until_ns"
@@ -45,6 +48,8 @@ class Place:
         """Something of what was known has been recorded as gone, and not yet all."""
         self.mounts = MountChanges(watch, walker, store, self._leave)
         self.check_due = 0.0
+        self._quiet_checks = 0
+        """Looks since something happened."""
         self.is_outdated = False
         """The path has become a directory, or ceased to be one: another scope is needed."""
 
@@ -53,6 +58,10 @@ class Place:
         self._is_lost = True
         self.check_due = 0.0
 
+    def stir(self) -> None:
+        """Know that something happens in the directory: look more often again."""
+        self._quiet_checks = 0
+
     def look(self) -> None:
         """See what is at the path, if it is time or anything was mounted."""
         if time.monotonic() >= self.check_due or self.mounts.is_due:
@@ -60,7 +69,9 @@ class Place:
 
     def check(self, *, is_start: bool = False) -> None:
         """See what is at the path."""
-        self.check_due = time.monotonic() + CHECK_SECONDS
+        self._quiet_checks += 1
+        is_calm = self._quiet_checks > _CHECKS_UNTIL_CALM
+        self.check_due = time.monotonic() + (CALM_CHECK_SECONDS if is_calm else CHECK_SECONDS)
         if not self.mounts.look():
             return
         watch, old = self._watch, self._watch.root

@@ -198,6 +198,9 @@ class Watcher:
         self._producer.pump()
         self._watch.actors.take(self._producer.take_answers())
         self._measure()
+        if self._examiner.in_hand:
+            # Hashers may die with what they have in hand, which only turns find out.
+            self._place.stir()
         if self._watch.root is not None:
             self._watch.root.release()
 
@@ -279,6 +282,7 @@ class Watcher:
         if watch.root is not None:
             watch.root.release_parents()
         self._gathering.note()
+        self._place.stir()
         watch.counters.add("hints_received_total", len(hints))
         self._follower.follow(hints, read_before_ns)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from auditline.workers.fim import place
+
 
 @pytest.fixture
 def make_again() -> Callable[[Path], None]:
@@ -248,3 +250,19 @@ class TestDownTime:
 
         assert running.watcher._place.is_outdated
         assert running.told == [("deleted", "file")]
+
+
+def test_a_calm_watch_is_looked_at_less_often_until_something_happens(start, watched):
+    running = start()
+    turns_at_first = running.turns_in(3)
+
+    for _ in range(20):
+        running.watcher._place.check()
+    turns_when_calm = running.turns_in(3)
+    (watched / "file").write_text("text")
+    running.settle()
+    running.watcher._place.check()
+
+    assert turns_when_calm < turns_at_first
+    assert running.watcher._turn_seconds() <= place.CHECK_SECONDS
+    assert running.told == [("created", "file")]

@@ -94,7 +94,8 @@ def test_the_source_distribution_is_complete(tracked_files, source):
 
 def test_a_wheel_without_what_is_compiled_is_built_where_there_is_no_compiler(source):
     with zipfile.ZipFile(build("wheel", source, CC="/nonexistent/cc")) as wheel:
-        modules = {name for name in wheel.namelist() if "/compil" in name and "/common/" not in name}
+        names = [name for name in wheel.namelist() if "/common/" not in name]
+    modules = {name for name in names if "/compiled" in name or name.endswith("/compiling.py")}
 
     folders = [TREE / "workers" / package for package in ("router", "hasher")]
     sources = [source for folder in folders for source in (folder / "compiling.py", *compiled_sources(folder))]

@@ -201,16 +201,21 @@ def test_a_mistake_in_what_is_added_is_told(problems, additions, problem):
     assert problems(f"[outputs.stdout.add]\n{additions}\n") == [f"outputs.stdout.add{problem}"]
 
 
+def texts(longest, shortest=0):
+    """Texts as a configuration may have them."""
+    return st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=shortest, max_size=longest)
+
+
 names = st.lists(
-    st.text(st.characters(exclude_characters=".", codec="utf-8"), min_size=1, max_size=4), min_size=1, max_size=20
+    st.text(st.characters(exclude_characters=".\0", codec="utf-8"), min_size=1, max_size=4), min_size=1, max_size=20
 )
 dotted = names.map(".".join).filter(lambda name: name.partition(".")[0] not in ("@timestamp", "event", "auditline"))
-scalars = st.booleans() | st.integers(-(2**63), 2**63) | st.floats(-1e9, 1e9) | st.text(max_size=5)
+scalars = st.booleans() | st.integers(-(2**63), 2**63) | st.floats(-1e9, 1e9) | texts(5)
 plain_conditions = st.one_of(
     st.builds(ConditionSettings, field=dotted, equals=scalars),
     st.builds(ConditionSettings, field=dotted, one_of=st.lists(scalars, min_size=1, max_size=3).map(tuple)),
     st.builds(ConditionSettings, field=dotted, exists=st.booleans()),
-    st.builds(ConditionSettings, field=dotted, prefix=st.text(min_size=1, max_size=5), regex=st.just("[\\d\"'].")),
+    st.builds(ConditionSettings, field=dotted, prefix=texts(5, 1), regex=st.just("[\\d\"'].")),
     st.builds(ConditionSettings, field=dotted, above=st.integers(-9, 0), below=st.floats(1, 9)),
     st.builds(ConditionSettings, field=dotted, network=st.just(("fd00::/8", "10.0.0.0/8"))),
 )
@@ -223,7 +228,7 @@ outputs = st.builds(
     exclude=st.lists(conditions, max_size=2).map(tuple),
     add=st.builds(
         AddSettings,
-        tags=st.lists(st.text(max_size=4), max_size=2).map(tuple),
+        tags=st.lists(texts(4), max_size=2).map(tuple),
         fields=st.dictionaries(st.sampled_from(["labels.site", "a", "b.c.d"]), scalars),
         drop_fields=st.lists(dotted, max_size=2).map(tuple),
     ),

@@ -26,6 +26,8 @@ import pytest
 from auditline.plugins.outputs.elasticsearch import cursor_path, spool_directory
 from auditline.plugins.outputs.positions import read_position
 
+EXISTING = "AUDITLINE_TEST_ELASTICSEARCH"
+"""The environment's name for the URL of a server to be used instead."""
 VERSION = "9.2.0"
 SHA256 = "bf44938a0490ba2a303d39c9cb64b38963dd08c812ce93e10816e878585bcb6b"
 ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
@@ -71,7 +73,48 @@ run(life, settings, ElasticsearchSettings(name="es", **ast.literal_eval(sys.argv
 """
 
 
-class Node:
+class Server:
+    """Elasticsearch, wherever it runs."""
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None, authorization: str = "") -> None:
+        self.url = url
+        self._tls = tls
+        self._headers = {"content-type": "application/json"}
+        if authorization:
+            self._headers["authorization"] = authorization
+
+    def ask(self, method: str, path: str, body: object | None = None) -> Any:
+        """Return what it answers, as JSON; a body that is a text is sent as it is."""
+        data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, self._headers, method=method)
+        with urllib.request.urlopen(request, timeout=30, context=self._tls) as response:
+            return json.loads(response.read() or b"{}")
+
+    def ids(self, stream: str) -> list[str]:
+        """Return the ids of all documents of a data stream, or of all that match; those that are there twice twice."""
+        self.ask("POST", f"/{stream}/_refresh")
+        walk = self.ask("POST", f"/{stream}/_pit?keep_alive=5m")["id"]
+        body: dict[str, Any] = {"size": 5000, "sort": ["_shard_doc"], "_source": False, "pit": {"id": walk}}
+        found: list[str] = []
+        while hits := self.ask("POST", "/_search", body)["hits"]["hits"]:
+            found += [hit["_id"] for hit in hits]
+            body["search_after"] = hits[-1]["sort"]
+        self.ask("DELETE", "/_pit", {"id": walk})
+        return found
+
+
+class Existing(Server):
+    """A server that somebody else has started: to be used, not to be ended."""
+
+    def start(self) -> None:
+        """It runs."""
+
+    def kill(self) -> None:
+        """Leave out the test that wants it."""
+        pytest.skip(f"the server that {EXISTING} names is not ours to be killed")
+
+
+class Node(Server):
     """A server with a folder of its own; its data outlive a kill."""
 
     def __init__(
@@ -84,11 +127,8 @@ class Node:
         authorization: str = "",
     ) -> None:
         self.port = _free_port()
-        self.url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
-        self._tls = tls
-        self._headers = {"content-type": "application/json"}
-        if authorization:
-            self._headers["authorization"] = authorization
+        url = f"https://localhost:{self.port}" if tls else f"http://127.0.0.1:{self.port}"
+        super().__init__(url, tls, authorization)
         self._home = home
         self._environment = {
             "ES_JAVA_HOME": str(java),
@@ -144,25 +184,6 @@ class Node:
         if self._process is not None:
             self.kill()
 
-    def ask(self, method: str, path: str, body: object | None = None) -> Any:
-        """Return what it answers, as JSON; a body that is a text is sent as it is."""
-        data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data, self._headers, method=method)
-        with urllib.request.urlopen(request, timeout=30, context=self._tls) as response:
-            return json.loads(response.read() or b"{}")
-
-    def ids(self, stream: str) -> list[str]:
-        """Return the ids of all documents of a data stream, or of all that match; those that are there twice twice."""
-        self.ask("POST", f"/{stream}/_refresh")
-        walk = self.ask("POST", f"/{stream}/_pit?keep_alive=5m")["id"]
-        body: dict[str, Any] = {"size": 5000, "sort": ["_shard_doc"], "_source": False, "pit": {"id": walk}}
-        found: list[str] = []
-        while hits := self.ask("POST", "/_search", body)["hits"]["hits"]:
-            found += [hit["_id"] for hit in hits]
-            body["search_after"] = hits[-1]["sort"]
-        self.ask("DELETE", "/_pit", {"id": walk})
-        return found
-
     def _answers(self) -> bool:
         try:
             self.ask("GET", "/_cluster/health?wait_for_status=yellow&timeout=1s")
@@ -174,7 +195,7 @@ class Node:
 class Sending:
     """The segments of one output, and the process that sends them."""
 
-    def __init__(self, node: Node, folder: Path) -> None:
+    def __init__(self, node: Server, folder: Path) -> None:
         self.namespace = f"t{secrets.token_hex(4)}"
         self.stream = f"logs-auditline.audit-{self.namespace}"
         self.state = folder / "state"
@@ -277,11 +298,16 @@ def java() -> Path:
 
 
 @pytest.fixture(scope="session")
-def node(server_folder: Path, elasticsearch_home: Path, java: Path) -> Iterator[Node]:
-    """One server for all tests; each uses a namespace of its own."""
+def node(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[Server]:
+    """One server for all tests, or the one that is named; each test uses a namespace of its own."""
+    if url := os.environ.get(EXISTING):
+        existing = Existing(url.rstrip("/"))
+        existing.ask("PUT", "/_index_template/auditline-tests", TEMPLATE)
+        yield existing
+        return
     folder = server_folder / "node"
     folder.mkdir()
-    made = Node(elasticsearch_home, java, folder)
+    made = Node(request.getfixturevalue("elasticsearch_home"), request.getfixturevalue("java"), folder)
     try:
         made.start()
         made.ask("PUT", "/_index_template/auditline-tests", TEMPLATE)
@@ -297,13 +323,13 @@ def make_node(elasticsearch_home: Path, java: Path) -> Callable[..., Node]:
 
 
 @pytest.fixture(scope="session")
-def make_sending() -> Callable[[Node, Path], Sending]:
+def make_sending() -> Callable[[Server, Path], Sending]:
     """Make a sender for another server."""
     return Sending
 
 
 @pytest.fixture
-def sending(node: Node, tmp_path: Path) -> Iterator[Sending]:
+def sending(node: Server, tmp_path: Path) -> Iterator[Sending]:
     """A sender, and what it sends, to a namespace that no other test uses."""
     made = Sending(node, tmp_path)
     yield made

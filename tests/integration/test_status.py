@@ -11,6 +11,8 @@ from contextlib import ExitStack
 import psutil
 import pytest
 
+from auditline.workers.common.errors import Exit
+
 SHAPE = {
     "version", "pid", "since", "state", "processes", "counters", "loss", "outputs", "watches", "kernel", "cursors",
 }  # fmt: skip
@@ -149,6 +151,8 @@ def test_a_router_that_is_stopped_is_told_with_what_is_known(service, wait_until
     router = service.worker("router")
     router.send_signal(signal.SIGSTOP)
     wait_until(lambda: router.status() == psutil.STATUS_STOPPED)
+    # Who asks within a fifth of a second after somebody else is given the same answer.
+    wait_until(lambda: auditline("status", run=service).returncode != Exit.OK)
 
     text = auditline("status", run=service)
     told = auditline("status", "--json", run=service)

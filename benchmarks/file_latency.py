@@ -23,8 +23,8 @@ from benchmarks.running import Event, file_settings, make_files, service, unpack
 
 CONTENT_BYTES = 4096
 PAUSE_SECONDS = 0.05
-SETTLE_SECONDS = 15
-"""A router sleeps longer once nothing has come for a while."""
+SETTLE_SECONDS = 30
+"""A router sleeps longer, and a watcher looks less often, once nothing has come for a while."""
 TURNS = 5
 PEER_PACKAGES = ("inotify-tools", "libinotifytools0")
 WATCHES_NOTHING = "[audit]\nenabled = false\n[fim]\nwatch = []\n"

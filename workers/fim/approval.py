@@ -19,9 +19,11 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Self
 
+from auditline.workers.common.disk import replace_file, sync_directory
 from auditline.workers.common.errors import StorageError
 from auditline.workers.common.file_entry import Coverage
 from auditline.workers.common.file_state import FileState
+from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.fim.baseline import Baseline
 from auditline.workers.fim.rows import decode_row, encode_state
 
@@ -54,6 +56,11 @@ class Approval:
     def of(cls, text: str) -> Self | None:
         """Return the approval that a baseline keeps; None: nothing was ever approved."""
         return cls(**json.loads(text)) if text else None
+
+    @property
+    def occasion(self) -> str:
+        """When it was, and whose, as people read it."""
+        return f"{timestamp_of_ns(self.time_ns)} by {self.who.get('user', self.who.get('uid'))}"
 
     def to_text(self) -> str:
         """Return it as a baseline keeps it."""
@@ -102,7 +109,7 @@ class ApprovalWriter:
         try:
             self._assemble(approval)
             os.replace(self._unfinished, self._path)
-            _sync_directory(self._path.parent)
+            sync_directory(self._path.parent)
         except OSError as error:
             raise StorageError(f"{self._path}: cannot be written: {error.strerror}") from error
         finally:
@@ -183,15 +190,8 @@ def apply(baseline: Baseline, path: Path) -> Generator[None, None, Approval | No
 
 def _note_last(baseline: Path, approval: Approval) -> None:
     path = _last_path(baseline)
-    new_path = path.with_name(f"{path.name}.new")
     try:
-        with os.fdopen(
-            os.open(new_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE), "w"
-        ) as file:
-            file.write(f"{approval.to_text()}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new_path, path)
+        replace_file(path, f"{approval.to_text()}\n".encode())
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -245,11 +245,3 @@ def _read_rows(path: Path) -> Iterator[tuple[bytes, FileState | None]]:
             if state_bytes != _NOTHING:
                 state = decode_row((0, relative, file.read(state_bytes)))
             yield relative, state
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

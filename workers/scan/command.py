@@ -19,7 +19,6 @@ from auditline.workers.common.own_files import find_own_files
 from auditline.workers.common.progress import Progress
 from auditline.workers.common.settings import Settings, WatchSettings
 from auditline.workers.common.text import tell
-from auditline.workers.common.timestamps import timestamp_of_ns
 from auditline.workers.common.watch_plan import WatchPlan, is_within, plan_watches
 from auditline.workers.fim.approval import Approval, ApprovalWriter, apply, approval_path, last_approval
 from auditline.workers.fim.baseline import BASELINES, Baseline
@@ -112,7 +111,7 @@ class _Scan:
                 self.has_failed = True
                 return
             self._directories.append(show_path(task.scope.absolute(task.top)))
-            self._approvals.append("nothing so far" if approval is None else _show_approval(approval))
+            self._approvals.append("nothing so far" if approval is None else approval.occasion)
             writer = None
             if options.does_init or options.does_update:
                 self._baselines.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -127,9 +126,9 @@ class _Scan:
         """Say whether what the baseline says is approved is what was; tell why not."""
         shown = show_path(task.plan.path)
         if last is not None and (approval is None or approval.identity != last.identity):
-            known = "nothing" if approval is None else _show_approval(approval)
+            known = "nothing" if approval is None else approval.occasion
             tell(
-                f"{shown}: approved last {_show_approval(last)}, but the baseline knows of {known}: an older copy was"
+                f"{shown}: approved last {last.occasion}, but the baseline knows of {known}: an older copy was"
                 " put in its place, or it was made anew; see `auditline scan --init`"
             )
             return False
@@ -269,7 +268,3 @@ def _who() -> dict[str, int | str]:
         return who
     # (uid_t)-1: nobody has logged in.
     return who if login_uid == 0xFFFFFFFF else who | {"login_uid": login_uid}
-
-
-def _show_approval(approval: Approval) -> str:
-    return f"{timestamp_of_ns(approval.time_ns)} by {approval.who.get('user', approval.who.get('uid'))}"

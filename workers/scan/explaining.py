@@ -110,8 +110,7 @@ def _describe_states(
         yield _line("approved", "nothing: see `auditline scan --init`")
         return
     yield _line("approved", f"{_show(approved, names)}")
-    who = make_safe(str(approval.who.get("user", approval.who.get("uid"))))
-    yield _line("", f"last approval: {approval.kind}, {timestamp_of_ns(approval.time_ns)} by {who}")
+    yield _line("", make_safe(f"last approval: {approval.kind}, {approval.occasion}"))
     difference = find_difference(Finding(relative, approved, seen), names, Profiles(plan).of(scope.absolute(relative)))
     if difference is not None:
         yield _line("", f"{difference.kind} since")
